@@ -1,0 +1,114 @@
+-- The foldlog file format, version 1: every table and index, and the only copy of the DDL.
+--
+-- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and
+-- compares it with what a file holds whenever one is opened: a table of ours that differs is refused.
+-- application_id = 0x464C4F47 ("FLOG"); user_version = the format's version. Tables of the host application
+-- may live beside these; triggers, views and further indexes on the tables below may not.
+--
+-- Notation. key: aggregate << 32 | version, so that the events of an aggregate, and its snapshots, lie side by side
+-- in the order in which replay reads them. Times: microseconds since 1970-01-01T00:00:00Z. JSON: text, kept byte for
+-- byte as it was appended. There are no foreign keys: every reference below is checked by `verify`.
+
+-- What the log as a whole has to remember: exactly one row.
+CREATE TABLE log_state (
+  id                  INTEGER PRIMARY KEY CHECK (id = 1), -- always 1
+  replica             INTEGER NOT NULL,  -- replicas.id under which this file appends now
+  position_floor      INTEGER NOT NULL,  -- the next position is above this even when the newest events were removed
+  events_removed      INTEGER NOT NULL,  -- events that purge took out of the file since it was made
+  snapshot_count      INTEGER NOT NULL,  -- rows in snapshots, so that nobody has to count them
+  snapshots_expired_at INTEGER NOT NULL, -- when the scheduled clean-up of old snapshots ran last; 0 = never
+  created_at          INTEGER NOT NULL   -- when the file was made
+) STRICT;
+
+-- Who wrote events into this log: this file under its identities, later other replicas whose events were taken in.
+CREATE TABLE replicas (
+  id                  INTEGER PRIMARY KEY, -- small number that events.origin refers to
+  replica_id          BLOB NOT NULL UNIQUE -- UUID, 16 bytes
+) STRICT;
+
+-- Tenants by number. 'default' is the tenant of a caller that names none.
+CREATE TABLE tenants (
+  id                  INTEGER PRIMARY KEY, -- small number that aggregate_types.tenant refers to
+  name                TEXT NOT NULL UNIQUE -- as the application named it
+) STRICT;
+
+-- Aggregate types by number, for each tenant its own.
+CREATE TABLE aggregate_types (
+  id                  INTEGER PRIMARY KEY, -- small number that aggregates.aggregate_type refers to
+  tenant              INTEGER NOT NULL,  -- tenants.id
+  name                TEXT NOT NULL,     -- as the application named it
+  UNIQUE (tenant, name)
+) STRICT;
+
+-- Event types by number, shared by all tenants.
+CREATE TABLE event_types (
+  id                  INTEGER PRIMARY KEY, -- small number that events.event_type refers to
+  name                TEXT NOT NULL UNIQUE -- as the application named it: an enum's variant, for example
+) STRICT;
+
+-- One row for each aggregate that has or had events.
+CREATE TABLE aggregates (
+  id                  INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647), -- the upper half of key
+  aggregate_type      INTEGER NOT NULL,  -- aggregate_types.id, and through it the tenant
+  aggregate_id        TEXT NOT NULL,     -- the application's name for the aggregate
+  version             INTEGER NOT NULL CHECK (version BETWEEN 1 AND 4294967295), -- version of its newest event, never lowered
+  latest_at           INTEGER NOT NULL,  -- greatest created_at of its events: clocks may go backwards
+  purged_through      INTEGER NOT NULL,  -- events 1..this were purged; 0 = none
+  archived_through    INTEGER NOT NULL,  -- events 1..this were moved to the archive; 0 = none
+  UNIQUE (aggregate_type, aggregate_id)
+) STRICT;
+
+-- The log.
+CREATE TABLE events (
+  key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | version
+  position            INTEGER NOT NULL UNIQUE, -- place in the file: rises in commit order, without holes, never reused
+  commit_id           INTEGER NOT NULL,  -- position of the first event of the atomic append this one was part of
+  event_id            BLOB NOT NULL UNIQUE, -- UUID, 16 bytes; made by the store (version 7) or given by the caller
+  event_type          INTEGER NOT NULL,  -- event_types.id
+  schema_version      INTEGER NOT NULL CHECK (schema_version BETWEEN 1 AND 4294967295), -- shape of data; 1 = the first
+  origin              INTEGER NOT NULL,  -- replicas.id of the file in which the event was appended first
+  created_at          INTEGER NOT NULL,  -- the caller's or the store's time; informs, never orders
+  data                TEXT NOT NULL,     -- JSON
+  metadata            TEXT,              -- JSON object, or NULL
+  tags                TEXT,              -- JSON array of strings, or NULL; event_tags is the index over them
+  checksum            INTEGER NOT NULL   -- upper 32 bits: what replay reads; lower 32 bits: all the rest of the row
+) STRICT;
+
+-- Which events carry a tag. Derived from events.tags.
+CREATE TABLE event_tags (
+  tenant              INTEGER NOT NULL,  -- tenants.id
+  tag                 TEXT NOT NULL,     -- as the application wrote it
+  position            INTEGER NOT NULL,  -- events.position
+  PRIMARY KEY (tenant, tag, position)
+) STRICT, WITHOUT ROWID;
+
+-- A summary of each full block of 512 positions, written by the append that fills the block, so that a query by time
+-- reads only blocks that can hold an answer although times need not rise. Block b covers positions b*512+1 ..= b*512+512.
+CREATE TABLE log_blocks (
+  block               INTEGER PRIMARY KEY, -- positions block*512+1 ..= block*512+512
+  earliest            INTEGER NOT NULL,  -- least created_at in the block
+  latest              INTEGER NOT NULL   -- greatest created_at in the block
+) STRICT;
+
+-- Which event types occur in a full block.
+CREATE TABLE log_block_types (
+  event_type          INTEGER NOT NULL,  -- event_types.id
+  block               INTEGER NOT NULL,  -- log_blocks.block
+  PRIMARY KEY (event_type, block)
+) STRICT, WITHOUT ROWID;
+
+-- Results of folds: a cache, never the truth.
+CREATE TABLE snapshots (
+  key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | version
+  fold_name           TEXT NOT NULL,     -- which fold made the state: 'typed', 'merge-patch' or the application's name
+  fold_version        INTEGER NOT NULL,  -- the fold's own version; another one is not used
+  state               TEXT NOT NULL,     -- JSON, complete
+  latest_event_at     INTEGER NOT NULL,  -- greatest created_at of events 1..version: may a replay to a time start here?
+  reason              TEXT NOT NULL CHECK (reason IN ('manual', 'scheduled', 'threshold')), -- why it was made
+  event_count         INTEGER NOT NULL,  -- events folded to make this snapshot, on top of the one before
+  created_by          TEXT,              -- who asked for it; NULL = the store itself
+  created_at          INTEGER NOT NULL,
+  checksum            INTEGER NOT NULL   -- over the whole row
+) STRICT;
+
+CREATE INDEX snapshots_created_at ON snapshots (created_at);

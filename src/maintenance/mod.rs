@@ -1,0 +1,4 @@
+//! Work on a file that is not part of anybody's request.
+
+pub(crate) mod clean_up;
+pub(crate) mod purge;

@@ -1,0 +1,207 @@
+//! How a store is opened.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What an append waits for before it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Until the disk says that the events are on it: what was returned survives a power cut. The default.
+    #[default]
+    Durable,
+    /// Until the operating system has them: what was returned survives the death of the process; a power cut can lose
+    /// the newest appends, and only those. Several times faster for single appends.
+    Fast,
+}
+
+/// When snapshots are made, and how many are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    threshold: u64,
+    retain: u32,
+}
+
+impl SnapshotPolicy {
+    /// A snapshot as soon as `events` (1 or more) events stand after the last one; the newest five are kept.
+    pub fn every(events: u64) -> SnapshotPolicy {
+        SnapshotPolicy { threshold: events.max(1), ..SnapshotPolicy::default() }
+    }
+
+    /// No snapshot is made unless the application asks for one; those that exist are still used.
+    pub fn manual() -> SnapshotPolicy {
+        SnapshotPolicy { threshold: 0, ..SnapshotPolicy::default() }
+    }
+
+    /// Keeps the newest `snapshots` (1 or more) of each aggregate; older ones are deleted when a new one is made.
+    pub fn retain(mut self, snapshots: u32) -> SnapshotPolicy {
+        self.retain = snapshots.max(1);
+        self
+    }
+
+    /// Events after the last snapshot that make the next one due; `None` if only on request.
+    pub fn threshold(&self) -> Option<u64> {
+        (self.threshold > 0).then_some(self.threshold)
+    }
+
+    /// How many snapshots of an aggregate are kept.
+    pub fn retained(&self) -> u32 {
+        self.retain
+    }
+
+    /// Whether an aggregate at `version` whose newest snapshot is at `snapshot` (0: none) is to get one.
+    pub(crate) fn is_due(&self, snapshot: u64, version: u64) -> bool {
+        self.threshold > 0 && version.saturating_sub(snapshot) >= self.threshold
+    }
+}
+
+impl Default for SnapshotPolicy {
+    /// Every 100 events, the newest five kept.
+    fn default() -> SnapshotPolicy {
+        SnapshotPolicy { threshold: 100, retain: 5 }
+    }
+}
+
+/// Settings of a store, with defaults that suit a desktop application or a small service.
+///
+/// ```
+/// use std::time::Duration;
+/// use foldlog::{Durability, Options, SnapshotPolicy};
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("bank.db");
+/// let store = Options::new()
+///     .durability(Durability::Fast)
+///     .snapshots(SnapshotPolicy::every(200).retain(3))
+///     .busy_timeout(Duration::from_secs(10))
+///     .open(&path)?;
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) snapshots: SnapshotPolicy,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) max_event_bytes: usize,
+    pub(crate) max_batch_events: usize,
+    pub(crate) max_name_bytes: usize,
+    pub(crate) cache_bytes: usize,
+    pub(crate) execute_attempts: u32,
+    pub(crate) clock: Clock,
+    pub(crate) vfs: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            durability: Durability::default(),
+            snapshots: SnapshotPolicy::default(),
+            busy_timeout: Duration::from_secs(5),
+            max_event_bytes: 16 << 20,
+            max_batch_events: 100_000,
+            max_name_bytes: 1_024,
+            cache_bytes: 6 << 20,
+            execute_attempts: 5,
+            clock: Clock::system(),
+            vfs: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// The defaults, with the snapshot policy from the environment: `SNAPSHOT_THRESHOLD` (events; 0 = only on request)
+    /// and `RETAIN_SNAPSHOTS` (1 or more).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if one of them is set to something else than such a number.
+    pub fn from_env() -> Result<Options> {
+        let mut options = Options::new();
+        if let Some(threshold) = number_from_env("SNAPSHOT_THRESHOLD", 0)? {
+            options.snapshots.threshold = threshold;
+        }
+        if let Some(retain) = number_from_env("RETAIN_SNAPSHOTS", 1)? {
+            options.snapshots.retain = u32::try_from(retain).unwrap_or(u32::MAX);
+        }
+        Ok(options)
+    }
+
+    /// What an append waits for. Default: [`Durability::Durable`].
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// When snapshots are made and how many are kept. Default: every 100 events, five kept.
+    pub fn snapshots(mut self, policy: SnapshotPolicy) -> Options {
+        self.snapshots = policy;
+        self
+    }
+
+    /// How long a call waits for another connection or process to let go of the file before it fails with
+    /// [`ErrorKind::Busy`]. Default: 5 seconds.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Options {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// The greatest sum of data, metadata and tags of one event, in bytes. Default: 16 MiB; at most 512 MiB.
+    pub fn max_event_bytes(mut self, bytes: usize) -> Options {
+        self.max_event_bytes = bytes.min(512 << 20);
+        self
+    }
+
+    /// The greatest number of events in one atomic append. Default: 100,000.
+    pub fn max_batch_events(mut self, events: usize) -> Options {
+        self.max_batch_events = events;
+        self
+    }
+
+    /// The greatest length of a tenant, aggregate type, aggregate id, event type or tag, in bytes. Default: 1,024.
+    pub fn max_name_bytes(mut self, bytes: usize) -> Options {
+        self.max_name_bytes = bytes;
+        self
+    }
+
+    /// The page cache of each connection, in bytes; memory is taken as pages are used. Default: 6 MiB.
+    pub fn cache_bytes(mut self, bytes: usize) -> Options {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// How often `execute` loads, decides and appends before it gives up on conflicts. Default: 5.
+    pub fn execute_attempts(mut self, attempts: u32) -> Options {
+        self.execute_attempts = attempts.max(1);
+        self
+    }
+
+    /// Where times come from. Default: the machine's clock.
+    pub fn clock(mut self, clock: Clock) -> Options {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens files through a SQLite VFS that the application has registered under this name; for fault injection and
+    /// for encrypting file systems. Default: SQLite's own.
+    pub fn vfs(mut self, name: impl Into<String>) -> Options {
+        self.vfs = Some(name.into());
+        self
+    }
+}
+
+fn number_from_env(name: &'static str, least: u64) -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(name) else { return Ok(None) };
+    let number = text.to_str().and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| *number >= least);
+    match number {
+        Some(number) => Ok(Some(number)),
+        None => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the environment variable {name} must be a whole number of at least {least}, not {text:?}"),
+        )
+        .during("from_env")),
+    }
+}

@@ -1,0 +1,86 @@
+//! An open log as one tenant sees it: what everything above the SQL works on.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Options;
+use crate::place::{AggregateRef, DEFAULT_TENANT};
+use crate::sqlite::Database;
+use crate::sqlite::View;
+use crate::sqlite::aggregates::{self, AggregateRow};
+use crate::sqlite::events::Owner;
+
+/// Cheap to clone: two counted references.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) log: Arc<Log>,
+    pub(crate) tenant: Arc<str>,
+}
+
+/// An open file and its settings.
+pub(crate) struct Log {
+    pub(crate) database: Database,
+    pub(crate) options: Options,
+}
+
+impl Scope {
+    pub(crate) fn new(database: Database, options: Options) -> Scope {
+        Scope { log: Arc::new(Log { database, options }), tenant: DEFAULT_TENANT.into() }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.log.database
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.log.options
+    }
+
+    pub(crate) fn aggregate(&self, aggregate_type: &str, aggregate_id: &str) -> AggregateRef {
+        AggregateRef::new(&self.tenant, aggregate_type, aggregate_id)
+    }
+
+    /// An aggregate's row, and what its events are checked against; `None` if it never had events.
+    pub(crate) fn find(
+        &self,
+        view: &View<'_>,
+        aggregate_type: &str,
+        aggregate_id: &str,
+    ) -> Result<Option<(AggregateRow, Owner)>> {
+        let Some(aggregate_type) = view.aggregate_type(&self.tenant, aggregate_type)? else { return Ok(None) };
+        let Some(row) = aggregates::find(view, aggregate_type.id, aggregate_id)? else { return Ok(None) };
+        let owner = Owner::new(row.id, aggregate_type, aggregate_id);
+        Ok(Some((row, owner)))
+    }
+
+    /// Refuses a name that cannot be stored or that is too long.
+    pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<()> {
+        let most = self.options().max_name_bytes;
+        if name.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("the {what} is empty")));
+        }
+        if name.contains('\0') {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("the {what} holds a NUL character")));
+        }
+        if name.len() > most {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("the {what} has {} bytes; at most {most} are allowed", name.len()),
+            )
+            .advice("shorten it, or raise Options::max_name_bytes"));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "the aggregate has no events")
+}
+
+pub(crate) fn history_removed(through: u64) -> Error {
+    Error::new(
+        ErrorKind::HistoryRemoved,
+        format!("events up to version {through} were removed and no usable snapshot stands in for them"),
+    )
+    .advice("replay to a version at or after a snapshot of this fold version, or restore the events")
+}

@@ -1,0 +1,182 @@
+//! One row for each aggregate: its number, its version, what was removed of it.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::database::{View, Writing};
+use super::failure::Sql;
+use super::key_version;
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(Clone, Debug)]
+pub(crate) struct AggregateRow {
+    /// The upper half of its events' keys.
+    pub(crate) id: i64,
+    pub(crate) version: u64,
+    /// The greatest time of its events, in microseconds.
+    pub(crate) latest_at: i64,
+    /// Events up to this version were purged.
+    pub(crate) purged_through: u64,
+    /// Events up to this version are in the archive.
+    pub(crate) archived_through: u64,
+}
+
+impl AggregateRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<AggregateRow> {
+        Ok(AggregateRow {
+            id: row.get(0)?,
+            version: row.get(1)?,
+            latest_at: row.get(2)?,
+            purged_through: row.get(3)?,
+            archived_through: row.get(4)?,
+        })
+    }
+
+    /// Events up to this version are not in the file any more.
+    pub(crate) fn removed_through(&self) -> u64 {
+        self.purged_through.max(self.archived_through)
+    }
+}
+
+pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
+    view.prepare_cached(
+        "SELECT id, version, latest_at, purged_through, archived_through FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2",
+    )
+    .sql()?
+    .query_row(params![aggregate_type, aggregate_id], AggregateRow::read)
+    .optional()
+    .sql()
+}
+
+/// An aggregate that was moved to a new version.
+pub(crate) struct Advanced {
+    pub(crate) id: i64,
+    pub(crate) version_before: u64,
+}
+
+/// Moves an aggregate on by `events`, if it exists and its version is within `expected` (both ends included).
+///
+/// The check and the change are one statement. The newest event is looked up beside it: a version that disagrees with
+/// the events is damage, and appending after it would make a hole.
+pub(crate) fn advance(
+    writing: &Writing<'_>,
+    aggregate_type: i64,
+    aggregate_id: &str,
+    expected: (u64, u64),
+    events: u64,
+    latest_at: i64,
+) -> Result<Option<Advanced>> {
+    let row: Option<(i64, u64, u64, Option<i64>)> = writing
+        .prepare_cached(
+            "UPDATE aggregates SET version = version + ?5, latest_at = max(latest_at, ?6)
+             WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND version BETWEEN ?3 AND ?4
+             RETURNING id, version, max(purged_through, archived_through),
+                       (SELECT max(key) FROM events WHERE key > id << 32 AND key <= id << 32 | 4294967295)",
+        )
+        .sql()?
+        .query_row(params![aggregate_type, aggregate_id, expected.0, expected.1, events, latest_at], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()
+        .sql()?;
+    let Some((id, version, removed_through, newest)) = row else { return Ok(None) };
+    let version_before = version.saturating_sub(events);
+    if newest.map_or(removed_through, key_version) != version_before {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("the aggregate says it is at version {version_before}, its newest event says otherwise"),
+        )
+        .advice("copy the file before anything else, then restore a backup"));
+    }
+    Ok(Some(Advanced { id, version_before }))
+}
+
+/// Makes an aggregate at version `events`; `None` if it exists already.
+pub(crate) fn make(
+    writing: &Writing<'_>,
+    aggregate_type: i64,
+    aggregate_id: &str,
+    events: u64,
+    latest_at: i64,
+) -> Result<Option<i64>> {
+    writing
+        .prepare_cached(
+            "INSERT INTO aggregates (aggregate_type, aggregate_id, version, latest_at, purged_through, archived_through)
+             VALUES (?1, ?2, ?3, ?4, 0, 0) ON CONFLICT DO NOTHING RETURNING id",
+        )
+        .sql()?
+        .query_row(params![aggregate_type, aggregate_id, events, latest_at], |row| row.get(0))
+        .optional()
+        .sql()
+}
+
+/// Aggregates of a type in the order of their ids, after the id `after`.
+pub(crate) fn page(
+    view: &View<'_>,
+    aggregate_type: i64,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, AggregateRow)>> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT id, version, latest_at, purged_through, archived_through, aggregate_id FROM aggregates
+             WHERE aggregate_type = ?1 AND (?2 IS NULL OR aggregate_id > ?2) ORDER BY aggregate_id LIMIT ?3",
+        )
+        .sql()?;
+    let rows =
+        statement.query_map(params![aggregate_type, after, limit], |row| Ok((row.get(5)?, AggregateRow::read(row)?))).sql()?;
+    rows.map(|row| row.sql()).collect()
+}
+
+/// All aggregates of the file in the order of their numbers, after `after`; with the number of their type.
+pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<Vec<(i64, String, AggregateRow)>> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT id, version, latest_at, purged_through, archived_through, aggregate_type, aggregate_id FROM aggregates
+             WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )
+        .sql()?;
+    let rows =
+        statement.query_map(params![after, limit], |row| Ok((row.get(5)?, row.get(6)?, AggregateRow::read(row)?))).sql()?;
+    rows.map(|row| row.sql()).collect()
+}
+
+/// How many aggregates of a type there are.
+pub(crate) fn count(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
+    view.prepare_cached("SELECT count(*) FROM aggregates WHERE aggregate_type = ?1")
+        .sql()?
+        .query_row(params![aggregate_type], |row| row.get(0))
+        .sql()
+}
+
+/// How many events of a type's aggregates are in the file.
+pub(crate) fn count_events(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
+    view.prepare_cached(
+        "SELECT coalesce(sum(version - max(purged_through, archived_through)), 0) FROM aggregates WHERE aggregate_type = ?1",
+    )
+    .sql()?
+    .query_row(params![aggregate_type], |row| row.get(0))
+    .sql()
+}
+
+/// Notes that events up to this version were purged.
+pub(crate) fn note_purged(writing: &Writing<'_>, id: i64, through: u64) -> Result<()> {
+    writing
+        .prepare_cached("UPDATE aggregates SET purged_through = ?2 WHERE id = ?1")
+        .sql()?
+        .execute(params![id, through])
+        .sql()
+        .map(drop)
+}
+
+/// The greatest time of an aggregate's events, in microseconds.
+pub(crate) fn latest_at(view: &View<'_>, id: i64) -> Result<i64> {
+    view.prepare_cached("SELECT latest_at FROM aggregates WHERE id = ?1").sql()?.query_row(params![id], |row| row.get(0)).sql()
+}
+
+/// Events of an aggregate up to this version are not in the file any more.
+pub(crate) fn removed_through(view: &View<'_>, id: i64) -> Result<u64> {
+    view.prepare_cached("SELECT max(purged_through, archived_through) FROM aggregates WHERE id = ?1")
+        .sql()?
+        .query_row(params![id], |row| row.get(0))
+        .sql()
+}

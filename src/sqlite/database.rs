@@ -1,0 +1,241 @@
+//! One writer, readers beside it, and the transactions on them.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::failure::Sql;
+use super::names::{Learnt, Names};
+use super::open::{Location, Opening, absolute};
+use super::{migrate, state};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Options;
+
+/// Connections that wait for the next reader; beyond it they are closed.
+const IDLE_READERS: usize = 8;
+
+/// An open file.
+pub(crate) struct Database {
+    opening: Opening,
+    // None after a failure that left the connection in doubt: the next write opens a new one.
+    writer: Mutex<Option<Connection>>,
+    // Whether the writer waits for other processes.
+    patient: Arc<AtomicBool>,
+    readers: Mutex<Vec<Connection>>,
+    pub(crate) names: Names,
+}
+
+impl Database {
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Database> {
+        Database::open_at(Location::File(absolute(path)?), options)
+    }
+
+    pub(crate) fn in_memory(options: &Options) -> Result<Database> {
+        Database::open_at(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options)
+    }
+
+    fn open_at(location: Location, options: &Options) -> Result<Database> {
+        let opening = Opening::new(location, false, options);
+        opening.inspect()?;
+        let patient = Arc::new(AtomicBool::new(true));
+        let mut writer = opening.writer(&patient)?;
+        migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
+        let names = Names::new(state::replica(&writer)?);
+        Ok(Database { opening, writer: Mutex::new(Some(writer)), patient, readers: Mutex::default(), names })
+    }
+
+    pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
+        let mut opening = Opening::new(Location::File(absolute(path)?), true, options);
+        opening.inspect()?;
+        let reader = opening.first_reader()?;
+        if migrate::read_format(&reader)? != migrate::Format::Version(migrate::FORMAT) {
+            return Err(Error::new(ErrorKind::ReadOnly, "the file is empty or of an older format")
+                .advice("open it once for writing, which brings it up to date"));
+        }
+        migrate::check_schema(&reader)?;
+        let names = Names::new(state::replica(&reader)?);
+        let patient = Arc::new(AtomicBool::new(true));
+        Ok(Database { opening, writer: Mutex::new(None), patient, readers: Mutex::new(vec![reader]), names })
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.opening.read_only
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.opening.location {
+            Location::File(path) => Some(path),
+            Location::Memory(_) => None,
+        }
+    }
+
+    /// Runs `work` in a read transaction: one consistent view, which the writer neither waits for nor disturbs.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        let idle = lock(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.opening.reader()?,
+        };
+        connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
+        // If `work` panics the connection is closed, and with it the transaction.
+        let done = work(&View { connection: &connection, names: &self.names, committed: true });
+        let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok();
+        if ended && connection.is_autocommit() {
+            let mut idle = lock(&self.readers);
+            if idle.len() < IDLE_READERS {
+                idle.push(connection);
+            }
+        }
+        done
+    }
+
+    /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        let writer = lock(&self.writer);
+        self.write_on(writer, work)
+    }
+
+    /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
+    pub(crate) fn write_and_roll_back<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        let mut outcome = None;
+        // The transaction ends with an error of our own, which is what rolls it back.
+        let ended = self.write(|writing| -> Result<()> {
+            outcome = Some(work(writing)?);
+            Err(Error::new(ErrorKind::Internal, "rolled back on purpose"))
+        });
+        match (outcome, ended) {
+            (Some(value), _) => Ok(value),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(Error::new(ErrorKind::Internal, "a transaction that always fails did not")),
+        }
+    }
+
+    /// As [`Database::write`], but `None` at once if somebody else is writing.
+    pub(crate) fn try_write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<Option<T>> {
+        let writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        // The flag belongs to whoever holds the writer's lock.
+        self.patient.store(false, Ordering::Relaxed);
+        let impatience = Impatience(&self.patient);
+        let done = self.write_on(writer, work);
+        drop(impatience);
+        match done {
+            Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn write_on<T>(
+        &self,
+        mut writer: MutexGuard<'_, Option<Connection>>,
+        work: impl FnOnce(&Writing<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if self.opening.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+        }
+        // Not in autocommit here: a panic, and then not even the rollback worked.
+        if writer.as_ref().is_none_or(|connection| !connection.is_autocommit()) {
+            *writer = Some(self.opening.writer(&self.patient)?);
+        }
+        let Some(connection) = writer.as_ref() else {
+            return Err(Error::new(ErrorKind::Internal, "the writing connection is gone"));
+        };
+        let transaction = Writing::begin(self, connection)?;
+        let done = work(&transaction).and_then(|value| {
+            transaction.commit()?;
+            Ok(value)
+        });
+        let learnt = transaction.learnt.take();
+        drop(transaction);
+        if !connection.is_autocommit() {
+            // Not even the rollback worked: nobody may build on this connection.
+            *writer = None;
+        } else if done.is_ok() {
+            self.names.remember(learnt);
+        }
+        done
+    }
+}
+
+/// Makes the writer patient again, also when the work panics.
+struct Impatience<'a>(&'a AtomicBool);
+
+impl Drop for Impatience<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A panic of the application's code inside a transaction rolls it back (see the drops below) and leaves what a lock
+/// guards in order, so a poisoned lock means nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a transaction, of either sort, sees.
+pub(crate) struct View<'a> {
+    connection: &'a Connection,
+    pub(crate) names: &'a Names,
+    /// Whether what it sees will still be there tomorrow: a write transaction sees rows that may be rolled back.
+    pub(crate) committed: bool,
+}
+
+impl Deref for View<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// A write transaction. Without a commit it is rolled back when it goes.
+pub(crate) struct Writing<'a> {
+    view: View<'a>,
+    pub(crate) learnt: RefCell<Learnt>,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(database: &'a Database, connection: &'a Connection) -> Result<Writing<'a>> {
+        // IMMEDIATE: a deferred transaction that begins to write later fails at once instead of waiting its turn.
+        connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
+        let view = View { connection, names: &database.names, committed: false };
+        Ok(Writing { view, learnt: RefCell::default() })
+    }
+
+    fn commit(&self) -> Result<()> {
+        self.prepare_cached("COMMIT").sql()?.execute([]).sql().map(drop).map_err(|error| match error.kind() {
+            // The pages may be in the log although the disk reported a failure: recovery after a crash could find them.
+            ErrorKind::Io => {
+                Error::new(ErrorKind::OutcomeUnknown, "the commit failed; whether it will be there after a crash is open")
+                    .advice("read before you try again, or append with event ids of your own")
+                    .caused_by(error)
+            }
+            _ => error,
+        })
+    }
+}
+
+impl<'a> Deref for Writing<'a> {
+    type Target = View<'a>;
+
+    fn deref(&self) -> &View<'a> {
+        &self.view
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.is_autocommit() {
+            // A failure shows in is_autocommit, which write_on asks afterwards.
+            let _ = self.prepare_cached("ROLLBACK").and_then(|mut rollback| rollback.execute([]));
+        }
+    }
+}

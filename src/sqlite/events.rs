@@ -1,0 +1,476 @@
+//! The log's rows: writing them with their checksums, and reading none whose checksum is wrong.
+
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::checksum;
+use super::database::{View, Writing};
+use super::failure::Sql;
+use super::names::{AggregateType, EventType};
+use super::{key, key_version};
+use crate::clock::from_micros;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::RecordedEvent;
+use crate::json::Json;
+use crate::place::{Position, Version};
+
+macro_rules! select {
+    ($columns:literal, $rest:literal) => {
+        concat!(
+            "SELECT e.key, e.position, e.commit_id, e.event_id, e.event_type, e.schema_version, e.origin, e.created_at, e.data, ",
+            "e.metadata, e.tags, e.checksum",
+            $columns,
+            " FROM ",
+            $rest
+        )
+    };
+}
+
+/// An event on its way into the file.
+pub(crate) struct NewRow<'a> {
+    pub(crate) aggregate: i64,
+    /// [`checksum::identity`] of the aggregate's names.
+    pub(crate) identity: u64,
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+    pub(crate) commit_id: u64,
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: &'a EventType,
+    pub(crate) schema_version: u32,
+    pub(crate) created_at: i64,
+    pub(crate) data: &'a str,
+    pub(crate) metadata: Option<&'a str>,
+    pub(crate) tags: Option<&'a str>,
+}
+
+/// Inserts events; one statement for all of a transaction.
+pub(crate) struct Inserter<'a> {
+    statement: CachedStatement<'a>,
+    replica: i64,
+    replica_id: Uuid,
+}
+
+impl<'a> Inserter<'a> {
+    pub(crate) fn new(writing: &'a Writing<'_>) -> Result<Inserter<'a>> {
+        let statement = writing
+            .prepare_cached(
+                "INSERT INTO events (key, position, commit_id, event_id, event_type, schema_version, origin, created_at, data,
+                                     metadata, tags, checksum)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )
+            .sql()?;
+        let replica = writing.names.replica;
+        Ok(Inserter { statement, replica: replica.id, replica_id: replica.replica_id })
+    }
+
+    pub(crate) fn insert(&mut self, row: &NewRow<'_>) -> Result<()> {
+        let folded = checksum::folded(row.identity, row.version, row.event_type.checksum, row.schema_version, row.data);
+        let rest = checksum::Rest {
+            position: row.position,
+            commit_id: row.commit_id,
+            event_id: row.event_id.as_bytes(),
+            origin: self.replica_id.as_bytes(),
+            created_at: row.created_at,
+            metadata: row.metadata,
+            tags: row.tags,
+        };
+        self.statement
+            .execute(params![
+                key(row.aggregate, row.version),
+                row.position,
+                row.commit_id,
+                row.event_id.as_bytes(),
+                row.event_type.id,
+                row.schema_version,
+                self.replica,
+                row.created_at,
+                row.data,
+                row.metadata,
+                row.tags,
+                checksum::event(folded, &rest),
+            ])
+            .sql()
+            .map(drop)
+    }
+}
+
+pub(crate) fn insert_tag(writing: &Writing<'_>, tenant_id: i64, tag: &str, position: u64) -> Result<()> {
+    writing
+        .prepare_cached("INSERT OR IGNORE INTO event_tags (tenant, tag, position) VALUES (?1, ?2, ?3)")
+        .sql()?
+        .execute(params![tenant_id, tag, position])
+        .sql()
+        .map(drop)
+}
+
+/// Whose events are read, where that is known beforehand.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) aggregate: i64,
+    pub(crate) identity: u64,
+    pub(crate) aggregate_type: Arc<AggregateType>,
+    pub(crate) aggregate_id: Arc<str>,
+}
+
+impl Owner {
+    pub(crate) fn new(aggregate: i64, aggregate_type: Arc<AggregateType>, aggregate_id: &str) -> Owner {
+        let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
+        Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into() }
+    }
+}
+
+/// What a fold takes of an event.
+pub(crate) struct Folded<'a> {
+    pub(crate) version: u64,
+    pub(crate) event_type: &'a EventType,
+    pub(crate) data: &'a str,
+}
+
+/// Gives the events of an aggregate from version `after + 1` to `through`, `limit` at most, to `take`, straight from the
+/// page cache; returns the version of the last one. A hole or a wrong checksum ends it with an error.
+pub(crate) fn fold_page(
+    view: &View<'_>,
+    owner: &Owner,
+    after: u64,
+    through: u64,
+    limit: usize,
+    mut take: impl FnMut(Folded<'_>) -> Result<()>,
+) -> Result<u64> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT key, event_type, schema_version, checksum, data FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
+        )
+        .sql()?;
+    let mut rows = statement.query(params![key(owner.aggregate, after), key(owner.aggregate, through), limit]).sql()?;
+    let mut version = after;
+    let mut known: Option<Arc<EventType>> = None;
+    let mut types = Vec::new();
+    while let Some(row) = rows.next().sql()? {
+        version += 1;
+        if key_version(row.get(0).sql()?) != version {
+            return Err(hole(version));
+        }
+        let number: i64 = row.get(1).sql()?;
+        let event_type = match &known {
+            Some(known) if known.id == number => known,
+            _ => known.insert(type_of(view, &mut types, number)?),
+        };
+        let schema_version: u32 = row.get(2).sql()?;
+        let data = row.get_ref(4).sql()?.as_str().map_err(|_| damaged(version))?;
+        let checksum: i64 = row.get(3).sql()?;
+        if checksum::folded(owner.identity, version, event_type.checksum, schema_version, data)
+            != checksum::stored_folded(checksum)
+        {
+            return Err(damaged(version));
+        }
+        take(Folded { version, event_type, data })?;
+    }
+    Ok(version)
+}
+
+/// The event types that one call has met: a look-up without a lock.
+fn type_of(view: &View<'_>, met: &mut Vec<Arc<EventType>>, number: i64) -> Result<Arc<EventType>> {
+    if let Some(event_type) = met.iter().find(|event_type| event_type.id == number) {
+        return Ok(event_type.clone());
+    }
+    let event_type = view.event_type_by_id(number)?;
+    if met.len() < 64 {
+        met.push(event_type.clone());
+    }
+    Ok(event_type)
+}
+
+pub(crate) fn hole(version: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, "an event is missing from the middle of its aggregate")
+        .at_version(Version::new(version))
+        .advice("copy the file before anything else, then restore a backup")
+}
+
+fn damaged(version: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, "the event's checksum is wrong: the file was damaged after it was written")
+        .at_version(Version::new(version))
+        .advice("copy the file before anything else, then restore a backup")
+}
+
+/// An event in the page cache, its checksum right.
+pub(crate) struct Raw<'r> {
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+    pub(crate) event_type: Arc<EventType>,
+    pub(crate) created_at: i64,
+    commit_id: u64,
+    event_id: [u8; 16],
+    schema_version: u32,
+    origin: Uuid,
+    pub(crate) data: &'r str,
+    metadata: Option<&'r str>,
+    tags: Option<&'r str>,
+}
+
+impl<'r> Raw<'r> {
+    fn read(view: &View<'_>, row: &'r Row<'_>, identity: u64, types: &mut Vec<Arc<EventType>>) -> Result<Raw<'r>> {
+        let version = key_version(row.get(0).sql()?);
+        let position = row.get(1).sql()?;
+        Raw::read_columns(view, row, identity, version, position, types)
+            .map_err(|error| error.at_version(Version::new(version)).at_position(Position::new(position)))
+    }
+
+    fn read_columns(
+        view: &View<'_>,
+        row: &'r Row<'_>,
+        identity: u64,
+        version: u64,
+        position: u64,
+        types: &mut Vec<Arc<EventType>>,
+    ) -> Result<Raw<'r>> {
+        let text = |column| row.get_ref(column).sql()?.as_str_or_null().map_err(|_| damaged(version));
+        let raw = Raw {
+            version,
+            position,
+            commit_id: row.get(2).sql()?,
+            event_id: row.get(3).sql()?,
+            event_type: type_of(view, types, row.get(4).sql()?)?,
+            schema_version: row.get(5).sql()?,
+            origin: view.replica_by_id(row.get(6).sql()?)?,
+            created_at: row.get(7).sql()?,
+            data: text(8)?.ok_or_else(|| damaged(version))?,
+            metadata: text(9)?,
+            tags: text(10)?,
+        };
+        let folded = checksum::folded(identity, version, raw.event_type.checksum, raw.schema_version, raw.data);
+        let rest = checksum::Rest {
+            position,
+            commit_id: raw.commit_id,
+            event_id: &raw.event_id,
+            origin: raw.origin.as_bytes(),
+            created_at: raw.created_at,
+            metadata: raw.metadata,
+            tags: raw.tags,
+        };
+        if checksum::event(folded, &rest) != row.get::<_, i64>(11).sql()? {
+            return Err(damaged(version));
+        }
+        Ok(raw)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
+    }
+
+    pub(crate) fn recorded(&self, aggregate_type: &AggregateType, aggregate_id: Arc<str>) -> Result<RecordedEvent> {
+        let tags = match self.tags {
+            None => Vec::new(),
+            Some(tags) => serde_json::from_str(tags).map_err(|_| damaged(self.version))?,
+        };
+        Ok(RecordedEvent {
+            position: Position::new(self.position),
+            id: Uuid::from_bytes(self.event_id),
+            tenant: aggregate_type.tenant.clone(),
+            aggregate_type: aggregate_type.name.clone(),
+            aggregate_id,
+            version: Version::new(self.version),
+            event_type: self.event_type.name.clone(),
+            schema_version: self.schema_version,
+            created_at: from_micros(self.created_at)?,
+            commit_id: Position::new(self.commit_id),
+            origin: self.origin,
+            tags,
+            data: Json::stored(self.data.to_owned()),
+            metadata: self.metadata.map(|text| Json::stored(text.to_owned())),
+        })
+    }
+}
+
+/// Gives the events of an aggregate from version `after + 1` to `through` to `take`, until it says to stop; upwards or
+/// downwards. A hole is an error.
+pub(crate) fn scan_aggregate(
+    view: &View<'_>,
+    owner: &Owner,
+    range: (u64, u64),
+    descending: bool,
+    limit: usize,
+    mut take: impl FnMut(&Raw<'_>) -> Result<bool>,
+) -> Result<()> {
+    let (after, through) = range;
+    let sql = if descending {
+        select!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key DESC LIMIT ?3")
+    } else {
+        select!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key LIMIT ?3")
+    };
+    let mut statement = view.prepare_cached(sql).sql()?;
+    let mut rows = statement.query(params![key(owner.aggregate, after), key(owner.aggregate, through), limit]).sql()?;
+    let mut types = Vec::new();
+    let mut expected = if descending { through } else { after + 1 };
+    while let Some(row) = rows.next().sql()? {
+        let raw = Raw::read(view, row, owner.identity, &mut types)?;
+        if raw.version != expected {
+            return Err(hole(expected));
+        }
+        expected = if descending { expected.saturating_sub(1) } else { expected + 1 };
+        if !take(&raw)? {
+            return Ok(());
+        }
+    }
+    let missing = if descending { expected > after } else { expected <= through };
+    // With fewer rows than asked for, the scan must have reached its end.
+    let rows_read = if descending { through - expected } else { expected - after - 1 };
+    if missing && rows_read < u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(hole(expected));
+    }
+    Ok(())
+}
+
+/// In which order, and along what, events are read across aggregates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Along<'a> {
+    /// Every event.
+    Log,
+    /// The events of a tenant that carry a tag.
+    Tag(i64, &'a str),
+}
+
+/// Gives events at positions `range` (both ends included) to `take`, until it says to stop.
+pub(crate) fn scan_log(
+    view: &View<'_>,
+    along: Along<'_>,
+    range: (u64, u64),
+    descending: bool,
+    limit: usize,
+    mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<bool>,
+) -> Result<()> {
+    const LOG: &str = select!(
+        ", a.aggregate_type, a.aggregate_id",
+        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position LIMIT ?3"
+    );
+    const LOG_DESCENDING: &str = select!(
+        ", a.aggregate_type, a.aggregate_id",
+        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
+    );
+    const TAG: &str = select!(
+        ", a.aggregate_type, a.aggregate_id",
+        "event_tags t CROSS JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
+         WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position LIMIT ?3"
+    );
+    const TAG_DESCENDING: &str = select!(
+        ", a.aggregate_type, a.aggregate_id",
+        "event_tags t CROSS JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
+         WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
+    );
+    let first = i64::try_from(range.0).unwrap_or(i64::MAX);
+    let last = i64::try_from(range.1).unwrap_or(i64::MAX);
+    let sql = match (along, descending) {
+        (Along::Log, false) => LOG,
+        (Along::Log, true) => LOG_DESCENDING,
+        (Along::Tag(..), false) => TAG,
+        (Along::Tag(..), true) => TAG_DESCENDING,
+    };
+    let mut statement = view.prepare_cached(sql).sql()?;
+    let mut rows = match along {
+        Along::Log => statement.query(params![first, last, limit]).sql()?,
+        Along::Tag(tenant, tag) => statement.query(params![first, last, limit, tenant, tag]).sql()?,
+    };
+    let mut types = Vec::new();
+    let mut aggregate_type: Option<Arc<AggregateType>> = None;
+    while let Some(row) = rows.next().sql()? {
+        let (aggregate_type, aggregate_id) = owner_of(view, row, &mut aggregate_type)?;
+        let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
+        let raw = Raw::read(view, row, identity, &mut types)?;
+        if !take(&raw, aggregate_type, aggregate_id)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn owner_of<'r, 'm>(
+    view: &View<'_>,
+    row: &'r Row<'_>,
+    last: &'m mut Option<Arc<AggregateType>>,
+) -> Result<(&'m Arc<AggregateType>, &'r str)> {
+    let orphan = || {
+        let error = Error::new(ErrorKind::Corrupt, "the event's aggregate is missing from the file")
+            .advice("copy the file before anything else, then restore a backup");
+        match row.get(1) {
+            Ok(position) => error.at_position(Position::new(position)),
+            Err(_) => error,
+        }
+    };
+    let number: i64 = row.get(12).map_err(|_| orphan())?;
+    let aggregate_id = row.get_ref(13).sql()?.as_str().map_err(|_| orphan())?;
+    let aggregate_type = match last.take() {
+        Some(known) if known.id == number => known,
+        _ => view.aggregate_type_by_id(number)?,
+    };
+    Ok((last.insert(aggregate_type), aggregate_id))
+}
+
+/// The place of the event with this id.
+pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<Position>> {
+    let found: Option<u64> = view
+        .prepare_cached("SELECT position FROM events WHERE event_id = ?1")
+        .sql()?
+        .query_row(params![event_id.as_bytes()], |row| row.get(0))
+        .optional()
+        .sql()?;
+    Ok(found.map(Position::new))
+}
+
+/// How many events there are of each type, in the aggregates of one type or in those of a tenant.
+pub(crate) fn count_by_type(view: &View<'_>, aggregate_types: &[i64]) -> Result<Vec<(i64, u64)>> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT e.event_type, count(*) FROM aggregates a CROSS JOIN events e ON e.key > a.id << 32 AND e.key <= a.id << 32 | 4294967295
+             WHERE a.aggregate_type = ?1 GROUP BY e.event_type",
+        )
+        .sql()?;
+    let mut counts: Vec<(i64, u64)> = Vec::new();
+    for aggregate_type in aggregate_types {
+        let rows = statement.query_map(params![aggregate_type], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+        for row in rows {
+            let (event_type, count): (i64, u64) = row.sql()?;
+            match counts.iter_mut().find(|(known, _)| *known == event_type) {
+                Some((_, sum)) => *sum += count,
+                None => counts.push((event_type, count)),
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// How many events of a type an aggregate has.
+pub(crate) fn count_in_aggregate(view: &View<'_>, aggregate: i64, event_type: i64) -> Result<u64> {
+    view.prepare_cached("SELECT count(*) FROM events WHERE key > ?1 AND key <= ?2 AND event_type = ?3")
+        .sql()?
+        .query_row(params![key(aggregate, 0), key(aggregate, Version::MAX.get()), event_type], |row| row.get(0))
+        .sql()
+}
+
+/// The version through which an aggregate's events are all older than `before` (microseconds); `after` if none is.
+pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
+    let first_younger: Option<i64> = view
+        .prepare_cached("SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at >= ?3 ORDER BY key LIMIT 1")
+        .sql()?
+        .query_row(params![key(aggregate, after), key(aggregate, through), before], |row| row.get(0))
+        .optional()
+        .sql()?;
+    Ok(first_younger.map_or(through, |key| key_version(key).saturating_sub(1)))
+}
+
+/// Removes an aggregate's events from version `after + 1` to `through`; returns how many there were.
+pub(crate) fn remove(writing: &Writing<'_>, aggregate: i64, after: u64, through: u64) -> Result<u64> {
+    let bounds = params![key(aggregate, after), key(aggregate, through)];
+    writing
+        .prepare_cached(
+            "DELETE FROM event_tags WHERE (tenant, tag, position) IN (
+               SELECT t.tenant, g.value, e.position FROM events e CROSS JOIN json_each(e.tags) g
+               CROSS JOIN aggregates a ON a.id = e.key >> 32 CROSS JOIN aggregate_types t ON t.id = a.aggregate_type
+               WHERE e.key > ?1 AND e.key <= ?2 AND e.tags IS NOT NULL)",
+        )
+        .sql()?
+        .execute(bounds)
+        .sql()?;
+    let removed = writing.prepare_cached("DELETE FROM events WHERE key > ?1 AND key <= ?2").sql()?.execute(bounds).sql()?;
+    Ok(u64::try_from(removed).unwrap_or(0))
+}

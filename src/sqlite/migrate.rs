@@ -1,0 +1,202 @@
+//! The file format's version: making a new file, refusing a foreign one, bringing an older one up.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::failure::Sql;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The format that this version of the library writes.
+pub(crate) const FORMAT: i64 = 1;
+/// "FLOG".
+const APPLICATION_ID: i64 = 0x464C_4F47;
+
+const SCHEMA: &str = include_str!("../../schema.sql");
+
+/// Steps from each format to the next; a step is SQL that runs in one transaction with the change of `user_version`.
+const MIGRATIONS: &[(i64, &str)] = &[];
+
+static STATEMENTS: LazyLock<Vec<String>> = LazyLock::new(|| statements(SCHEMA));
+
+/// What a file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Nothing is in it yet.
+    Empty,
+    /// A foldlog file of this format.
+    Version(i64),
+}
+
+/// Reads the file's marks, and refuses a file that is not ours or newer than we are.
+pub(crate) fn read_format(connection: &Connection) -> Result<Format> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
+    let application = pragma("application_id")?;
+    let version = pragma("user_version")?;
+    if application == APPLICATION_ID {
+        if version > FORMAT {
+            return Err(Error::new(
+                ErrorKind::FormatTooNew,
+                format!("the file has format {version}; this version of the library knows formats up to {FORMAT}"),
+            )
+            .advice("update the application; the file was not changed"));
+        }
+        return Ok(Format::Version(version));
+    }
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).sql()?;
+    if application == 0 && version == 0 && tables == 0 {
+        return Ok(Format::Empty);
+    }
+    Err(Error::new(ErrorKind::ForeignFile, "the file is a SQLite file of another application")
+        .advice("choose another path; the file was not changed"))
+}
+
+/// Makes a new file, or brings an older one to this format, or finds that nothing is to be done.
+///
+/// Several processes may do so at once: one does it, the others wait and then find it done.
+pub(crate) fn prepare(connection: &mut Connection, is_file: bool, patience: Duration, now_micros: i64) -> Result<()> {
+    // A file that turns out not to be ours is to be left as it is, also by the close.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
+    let mut format = read_format(connection)?;
+    if is_file && format == Format::Empty {
+        write_ahead(connection, patience)?;
+    }
+    if format != Format::Version(FORMAT) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).sql()?;
+        format = read_format(&transaction)?;
+        match format {
+            Format::Empty => create(&transaction, now_micros)?,
+            Format::Version(version) => migrate(&transaction, version)?,
+        }
+        transaction.commit().sql()?;
+    }
+    check_schema(connection)?;
+    if is_file {
+        write_ahead(connection, patience)?;
+    }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).sql()?;
+    Ok(())
+}
+
+/// Sets the write-ahead log if it is not set. SQLite does not call the busy handler in every case of this.
+fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).sql()?;
+        if mode.eq_ignore_ascii_case("wal") {
+            return Ok(());
+        }
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+            Ok(mode) => {
+                return Err(Error::new(
+                    ErrorKind::Io,
+                    format!("the file system cannot hold a write-ahead log (journal mode {mode})"),
+                )
+                .advice("keep the file on a local disk"));
+            }
+            Err(rusqlite::Error::SqliteFailure(failure, _))
+                if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error).sql(),
+        }
+    }
+}
+
+fn create(connection: &Connection, now_micros: i64) -> Result<()> {
+    for statement in STATEMENTS.iter() {
+        connection.execute_batch(statement).sql()?;
+    }
+    connection.execute("INSERT INTO replicas (id, replica_id) VALUES (1, ?1)", params![Uuid::now_v7().into_bytes()]).sql()?;
+    connection
+        .execute(
+            "INSERT INTO log_state (id, replica, position_floor, events_removed, snapshot_count, snapshots_expired_at, created_at)
+             VALUES (1, 1, 0, 0, 0, 0, ?1)",
+            params![now_micros],
+        )
+        .sql()?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID).sql()?;
+    connection.pragma_update(None, "user_version", FORMAT).sql()
+}
+
+fn migrate(connection: &Connection, from: i64) -> Result<()> {
+    for (version, step) in MIGRATIONS.iter().filter(|(version, _)| *version >= from) {
+        connection.execute_batch(step).sql()?;
+        connection.pragma_update(None, "user_version", version + 1).sql()?;
+    }
+    Ok(())
+}
+
+/// Refuses a file whose tables of ours are not as schema.sql has them, or that hangs something of its own onto them.
+pub(crate) fn check_schema(connection: &Connection) -> Result<()> {
+    let mut expected: HashMap<&str, &str> =
+        STATEMENTS.iter().filter_map(|sql| Some((sql.split_whitespace().nth(2)?, sql.as_str()))).collect();
+    let ours: Vec<&str> = expected.keys().copied().collect();
+    let mut statement = connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema").sql()?;
+    let mut rows = statement.query([]).sql()?;
+    while let Some(row) = rows.next().sql()? {
+        let (kind, name, table, sql) = (text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?);
+        if let Some(wanted) = expected.remove(name.as_str()) {
+            if !same_statement(wanted, &sql) {
+                return Err(tampered(&format!("the {kind} {name} is not as foldlog makes it")));
+            }
+        } else if ours.contains(&table.as_str()) && !(kind == "index" && sql.is_empty()) {
+            return Err(tampered(&format!("the {kind} {name} hangs on foldlog's table {table}")));
+        }
+    }
+    match expected.keys().next() {
+        Some(missing) => Err(tampered(&format!("the table or index {missing} is missing"))),
+        None => Ok(()),
+    }
+}
+
+fn text(row: &rusqlite::Row<'_>, column: usize) -> Result<String> {
+    row.get(column).sql()
+}
+
+fn tampered(detail: &str) -> Error {
+    Error::new(ErrorKind::ForeignFile, format!("the file's schema was changed: {detail}"))
+        .advice("restore the file, or export its events with the program that changed it")
+}
+
+/// The statements of a DDL text, without comments and with single spaces, as they are stored in the file.
+fn statements(ddl: &str) -> Vec<String> {
+    let code: Vec<&str> = ddl.lines().map(|line| line.split("--").next().unwrap_or("")).collect();
+    code.join(" ").split(';').map(squeeze).filter(|statement| !statement.is_empty()).collect()
+}
+
+fn squeeze(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// SQLite itself rewrites a table's text when another table is renamed or a column is added: spaces may differ.
+fn same_statement(ours: &str, theirs: &str) -> bool {
+    ours == theirs || ours == squeeze(theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_understood() {
+        let tables = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE TABLE ")).count();
+        let indexes = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE INDEX ")).count();
+        assert_eq!((tables, indexes, STATEMENTS.len()), (11, 1, 12));
+        assert!(STATEMENTS.iter().all(|sql| !sql.contains("--")));
+    }
+
+    #[test]
+    fn every_column_is_commented() {
+        for line in SCHEMA.lines().filter(|line| line.starts_with("  ") && !line.trim_start().starts_with("--")) {
+            let constraint = ["UNIQUE (", "PRIMARY KEY ("].iter().any(|start| line.trim_start().starts_with(start));
+            assert!(constraint || line.contains("-- "), "{line}");
+        }
+    }
+}
