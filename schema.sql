@@ -107,7 +107,7 @@ CREATE TABLE snapshots (
   reason              TEXT NOT NULL CHECK (reason IN ('manual', 'scheduled', 'threshold')), -- why it was made
   event_count         INTEGER NOT NULL,  -- events folded to make this snapshot, on top of the one before
   created_by          TEXT,              -- who asked for it; NULL = the store itself
-  created_at          INTEGER NOT NULL,
+  created_at          INTEGER NOT NULL,  -- when it was made
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
 
