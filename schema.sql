@@ -62,7 +62,7 @@ CREATE TABLE aggregates (
 CREATE TABLE events (
   key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | version
   position            INTEGER NOT NULL UNIQUE, -- place in the file: rises in commit order, without holes, never reused
-  commit_id           INTEGER NOT NULL,  -- position of the first event of the atomic append this one was part of
+  commit_offset       INTEGER NOT NULL CHECK (commit_offset >= 0), -- position - this = position of the first event of its atomic append
   event_id            BLOB NOT NULL UNIQUE, -- UUID, 16 bytes; made by the store (version 7) or given by the caller
   event_type          INTEGER NOT NULL,  -- event_types.id
   schema_version      INTEGER NOT NULL CHECK (schema_version BETWEEN 1 AND 4294967295), -- shape of data; 1 = the first
