@@ -77,8 +77,9 @@ impl Json {
     /// # Errors
     /// [`ErrorKind::Codec`] if the text has another shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.0)
-            .map_err(|error| Error::new(ErrorKind::Codec, "the JSON does not fit the type that was asked for").caused_by(Misfit::from(error)))
+        serde_json::from_str(&self.0).map_err(|error| {
+            Error::new(ErrorKind::Codec, "the JSON does not fit the type that was asked for").caused_by(Misfit::from(error))
+        })
     }
 
     /// Reads the text as a [`serde_json::Value`].
