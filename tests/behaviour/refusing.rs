@@ -109,7 +109,8 @@ fn a_write_ahead_log_beside_a_refused_file_stays() {
 #[test]
 fn places_where_no_file_can_be() {
     let place = Place::new();
-    is_refused(place.directory(), ErrorKind::Io, &["is a directory", &place.directory().display().to_string()]);
+    std::fs::create_dir(place.join("directory")).unwrap();
+    is_refused(&place.join("directory"), ErrorKind::Io, &["directory is a directory"]);
     let missing = place.join("not/there/store.db");
     says(&refused(Store::open(&missing), ErrorKind::Io), &["not/there does not exist", "make it first"]);
     refused(Store::open_read_only(&missing), ErrorKind::Io);
