@@ -2,6 +2,7 @@
 
 mod appending;
 mod domain;
+mod folding;
 mod idempotency;
 mod limits;
 mod opening;
@@ -11,5 +12,7 @@ mod read_only;
 mod reading;
 mod redaction;
 mod refusing;
+mod replaying;
 mod support;
 mod tenants;
+mod unusable_snapshots;
