@@ -98,17 +98,12 @@ pub struct Appended {
     pub already_there: bool,
 }
 
-/// Where a batch was placed, for work in the same transaction.
-pub(crate) struct Placed<'a> {
-    pub(crate) owners: &'a [Owner],
-    pub(crate) appended: &'a [Appended],
-}
-
-/// Appends a batch; `finish` runs in its transaction after the inserts, and not when the events were there already.
+/// Appends a batch; `finish` runs in its transaction after the inserts, with the owner of each append's events, and not
+/// when the events were there already.
 pub(crate) fn commit(
     scope: &Scope,
     batch: &Batch,
-    finish: impl FnOnce(&Writing<'_>, &Placed<'_>) -> Result<()>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
     let tags = check(scope, batch).map_err(|error| error.during("append"))?;
     let given_ids = batch.events().any(|event| event.id.is_some());
@@ -120,7 +115,7 @@ pub(crate) fn commit(
             }
             let mut owners = Vec::with_capacity(batch.appends.len());
             let appended = insert(scope, writing, batch, &tags, &mut owners)?;
-            finish(writing, &Placed { owners: &owners, appended: &appended })?;
+            finish(writing, &owners)?;
             Ok(appended)
         })
         .map_err(|error| error.during("append"))
