@@ -1,7 +1,9 @@
 //! What the library does, seen from outside: the public API on real files.
 
 mod appending;
+mod clean_up;
 mod domain;
+mod executing;
 mod folding;
 mod idempotency;
 mod limits;
@@ -13,6 +15,7 @@ mod reading;
 mod redaction;
 mod refusing;
 mod replaying;
+mod snapshots;
 mod support;
 mod tenants;
 mod unusable_snapshots;
