@@ -1,6 +1,7 @@
 //! What the library does, seen from outside: the public API on real files.
 
 mod appending;
+mod busy;
 mod clean_up;
 mod domain;
 mod executing;
@@ -18,4 +19,5 @@ mod replaying;
 mod snapshots;
 mod support;
 mod tenants;
+mod threads;
 mod unusable_snapshots;
