@@ -204,7 +204,7 @@ fn make_plan(scope: &Scope, view: &View<'_>, query: &Query) -> Result<Option<Pla
             return Err(Error::new(ErrorKind::InvalidInput, "one aggregate belongs to one tenant: leave all_tenants out"));
         }
         let Some((row, owner)) = scope.find(view, aggregate_type, aggregate_id)? else { return Ok(None) };
-        let next = query.after_version.get().max(row.removed_through()) + 1;
+        let next = query.after_version.get().max(row.removed_through()).saturating_add(1);
         return Ok(Some(Plan::Aggregate { owner, next, last: row.version, event_types }));
     }
     let aggregate_type = match (&query.aggregate_type, query.all_tenants) {
