@@ -40,7 +40,7 @@ impl Repository {
     pub fn history(&self, after: Option<&str>) -> Result<History, Failure> {
         let mut command = git(&self.path);
         // A user's settings can hide the root commit, submodules or what lies outside of the current directory.
-        command.args(["-c", "log.showRoot=true", "log", "--ignore-submodules=none", "--no-relative", "--no-color"]);
+        command.args(["-c", "log.showRoot=true", "log", "--ignore-submodules=none", "--no-relative"]);
         command.args(["--no-show-signature", "--first-parent", "--diff-merges=first-parent", "--reverse"]);
         command.args(["--raw", "--no-renames", "--no-abbrev", "-z", &format!("--format={FORMAT}")]);
         command.args([&self.range(after), "--"]);

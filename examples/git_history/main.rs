@@ -1,6 +1,6 @@
 //! A git repository's history as events, and every file's state replayed from them.
 //!
-//! `cargo run --release --example git_history [REPOSITORY] [-- --json] [--db PATH]`
+//! `cargo run --release --example git_history -- [REPOSITORY] [--json] [--db PATH]`
 //!
 //! Reads the first-parent history of HEAD through `git log` (2.31 or later), makes each file an aggregate and each commit
 //! one atomic append, then replays every file and compares mode and content with `git ls-tree`. The code that shows the

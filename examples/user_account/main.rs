@@ -1,6 +1,6 @@
 //! A user account with eight kinds of event: how the library is used, and how fast it replays.
 //!
-//! `cargo run --release --example user_account [-- --json] [--db PATH]`
+//! `cargo run --release --example user_account -- [--json] [--db PATH]`
 //!
 //! Read `domain.rs` first (what an application writes), then `story.rs` (how it calls the store). `timing.rs` measures
 //! replays and `report.rs` prints; neither is needed to learn the library.

@@ -195,9 +195,15 @@ fn a_users_settings_change_nothing() {
     repository.git(["config", "log.showRoot", "false"]);
     repository.git(["config", "diff.renames", "copies"]);
     repository.git(["config", "diff.relative", "true"]);
-    repository.git(["config", "color.ui", "always"]);
     repository.git(["config", "log.diffMerges", "off"]);
+    // A signed commit, of which git is asked to show the signature.
     repository.git(["config", "log.showSignature", "true"]);
+    let unsigned = repository.git(["cat-file", "commit", "HEAD"]);
+    let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n";
+    let signed = repository.beside("signed");
+    std::fs::write(&signed, unsigned.replacen("\n\n", &format!("\n{signature}\n"), 1)).unwrap();
+    let signed = repository.git(["hash-object", "-t", "commit", "-w", signed.to_str().unwrap()]);
+    repository.git(["update-ref", "HEAD", &signed]);
     // A directory of the repository stands for all of it.
     repository.git(["reset", "--quiet", "--hard"]);
     let ran = import(&repository.path().join("a.txt"), &repository.beside("kept.db")).ended_with(0);

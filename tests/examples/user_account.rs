@@ -16,10 +16,11 @@ fn one_json_object_with_all_figures() {
     let replay = json["replay"].as_array().unwrap();
     assert_eq!(replay.iter().map(|row| row["events"].as_u64().unwrap()).collect::<Vec<_>>(), [100, 1_000, 5_000, 100_000]);
     for row in replay {
-        assert!(row["full_us"].as_f64().unwrap() > row["snapshot_us"].as_f64().unwrap(), "{row}");
-        assert!(row["snapshot_us"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(row["full_us"].as_f64().unwrap() > 0.0 && row["snapshot_us"].as_f64().unwrap() > 0.0, "{row}");
         assert_eq!(row["events_after_snapshot"], 50);
     }
+    // A thousandfold of the events: no load on the machine turns this round.
+    assert!(replay[3]["full_us"].as_f64() > replay[3]["snapshot_us"].as_f64(), "{}", replay[3]);
     let message = json["conflict"]["message"].as_str().unwrap();
     assert!(message.contains("version conflict: expected version 5, found version 6"), "{message}");
     assert!(json["refusal"].as_str().unwrap().starts_with("the account is locked until"));
