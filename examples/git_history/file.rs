@@ -21,6 +21,7 @@ pub struct File {
 /// What a commit can do to a file. `prev_mode` is there when the mode changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
+#[expect(clippy::enum_variant_names, reason = "a variant's name is the event type in the file, where it stands alone")]
 pub enum FileEvent {
     FileAdded {
         mode: String,

@@ -19,21 +19,21 @@ pub struct Repository {
 
 impl Repository {
     pub fn open(path: &Path) -> Result<Repository, Failure> {
-        let is_shallow = answer(path, &["rev-parse", "--is-shallow-repository"]).map_err(Failure::NoHistory)? == "true";
-        let head = answer(path, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
+        let is_shallow = answer(path, &["rev-parse", "--is-shallow-repository"])?.map_err(Failure::NoHistory)? == "true";
+        let head = answer(path, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?
             .map_err(|_| Failure::NoHistory(format!("{} has no commits yet: HEAD names none", path.display())))?;
         Ok(Repository { path: path.to_owned(), head, is_shallow })
     }
 
     /// How many commits [`Repository::history`] will give.
     pub fn count_commits(&self, after: Option<&str>) -> Result<u64, Failure> {
-        let count = answer(&self.path, &["rev-list", "--first-parent", "--count", &self.range(after), "--"]);
+        let count = answer(&self.path, &["rev-list", "--first-parent", "--count", &self.range(after), "--"])?;
         count.map_err(Failure::Failed)?.parse().map_err(|_| Failure::Failed("git rev-list gave no number".to_owned()))
     }
 
     /// Whether a commit is part of HEAD's history.
-    pub fn contains(&self, commit: &str) -> bool {
-        answer(&self.path, &["merge-base", "--is-ancestor", commit, &self.head]).is_ok()
+    pub fn contains(&self, commit: &str) -> Result<bool, Failure> {
+        Ok(answer(&self.path, &["merge-base", "--is-ancestor", commit, &self.head])?.is_ok())
     }
 
     /// The first-parent history, oldest commit first; only what came after a commit if one is named.
@@ -118,13 +118,13 @@ fn git(path: &Path) -> Command {
     command
 }
 
-/// The one line that git answers, or what it says is wrong.
-fn answer(path: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = git(path).args(arguments).output().map_err(|error| format!("git cannot be run: {error}"))?;
-    match output.status.success() {
+/// The one line that git answers, or what it says is wrong; fails if git cannot be run at all.
+fn answer(path: &Path, arguments: &[&str]) -> Result<Result<String, String>, Failure> {
+    let output = git(path).args(arguments).output().map_err(|error| Failure::Failed(format!("git cannot be run: {error}")))?;
+    Ok(match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()),
-    }
+    })
 }
 
 fn start(mut command: Command) -> Result<(Child, BufReader<ChildStdout>), Failure> {

@@ -122,7 +122,7 @@ pub fn last_commit(store: &Store, repository: &Repository) -> Result<Option<Stri
     let Some(commit) = commit.filter(|_| &*newest.aggregate_type == File::TYPE) else {
         return Err(Failure::Failed("the file was not filled by git_history: name another one with --db".to_owned()));
     };
-    match repository.contains(commit) {
+    match repository.contains(commit)? {
         true => Ok(Some(commit.to_owned())),
         false => Err(Failure::Failed(format!(
             "the file holds a history up to commit {commit}, which is not part of this one: name another file with --db"

@@ -17,13 +17,14 @@ mod raw_log;
 mod report;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use foldlog::{Durability, Options, Store};
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
 
 use crate::check::Checked;
 use crate::failure::Failure;
@@ -61,9 +62,8 @@ fn main() -> ExitCode {
 /// Returns whether all files are as git has them.
 fn run(arguments: &Arguments) -> Result<bool, Failure> {
     let repository = Repository::open(&arguments.repository)?;
-    // Removed when it is dropped, that is after the store.
-    let temporary = tempfile::tempdir()?;
-    let path = arguments.db.clone().unwrap_or_else(|| temporary.path().join("git_history.db"));
+    // Dropped after the store, which comes later.
+    let (path, _temporary) = database(arguments.db.as_deref())?;
     let store = Options::new()
         // One commit after the other: an import that a power cut cuts short is simply run again.
         .durability(Durability::Fast)
@@ -103,6 +103,17 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     };
     print(&report, &checked, arguments.json)?;
     Ok(report.matches_git)
+}
+
+/// The file to use, and the directory that is removed with it when the user named none.
+fn database(db: Option<&Path>) -> std::io::Result<(PathBuf, Option<TempDir>)> {
+    match db {
+        Some(path) => Ok((path.to_owned(), None)),
+        None => {
+            let directory = tempfile::tempdir()?;
+            Ok((directory.path().join("git_history.db"), Some(directory)))
+        }
+    }
 }
 
 fn import(store: &Store, repository: &Repository, after: Option<&str>) -> Result<Imported, Failure> {

@@ -12,11 +12,12 @@ mod timing;
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use foldlog::Store;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::report::Report;
@@ -48,9 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    // Removed when it is dropped, that is after the store.
-    let temporary = tempfile::tempdir()?;
-    let path = arguments.db.clone().unwrap_or_else(|| temporary.path().join("user_account.db"));
+    // Dropped after the store, which comes later.
+    let (path, _temporary) = database(arguments.db.as_deref())?;
     let store = Store::open(path)?;
 
     // A new account each time, so that a file that was kept can be used again.
@@ -64,4 +64,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         false => write!(out, "{report}")?,
     }
     Ok(())
+}
+
+/// The file to use, and the directory that is removed with it when the user named none.
+fn database(db: Option<&Path>) -> std::io::Result<(PathBuf, Option<TempDir>)> {
+    match db {
+        Some(path) => Ok((path.to_owned(), None)),
+        None => {
+            let directory = tempfile::tempdir()?;
+            Ok((directory.path().join("user_account.db"), Some(directory)))
+        }
+    }
 }
