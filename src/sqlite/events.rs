@@ -420,7 +420,7 @@ pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<P
 /// The commit of the event at a position.
 pub(crate) fn commit_id_at(view: &View<'_>, position: Position) -> Result<Option<Position>> {
     let found: Option<u64> = view
-        .prepare_cached("SELECT commit_id FROM events WHERE position = ?1")
+        .prepare_cached("SELECT position - commit_offset FROM events WHERE position = ?1")
         .sql()?
         .query_row(params![position.get()], |row| row.get(0))
         .optional()
