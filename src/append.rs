@@ -11,6 +11,7 @@ use crate::event::{EventId, NewEvent};
 use crate::ids::Ids;
 use crate::json::Json;
 use crate::place::{AggregateRef, Position, Version};
+use crate::projection;
 use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
 use crate::sqlite::{Writing, aggregates, blocks, state};
@@ -107,7 +108,7 @@ pub(crate) fn commit(
 ) -> Result<Vec<Appended>> {
     let tags = check(scope, batch).map_err(|error| error.during("append"))?;
     let given_ids = batch.events().any(|event| event.id.is_some());
-    scope
+    let done = scope
         .database()
         .write(|writing| {
             if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
@@ -116,9 +117,12 @@ pub(crate) fn commit(
             let mut owners = Vec::with_capacity(batch.appends.len());
             let appended = insert(scope, writing, batch, &tags, &mut owners)?;
             finish(writing, &owners)?;
+            projection::run_inline(scope, writing)?;
             Ok(appended)
         })
-        .map_err(|error| error.during("append"))
+        .map_err(|error| error.during("append"));
+    scope.log.appended.raise();
+    done
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.

@@ -21,13 +21,17 @@ mod maintenance;
 mod misfit;
 mod options;
 mod place;
+mod projection;
 mod read;
 mod replay;
+mod runner;
 mod scope;
+mod signal;
 mod snapshot;
 mod sqlite;
 mod statistics;
 mod store;
+mod subscription;
 
 pub use aggregate::{Aggregate, Expected, UnknownEvents};
 pub use aggregates::{Aggregates, Rebuilt};
@@ -42,8 +46,15 @@ pub use maintenance::clean_up::{CleanUp, CleanUpTask};
 pub use maintenance::purge::{Purge, PurgeReport};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
+pub use projection::{Projection, ProjectionRunner, RebuildProgress};
 pub use read::{Events, Query};
 pub use replay::Replayed;
+pub use runner::{Follower, HandlerError, StopReason, SubscriptionStatus};
 pub use snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning};
+pub use sqlite::read_model::ReadModel;
 pub use statistics::{EventStatistics, FileStatistics};
 pub use store::Store;
+pub use subscription::{StartFrom, Subscription};
+
+/// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
+pub use rusqlite;

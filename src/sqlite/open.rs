@@ -65,18 +65,22 @@ impl Opening {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = self.connect(flags)?;
         self.configure(&mut connection, patient)?;
+        self.set_synchronous(&connection)?;
+        connection
+            .execute_batch(&format!(
+                "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES};"
+            ))
+            .sql()?;
+        Ok(connection)
+    }
+
+    /// Lets the connection's commits wait for what the store was opened with.
+    pub(crate) fn set_synchronous(&self, connection: &Connection) -> Result<()> {
         let synchronous = match self.durability {
             Durability::Durable => "FULL",
             Durability::Fast => "NORMAL",
         };
-        connection
-            .execute_batch(&format!(
-                "PRAGMA synchronous = {synchronous};
-                 PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
-                 PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES};"
-            ))
-            .sql()?;
-        Ok(connection)
+        connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}")).sql()
     }
 
     /// A connection that reads, beside the writer.
@@ -144,7 +148,7 @@ impl Opening {
         let inspected = migrate::read_format(&connection).and_then(|format| match format {
             // A log beside the file could hold half of a change that somebody is moving into the file just now. Asked
             // for after the marks were read: then an empty log means that nobody is.
-            Format::Version(migrate::FORMAT) if wal_is_empty(path) => migrate::check_schema(&connection),
+            Format::Version(format) if wal_is_empty(path) => migrate::check_schema(&connection, format),
             _ => Ok(()),
         });
         match inspected {
