@@ -64,8 +64,8 @@ fn a_file_that_is_no_database() {
 
 #[test]
 fn a_file_of_a_newer_format() {
-    let place = changed("PRAGMA user_version = 2");
-    is_refused(&place.file(), ErrorKind::FormatTooNew, &["format 2", "up to 1", "update the application"]);
+    let place = changed("PRAGMA user_version = 3");
+    is_refused(&place.file(), ErrorKind::FormatTooNew, &["format 3", "up to 2", "update the application"]);
 }
 
 #[test]
