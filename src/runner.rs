@@ -1,11 +1,12 @@
 //! What subscriptions, projections and outboxes have in common: a lead, a loop, a clean end.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -38,12 +39,20 @@ pub(crate) struct Lease {
     pub(crate) id: i64,
     pub(crate) fence: i64,
     lasts: Duration,
+    renewed: Cell<Instant>,
 }
 
 impl Lease {
-    /// Until when the lease holds if it is renewed now, in microseconds of the machine's clock.
+    /// Until when the lease holds if it is renewed now, in microseconds of the machine's clock: for a caller who writes
+    /// this into the file.
     pub(crate) fn until(&self) -> i64 {
+        self.renewed.set(Instant::now());
         now().saturating_add(i64::try_from(self.lasts.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// How long it may go on without being renewed: a third of its time, so that two renewals may fail.
+    fn rest(&self) -> Duration {
+        (self.lasts / 3).saturating_sub(self.renewed.get().elapsed())
     }
 
     /// Takes or renews the lead; `None` if another runner has it.
@@ -51,7 +60,7 @@ impl Lease {
         scope.database().write(|writing| {
             let checkpoint =
                 checkpoints::find(writing, &identity.tenant, &identity.name)?.ok_or_else(|| unknown(&identity.name))?;
-            let mut lease = Lease { id: checkpoint.id, fence: 0, lasts };
+            let mut lease = Lease { id: checkpoint.id, fence: 0, lasts, renewed: Cell::new(Instant::now()) };
             let led = checkpoints::lead(writing, checkpoint.id, runner, now(), lease.until())?;
             Ok(led.map(|fence| {
                 lease.fence = fence;
@@ -77,7 +86,7 @@ pub(crate) fn unknown(name: &str) -> Error {
 
 /// What a runner does with its share of events.
 pub(crate) trait Work {
-    /// Does the next piece of work, a bounded one.
+    /// Does the next piece of work, a bounded one. What it commits of its own renews the lease, see [`Lease::until`].
     fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt>;
 }
 
@@ -244,37 +253,28 @@ impl Run {
             if self.shared.stop.load(Ordering::Acquire) {
                 break StopReason::Stopped;
             }
-            // Both are looked at before the work, so that what comes during it is not missed.
-            let seen = self.seen();
-            let version = match self.watcher.version() {
-                Ok(version) => version,
-                Err(error) => break StopReason::Failed(error),
-            };
-            let done = match &lease {
-                None => self.try_to_lead(&mut lease).map(|leads| Step::CaughtUp((!leads).then_some(self.lasts / 4))),
-                Some(held) => match guarded(&self.scope, held, &mut work) {
-                    Err(Halt::LeadLost) => {
-                        lease = None;
-                        self.shared.leads.store(false, Ordering::Release);
-                        continue;
-                    }
-                    Err(Halt::Error(error)) => Err(error),
-                    Ok(step) => Ok(step),
-                },
-            };
+            // Both are looked at before the work, so that what comes during it is not missed, and after the renewal of the
+            // lease, which is a commit too.
+            let seen = self.scope.log.appended.count();
+            let done = self.watcher.version().and_then(|version| {
+                let pause = match &lease {
+                    None => self.try_to_lead(&mut lease)?,
+                    Some(held) if held.rest().is_zero() => self.try_to_lead(&mut lease)?,
+                    Some(held) => match guarded(&self.scope, held, &mut work) {
+                        Ok(Step::Worked(_)) => None,
+                        Ok(Step::CaughtUp(pause)) => Some(pause.map_or(held.rest(), |pause| pause.min(held.rest()))),
+                        Err(Halt::LeadLost) => {
+                            lease = None;
+                            None
+                        }
+                        Err(Halt::Error(error)) => return Err(error),
+                    },
+                };
+                self.shared.leads.store(lease.is_some(), Ordering::Release);
+                pause.map_or(Ok(()), |pause| self.wait(seen, version, pause))
+            });
             match done {
-                Ok(Step::Worked(_)) => {}
-                // Just became the leader: there may be work at once.
-                Ok(Step::CaughtUp(_)) if lease.is_some() && !self.shared.leads.swap(true, Ordering::AcqRel) => {}
-                Ok(Step::CaughtUp(pause)) => {
-                    if let Err(error) = self.wait(seen, version, pause.unwrap_or(self.lasts / 3)) {
-                        break StopReason::Failed(error);
-                    }
-                    if lease.is_some() && pause.is_none() && self.seen() == seen {
-                        // Nothing came for a third of the lease: renew it.
-                        lease = None;
-                    }
-                }
+                Ok(()) => {}
                 Err(error) if error.is_retryable() => {
                     let _ = self.scope.log.appended.wait_after(seen, BUSY_PAUSE);
                 }
@@ -292,24 +292,31 @@ impl Run {
         reason
     }
 
-    fn seen(&self) -> u64 {
-        self.scope.log.appended.count()
+    /// Takes or renews the lead; returns how long to wait before the next attempt if another runner has it.
+    fn try_to_lead(&self, lease: &mut Option<Lease>) -> Result<Option<Duration>> {
+        // Most attempts of those who stand by are in vain, and this one costs no lock.
+        let led_by_another = lease.is_none()
+            && self.scope.database().read(|view| {
+                let row = checkpoints::find(view, &self.identity.tenant, &self.identity.name)?;
+                Ok(row.is_some_and(|row| row.leader.is_some() && row.lease_until > now()))
+            })?;
+        if !led_by_another {
+            *lease = Lease::take(&self.scope, &self.identity, self.runner, self.lasts)?;
+        }
+        Ok(lease.is_none().then_some(self.lasts / 4))
     }
 
-    fn try_to_lead(&self, lease: &mut Option<Lease>) -> Result<bool> {
-        *lease = Lease::take(&self.scope, &self.identity, self.runner, self.lasts)?;
-        Ok(lease.is_some())
-    }
-
-    /// Waits for an append, of this process or of another, for `longest` at most.
+    /// Waits for a commit, of this process or of another, for `longest` at most.
     fn wait(&self, seen: u64, version: i64, longest: Duration) -> Result<()> {
-        let mut waited = Duration::ZERO;
-        while waited < longest && !self.shared.stop.load(Ordering::Acquire) {
-            let pause = LOOK_EVERY.min(longest - waited);
-            if self.scope.log.appended.wait_after(seen, pause) || self.watcher.version()? != version {
-                return Ok(());
+        let until = Instant::now() + longest;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero()
+                || self.scope.log.appended.wait_after(seen, LOOK_EVERY.min(left))
+                || self.watcher.version()? != version
+            {
+                break;
             }
-            waited += pause;
         }
         Ok(())
     }
