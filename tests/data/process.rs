@@ -67,8 +67,7 @@ fn counts(value: &Value) -> BTreeMap<String, u64> {
 /// What the publisher says: cases, events, events of each activity and resource, the longest case.
 fn assert_published(store: &Store, set: &DataSet) {
     let truth = set.truth();
-    let (header, published) =
-        (&truth["external_truth"]["embedded_meta"], &truth["external_truth"]["published"]["counts"]);
+    let (header, published) = (&truth["external_truth"]["embedded_meta"], &truth["external_truth"]["published"]["counts"]);
     let statistics = store.statistics().unwrap();
     assert_eq!(statistics.aggregates, number(&published["cases"]));
     assert_eq!(statistics.total_events, number(&published["events"]));

@@ -88,8 +88,7 @@ fn assert_counted(store: &Store, truth: &Value) {
         assert_eq!(store.count_events(None, None, Some(event_type)).unwrap(), *count, "{event_type}");
     }
     let longest = &counted["longest_stream"];
-    let (aggregate_type, aggregate_id) =
-        (longest["aggregate_type"].as_str().unwrap(), longest["aggregate_id"].as_str().unwrap());
+    let (aggregate_type, aggregate_id) = (longest["aggregate_type"].as_str().unwrap(), longest["aggregate_id"].as_str().unwrap());
     let version = store.version(aggregate_type, aggregate_id).unwrap();
     assert_eq!(version, longest["events"].as_u64().unwrap());
     assert_eq!(store.count_events(Some(aggregate_type), Some(aggregate_id), None).unwrap(), version.get());
