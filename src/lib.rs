@@ -1,4 +1,13 @@
-//! An embedded event store: one SQLite file, in your process, no server, a synchronous API.
+//! An embedded event store: an append-only log of JSON events and their snapshots, in one SQLite file, in your process.
+//!
+//! [`Store`] is what an application opens. [`Aggregate`] is what it writes: how state follows from events. The handle
+//! [`Aggregates`] appends, replays, executes decisions and keeps snapshots; [`Query`] reads events across aggregates;
+//! [`Subscription`] and [`Projection`] deliver them. [`Error`] says what went wrong, where, and what to do.
+//!
+//! It is not a server, not a message broker, and not for several machines writing one log. There is no async: inside an
+//! async application call it on a blocking thread.
+//!
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(
