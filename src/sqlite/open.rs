@@ -100,7 +100,9 @@ impl Opening {
         });
         let Location::File(path) = &self.location else { return attempt };
         match attempt {
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && wal_is_empty(path) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && self.vfs.is_none() && wal_is_empty(path) =>
+            {
                 self.immutable = true;
                 self.reader()
             }
@@ -133,11 +135,17 @@ impl Opening {
     /// Refuses a file of another application or of a newer format without a lock and without a write.
     pub(crate) fn inspect(&self) -> Result<()> {
         let Location::File(path) = &self.location else { return Ok(()) };
-        check_path(path, self.read_only)?;
-        if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-            return Ok(());
+        if self.vfs.is_none() {
+            check_path(path, self.read_only)?;
+            if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
+                return Ok(());
+            }
         }
-        let connection = self.connect_immutable(path)?;
+        let connection = match self.connect_immutable(path) {
+            // What the operating system shows of a file need not be what another VFS holds: here it says so itself.
+            Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(()),
+            other => other?,
+        };
         match migrate::read_format(&connection) {
             // Another process may have moved pages under our feet; the connections that lock will tell.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
