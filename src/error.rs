@@ -157,6 +157,11 @@ impl Error {
         self
     }
 
+    /// Whether SQLite said so, and not we of what we had read.
+    pub(crate) fn is_of_sqlite(&self) -> bool {
+        self.0.source.is_some()
+    }
+
     pub(crate) fn detail(&self) -> &str {
         &self.0.detail
     }

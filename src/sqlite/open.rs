@@ -147,8 +147,9 @@ impl Opening {
             other => other?,
         };
         match migrate::read_format(&connection) {
-            // Another process may have moved pages under our feet; the connections that lock will tell.
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
+            // What SQLite itself cannot read is not final here: another process may be moving pages, or died while it made
+            // the file and left a journal. The connections that lock see to both, and write nothing to a foreign file.
+            Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => Ok(()),
             other => other.map(drop),
         }
     }
