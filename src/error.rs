@@ -38,6 +38,11 @@ pub enum ErrorKind {
     FormatTooNew,
     /// The file is not a foldlog file, or its schema was changed. It was not touched.
     ForeignFile,
+    /// The application's code for an event failed: a handler, a projection or a publisher. The checkpoint stands before
+    /// that event.
+    Handler,
+    /// A projection's tables are of another version than its definition.
+    ProjectionOutdated,
     /// A write on a store that was opened for reading, or on a medium that does not take writes.
     ReadOnly,
     /// The disk or a quota is full. Nothing of the transaction was kept; once there is space, writing works again.

@@ -19,15 +19,20 @@ mod fold;
 mod ids;
 mod json;
 mod maintenance;
+mod misfit;
 mod options;
 mod place;
+mod projection;
 mod read;
 mod replay;
+mod runner;
 mod scope;
+mod signal;
 mod snapshot;
 mod sqlite;
 mod statistics;
 mod store;
+mod subscription;
 
 pub use aggregate::{Aggregate, Expected, UnknownEvents};
 pub use aggregates::{Aggregates, Rebuilt};
@@ -44,8 +49,15 @@ pub use maintenance::purge::{Purge, PurgeReport};
 pub use maintenance::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
+pub use projection::{Projection, ProjectionRunner, RebuildProgress};
 pub use read::{Events, Query};
 pub use replay::Replayed;
+pub use runner::{Follower, HandlerError, StopReason, SubscriptionStatus};
 pub use snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning};
+pub use sqlite::read_model::ReadModel;
 pub use statistics::{EventStatistics, FileStatistics};
 pub use store::Store;
+pub use subscription::{StartFrom, Subscription};
+
+/// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
+pub use rusqlite;

@@ -1,10 +1,12 @@
 //! An open log as one tenant sees it: what everything above the SQL works on.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::place::{AggregateRef, DEFAULT_TENANT};
+use crate::projection::Inline;
+use crate::signal::Signal;
 use crate::sqlite::Database;
 use crate::sqlite::View;
 use crate::sqlite::aggregates::{self, AggregateRow};
@@ -21,11 +23,18 @@ pub(crate) struct Scope {
 pub(crate) struct Log {
     pub(crate) database: Database,
     pub(crate) options: Options,
+    /// Raised after each append of this process, and when a subscription has moved.
+    pub(crate) appended: Signal,
+    /// Projections that run inside this process's appends.
+    pub(crate) inline: RwLock<Vec<Inline>>,
 }
 
 impl Scope {
     pub(crate) fn new(database: Database, options: Options) -> Scope {
-        Scope { log: Arc::new(Log { database, options }), tenant: DEFAULT_TENANT.into() }
+        Scope {
+            log: Arc::new(Log { database, options, appended: Signal::default(), inline: RwLock::default() }),
+            tenant: DEFAULT_TENANT.into(),
+        }
     }
 
     pub(crate) fn database(&self) -> &Database {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,11 +19,14 @@ use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
 use crate::options::Options;
 use crate::place::{Position, Version};
+use crate::projection::{self, Projection, ProjectionRunner};
 use crate::read::{Events, Query};
+use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, events, names, state};
+use crate::sqlite::{Database, events, names, read_model, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
+use crate::subscription::{self, Subscription};
 
 /// An open event store.
 ///
@@ -59,7 +63,7 @@ impl Store {
     /// lies beside the file.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is of an older format.
+    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is empty.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open_read_only(path)
     }
@@ -306,6 +310,82 @@ impl Store {
     /// If the file cannot be opened at all.
     pub fn verify(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
         verify::verify(&self.scope, &mut progress).map_err(|error| error.during("verify"))
+    }
+
+    /// A named reader of the log with a stored checkpoint.
+    pub fn subscription(&self, name: &str) -> Subscription {
+        Subscription::new(self.scope.clone(), name)
+    }
+
+    /// A projection that is kept up to date by itself: once, on a thread, or by a rebuild. Its tables are made if there
+    /// are none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a name of a table that it cannot have; [`ErrorKind::Handler`] if making the tables
+    /// fails.
+    pub fn projection(&self, projection: impl Projection) -> Result<ProjectionRunner> {
+        ProjectionRunner::new(self.scope.clone(), Arc::new(projection)).map_err(|error| error.during("make projection"))
+    }
+
+    /// Lets a projection run inside every append of this process, in the append's own transaction: what an append
+    /// returned is in the tables. First it takes up what is in the log; if its version has changed it is rebuilt.
+    ///
+    /// If `apply` fails, the append fails and nothing of it is kept. Events that another process appends without the
+    /// projection are taken up by this process's next append.
+    ///
+    /// # Errors
+    /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`].
+    pub fn project_inline(&self, projection: impl Projection) -> Result<()> {
+        projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
+    }
+
+    /// Reads from the tables of projections, or from the application's own: every row of a query.
+    ///
+    /// # Errors
+    /// If the query fails; it cannot write.
+    pub fn query_read_model<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.scope
+            .database()
+            .read(|view| read_model::query(view, sql, params, row))
+            .map_err(|error| error.during("query read model"))
+    }
+
+    /// How every subscription, projection and outbox of this tenant stands, and those that read all tenants.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>> {
+        subscription::statuses(&self.scope).map_err(|error| error.during("subscriptions"))
+    }
+
+    /// Waits until a subscription, projection or outbox has passed a position, so that a user reads what he wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if the time is over; [`ErrorKind::Handler`] if it has stopped at an event before; both say where
+    /// it is. [`ErrorKind::NotFound`] if there is none of this name.
+    pub fn wait_until(&self, subscription: &str, position: Position, timeout: Duration) -> Result<()> {
+        subscription::wait_until(&self.scope, subscription, position, timeout).map_err(|error| error.during("wait"))
+    }
+
+    /// Passes over the event at which a subscription or a projection has stopped; returns its position.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it has not stopped at an event.
+    pub fn skip_failed(&self, subscription: &str) -> Result<Position> {
+        subscription::skip_failed(&self.scope, subscription).map_err(|error| error.during("skip"))
+    }
+
+    /// Forgets a subscription: its checkpoint and its deliveries. A projection's tables stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none of this name.
+    pub fn remove_subscription(&self, subscription: &str) -> Result<()> {
+        subscription::remove(&self.scope, subscription).map_err(|error| error.during("remove subscription"))
     }
 
     /// The file's path, made absolute; `None` for a store in memory.

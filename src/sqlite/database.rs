@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -18,6 +19,9 @@ use crate::options::Options;
 
 /// Connections that wait for the next reader; beyond it they are closed.
 const IDLE_READERS: usize = 8;
+/// How often, and how long each time, work in the background lets others go first.
+const BACKGROUND_YIELDS: usize = 64;
+const BACKGROUND_YIELD: Duration = Duration::from_micros(100);
 
 /// An open file.
 pub(crate) struct Database {
@@ -27,6 +31,8 @@ pub(crate) struct Database {
     // Whether the writer waits for other processes.
     patient: Arc<AtomicBool>,
     readers: Mutex<Vec<Connection>>,
+    // Callers that wait for the writer: work in the background lets them go first.
+    waiting: AtomicUsize,
     pub(crate) names: Names,
 }
 
@@ -46,21 +52,37 @@ impl Database {
         let mut writer = opening.writer(&patient)?;
         migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
         let names = Names::new(state::replica(&writer)?);
-        Ok(Database { opening, writer: Mutex::new(Some(writer)), patient, readers: Mutex::default(), names })
+        Ok(Database {
+            opening,
+            writer: Mutex::new(Some(writer)),
+            patient,
+            readers: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            names,
+        })
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
         let mut opening = Opening::new(Location::File(absolute(path)?), true, options);
         opening.inspect()?;
         let reader = opening.first_reader()?;
-        if migrate::read_format(&reader)? != migrate::Format::Version(migrate::FORMAT) {
-            return Err(Error::new(ErrorKind::ReadOnly, "the file is empty or of an older format")
-                .advice("open it once for writing, which brings it up to date"));
-        }
-        migrate::check_schema(&reader)?;
+        // An older format is read as it is: what came later is missing only to those who ask for it.
+        let migrate::Format::Version(format) = migrate::read_format(&reader)? else {
+            return Err(
+                Error::new(ErrorKind::ReadOnly, "the file is empty").advice("open it for writing, which makes it a store")
+            );
+        };
+        migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
         let patient = Arc::new(AtomicBool::new(true));
-        Ok(Database { opening, writer: Mutex::new(None), patient, readers: Mutex::new(vec![reader]), names })
+        Ok(Database {
+            opening,
+            writer: Mutex::new(None),
+            patient,
+            readers: Mutex::new(vec![reader]),
+            waiting: AtomicUsize::new(0),
+            names,
+        })
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -104,8 +126,37 @@ impl Database {
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        self.write_on(self.wait_for_writer(), Sync::AsOpened, work)
+    }
+
+    /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
+    pub(crate) fn write_in_background<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        // Bounded: a stream of callers without an end must not stop the work for good.
+        for _ in 0..BACKGROUND_YIELDS {
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            std::thread::sleep(BACKGROUND_YIELD);
+        }
+        self.write(work)
+    }
+
+    /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
+    /// store's durability.
+    pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        self.write_on(self.wait_for_writer(), Sync::Full, work)
+    }
+
+    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let writer = lock(&self.writer);
-        self.write_on(writer, work)
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        writer
+    }
+
+    /// A connection of its own that tells whether anybody, in whatever process, has committed.
+    pub(crate) fn watcher(&self) -> Result<Watcher> {
+        self.opening.reader().map(Watcher)
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
@@ -133,7 +184,7 @@ impl Database {
         // The flag belongs to whoever holds the writer's lock.
         self.patient.store(false, Ordering::Relaxed);
         let impatience = Impatience(&self.patient);
-        let done = self.write_on(writer, work);
+        let done = self.write_on(writer, Sync::AsOpened, work);
         drop(impatience);
         match done {
             Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
@@ -144,6 +195,7 @@ impl Database {
     fn write_on<T>(
         &self,
         mut writer: MutexGuard<'_, Option<Connection>>,
+        sync: Sync,
         work: impl FnOnce(&Writing<'_>) -> Result<T>,
     ) -> Result<T> {
         if self.opening.read_only {
@@ -156,6 +208,9 @@ impl Database {
         let Some(connection) = writer.as_ref() else {
             return Err(Error::new(ErrorKind::Internal, "the writing connection is gone"));
         };
+        if sync == Sync::Full {
+            connection.execute_batch("PRAGMA synchronous = FULL").sql()?;
+        }
         let transaction = Writing::begin(self, connection)?;
         let done = work(&transaction).and_then(|value| {
             transaction.commit()?;
@@ -163,7 +218,11 @@ impl Database {
         });
         let learnt = transaction.learnt.take();
         drop(transaction);
-        if !connection.is_autocommit() {
+        let restored = match sync {
+            Sync::Full => self.opening.set_synchronous(connection).is_ok(),
+            Sync::AsOpened => true,
+        };
+        if !restored || !connection.is_autocommit() {
             // Not even the rollback worked: nobody may build on this connection.
             *writer = None;
         } else if done.is_ok() {
@@ -189,6 +248,23 @@ impl Anew {
         let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
         let ended = self.connection.execute_batch("COMMIT").sql();
         done.and_then(|value| ended.map(|()| value))
+    }
+}
+
+/// What a commit waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    AsOpened,
+    Full,
+}
+
+/// See [`Database::watcher`].
+pub(crate) struct Watcher(Connection);
+
+impl Watcher {
+    /// A number that changes with each commit of another connection.
+    pub(crate) fn version(&self) -> Result<i64> {
+        self.0.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
     }
 }
 

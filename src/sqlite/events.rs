@@ -19,7 +19,7 @@ use crate::place::{Position, Version};
 macro_rules! select {
     ($columns:literal, $rest:literal) => {
         concat!(
-            "SELECT e.key, e.position, e.commit_id, e.event_id, e.event_type, e.schema_version, e.origin, e.created_at, e.data, ",
+            "SELECT e.key, e.position, e.commit_offset, e.event_id, e.event_type, e.schema_version, e.origin, e.created_at, e.data, ",
             "e.metadata, e.tags, e.checksum",
             $columns,
             " FROM ",
@@ -56,7 +56,7 @@ impl<'a> Inserter<'a> {
     pub(crate) fn new(writing: &'a Writing<'_>) -> Result<Inserter<'a>> {
         let statement = writing
             .prepare_cached(
-                "INSERT INTO events (key, position, commit_id, event_id, event_type, schema_version, origin, created_at, data,
+                "INSERT INTO events (key, position, commit_offset, event_id, event_type, schema_version, origin, created_at, data,
                                      metadata, tags, checksum)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )
@@ -80,7 +80,7 @@ impl<'a> Inserter<'a> {
             .execute(params![
                 key(row.aggregate, row.version),
                 row.position,
-                row.commit_id,
+                row.position.saturating_sub(row.commit_id),
                 row.event_id.as_bytes(),
                 row.event_type.id,
                 row.schema_version,
@@ -229,7 +229,7 @@ impl<'r> Raw<'r> {
         let raw = Raw {
             version,
             position,
-            commit_id: row.get(2).sql()?,
+            commit_id: u64::saturating_sub(position, row.get(2).sql()?),
             event_id: row.get(3).sql()?,
             event_type: type_of(view, types, row.get(4).sql()?)?,
             schema_version: row.get(5).sql()?,
@@ -445,6 +445,17 @@ pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<P
         .prepare_cached("SELECT position FROM events WHERE event_id = ?1")
         .sql()?
         .query_row(params![event_id.as_bytes()], |row| row.get(0))
+        .optional()
+        .sql()?;
+    Ok(found.map(Position::new))
+}
+
+/// The commit of the event at a position.
+pub(crate) fn commit_id_at(view: &View<'_>, position: Position) -> Result<Option<Position>> {
+    let found: Option<u64> = view
+        .prepare_cached("SELECT position - commit_offset FROM events WHERE position = ?1")
+        .sql()?
+        .query_row(params![position.get()], |row| row.get(0))
         .optional()
         .sql()?;
     Ok(found.map(Position::new))

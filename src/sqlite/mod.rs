@@ -5,6 +5,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod blocks;
+pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;
 pub(crate) mod events;
@@ -12,6 +13,7 @@ mod failure;
 mod migrate;
 pub(crate) mod names;
 mod open;
+pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod verify;
