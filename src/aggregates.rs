@@ -13,6 +13,7 @@ use crate::execute::{self, Executed, with_metadata};
 use crate::fold::sealed::Fold;
 use crate::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::json::Json;
+use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
 use crate::place::Version;
 use crate::read::{Events, Query};
 use crate::replay::{self, Loaded, Replayed, Until};
@@ -355,6 +356,15 @@ impl<A: Folds> Aggregates<A> {
     pub fn clean_up_snapshots(&self, aggregate_id: &str) -> Result<u64> {
         snapshot::clean_up(&self.scope, self.fold.aggregate_type(), aggregate_id)
             .map_err(|error| self.of("clean up snapshots", aggregate_id, error))
+    }
+
+    /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
+    /// that the fold was changed without a new fold version, or that it is not pure.
+    ///
+    /// # Errors
+    /// If the list of aggregates cannot be read.
+    pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+        verify::verify_snapshots(&self.scope, &self.fold, &mut progress).map_err(|error| error.during("verify snapshots"))
     }
 
     fn load(&self, aggregate_id: &str, until: Until) -> Result<Loaded<A::State>> {

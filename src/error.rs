@@ -162,6 +162,15 @@ impl Error {
         self
     }
 
+    /// Whether SQLite said so, and not we of what we had read.
+    pub(crate) fn is_of_sqlite(&self) -> bool {
+        self.0.source.is_some()
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

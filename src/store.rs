@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
+use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
 use crate::options::Options;
 use crate::place::{Position, Version};
 use crate::projection::{self, Projection, ProjectionRunner};
@@ -285,6 +286,30 @@ impl Store {
     /// If the file cannot be written; what was removed before stays removed.
     pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
         purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"))
+    }
+
+    /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
+    /// summaries, counters and snapshots. Names each damage and says what can be done about it; goes on behind what
+    /// cannot be read.
+    ///
+    /// Others may go on writing: what they do is not mistaken for damage. Only SQLite's own check of the pages, the first
+    /// step, is one long read that holds up the moving of the write-ahead log into the file. Whether snapshots agree with
+    /// a replay only their fold can tell: see [`Aggregates::verify_snapshots`].
+    ///
+    /// ```
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let report = store.verify(|progress| eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total))?;
+    /// for damage in &report.damages {
+    ///     eprintln!("{damage}");
+    /// }
+    /// assert!(report.is_clean());
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be opened at all.
+    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+        verify::verify(&self.scope, &mut progress).map_err(|error| error.during("verify"))
     }
 
     /// A named reader of the log with a stored checkpoint.

@@ -2,3 +2,4 @@
 
 pub(crate) mod clean_up;
 pub(crate) mod purge;
+pub(crate) mod verify;

@@ -116,6 +116,14 @@ impl Database {
         done
     }
 
+    /// A look at the file itself: a connection of its own, with no page and no name remembered from earlier calls.
+    pub(crate) fn anew(&self) -> Result<Anew> {
+        let connection = self.opening.reader()?;
+        // A damaged file may have lost it; events of this file are then checked against what it was.
+        let replica = state::replica(&connection).unwrap_or(self.names.replica);
+        Ok(Anew { connection, names: Names::new(replica) })
+    }
+
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         self.write_on(self.wait_for_writer(), Sync::AsOpened, work)
@@ -221,6 +229,25 @@ impl Database {
             self.names.remember(learnt);
         }
         done
+    }
+}
+
+/// See [`Database::anew`].
+pub(crate) struct Anew {
+    connection: Connection,
+    names: Names,
+}
+
+impl Anew {
+    /// Runs `work` in a read transaction.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").sql()?;
+        }
+        self.connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
+        let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
+        let ended = self.connection.execute_batch("COMMIT").sql();
+        done.and_then(|value| ended.map(|()| value))
     }
 }
 
