@@ -156,14 +156,14 @@ impl<A: Folds> Aggregates<A> {
         let batch = Batch::new().append(self.fold.aggregate_type(), aggregate_id, expected, events);
         let mut newest_snapshot = None;
         let policy = self.scope.options().snapshots;
-        let appended = append::commit(&self.scope, &batch, |writing, placed| {
-            if let (Some(_), Some(owner)) = (policy.threshold(), placed.owners.first()) {
+        let appended = append::commit(&self.scope, &batch, |writing, owners| {
+            if let (Some(_), Some(owner)) = (policy.threshold(), owners.first()) {
                 newest_snapshot = Some(snapshots::newest_version(writing, owner.aggregate)?);
             }
             Ok(())
         })?;
         let appended = appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))?;
-        if newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
+        if self.use_snapshots && newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
             // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
             let _ = self.replay_and_save(aggregate_id);
         }

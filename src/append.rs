@@ -99,17 +99,12 @@ pub struct Appended {
     pub already_there: bool,
 }
 
-/// Where a batch was placed, for work in the same transaction.
-pub(crate) struct Placed<'a> {
-    pub(crate) owners: &'a [Owner],
-    pub(crate) appended: &'a [Appended],
-}
-
-/// Appends a batch; `finish` runs in its transaction after the inserts, and not when the events were there already.
+/// Appends a batch; `finish` runs in its transaction after the inserts, with the owner of each append's events, and not
+/// when the events were there already.
 pub(crate) fn commit(
     scope: &Scope,
     batch: &Batch,
-    finish: impl FnOnce(&Writing<'_>, &Placed<'_>) -> Result<()>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
     let tags = check(scope, batch).map_err(|error| error.during("append"))?;
     let given_ids = batch.events().any(|event| event.id.is_some());
@@ -121,7 +116,7 @@ pub(crate) fn commit(
             }
             let mut owners = Vec::with_capacity(batch.appends.len());
             let appended = insert(scope, writing, batch, &tags, &mut owners)?;
-            finish(writing, &Placed { owners: &owners, appended: &appended })?;
+            finish(writing, &owners)?;
             projection::run_inline(scope, writing)?;
             Ok(appended)
         })
@@ -266,7 +261,7 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
     let latest_at = append.events.iter().map(|event| event.created_at.map_or(now, to_micros)).max().unwrap_or(now);
     let (least, most) = append.expected.range();
     let room = Version::MAX.get().saturating_sub(count);
-    if most > 0 {
+    if most > 0 && least <= room {
         let advanced = aggregates::advance(
             writing,
             aggregate_type.id,
@@ -301,8 +296,9 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
 
 /// Finds a batch that was appended before, by the ids that the caller gave its events.
 ///
-/// `None` if none of the ids is in the log. All of them there with the same content is the first append's result;
-/// anything between is an error, for the log would otherwise hold a part twice or not at all.
+/// `None` if none of the ids is in the log. All of them there with the same content, in the same order and in a commit of
+/// their own is the first append's result; anything between is an error, for the log would otherwise hold a part twice
+/// or not at all.
 fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<Option<Vec<Appended>>> {
     let mut known = None;
     for event in batch.events() {
@@ -315,6 +311,8 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
     }
     let Some(known) = known else { return Ok(None) };
     let mut appended = Vec::with_capacity(batch.appends.len());
+    // The events of a commit stand at its id and the positions after it.
+    let mut next: Option<(Position, Position)> = None;
     for append in &batch.appends {
         let aggregate = scope.aggregate(&append.aggregate_type, &append.aggregate_id);
         let mut last = None;
@@ -324,6 +322,11 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
             let Some(position) = events::position_of_id(writing, id)? else { return Err(not_the_same(&aggregate, known)) };
             let place =
                 same_event(writing, position, &aggregate, event)?.ok_or_else(|| not_the_same(&aggregate, (id, position)))?;
+            let (_, position, commit_id) = place;
+            if (position, commit_id) != next.unwrap_or((commit_id, commit_id)) {
+                return Err(not_the_same(&aggregate, (id, position)));
+            }
+            next = Some((Position::new(position.get() + 1), commit_id));
             event_ids.push(id);
             last = Some(place);
         }
@@ -331,7 +334,14 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
             appended.push(Appended { version, position, commit_id, event_ids, already_there: true });
         }
     }
-    Ok(Some(appended))
+    match next {
+        Some((after, commit_id)) if events::commit_id_at(writing, after)? == Some(commit_id) => {
+            Err(Error::new(ErrorKind::DuplicateEventId, "the events are in the log already, as a part of a larger append")
+                .at_position(after)
+                .advice("an append that is repeated must be the same in every event"))
+        }
+        _ => Ok(Some(appended)),
+    }
 }
 
 /// The version, position and commit of the event at `position`, if it is the event that is to be appended.

@@ -19,6 +19,7 @@ mod fold;
 mod ids;
 mod json;
 mod maintenance;
+mod misfit;
 mod options;
 mod place;
 mod projection;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::sealed::Fold;
+use crate::misfit::Misfit;
 use crate::place::Version;
 use crate::scope::{Scope, history_removed, not_found};
 use crate::snapshot::{Draft, Rejected, SnapshotReason, SnapshotWarning};
@@ -161,7 +162,7 @@ fn start<F: Fold>(
                     progress.from_snapshot = Some(Version::new(found.version));
                     break;
                 }
-                Err(error) => Rejected::Undecodable(position_of(&error)),
+                Err(error) => Rejected::Undecodable(Misfit::from(error).to_string()),
             }
         };
         progress.warnings.push(SnapshotWarning { version: Version::new(found.version), rejected });
@@ -170,11 +171,6 @@ fn start<F: Fold>(
         return Err(history_removed(row.removed_through()));
     }
     Ok(progress)
-}
-
-/// Where the JSON did not fit. serde's own message can quote the data.
-fn position_of(error: &serde_json::Error) -> String {
-    format!("{:?} error at column {}", error.classify(), error.column())
 }
 
 /// Folds the next page of events.

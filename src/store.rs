@@ -64,7 +64,7 @@ impl Store {
     /// lies beside the file.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is of an older format.
+    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is empty.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open_read_only(path)
     }

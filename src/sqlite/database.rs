@@ -66,11 +66,13 @@ impl Database {
         let mut opening = Opening::new(Location::File(absolute(path)?), true, options);
         opening.inspect()?;
         let reader = opening.first_reader()?;
-        if migrate::read_format(&reader)? != migrate::Format::Version(migrate::FORMAT) {
-            return Err(Error::new(ErrorKind::ReadOnly, "the file is empty or of an older format")
-                .advice("open it once for writing, which brings it up to date"));
-        }
-        migrate::check_schema(&reader)?;
+        // An older format is read as it is: what came later is missing only to those who ask for it.
+        let migrate::Format::Version(format) = migrate::read_format(&reader)? else {
+            return Err(
+                Error::new(ErrorKind::ReadOnly, "the file is empty").advice("open it for writing, which makes it a store")
+            );
+        };
+        migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
         let patient = Arc::new(AtomicBool::new(true));
         Ok(Database {

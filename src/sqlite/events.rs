@@ -417,6 +417,17 @@ pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<P
     Ok(found.map(Position::new))
 }
 
+/// The commit of the event at a position.
+pub(crate) fn commit_id_at(view: &View<'_>, position: Position) -> Result<Option<Position>> {
+    let found: Option<u64> = view
+        .prepare_cached("SELECT position - commit_offset FROM events WHERE position = ?1")
+        .sql()?
+        .query_row(params![position.get()], |row| row.get(0))
+        .optional()
+        .sql()?;
+    Ok(found.map(Position::new))
+}
+
 /// How many events there are of each type, in the aggregates of one type or in those of a tenant.
 pub(crate) fn count_by_type(view: &View<'_>, aggregate_types: &[i64]) -> Result<Vec<(i64, u64)>> {
     let mut statement = view

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::Sql;
-use super::migrate;
+use super::migrate::{self, Format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options};
 
@@ -127,7 +127,7 @@ impl Opening {
     /// A connection that takes no lock and makes no file.
     fn connect_immutable(&self, path: &Path) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let uri = immutable_uri(path)?;
+        let uri = immutable_uri(path);
         match &self.vfs {
             None => Connection::open_with_flags(uri, flags).sql(),
             Some(vfs) => Connection::open_with_flags_and_vfs(uri, flags, vfs.as_str()).sql(),
@@ -138,14 +138,23 @@ impl Opening {
     pub(crate) fn inspect(&self) -> Result<()> {
         let Location::File(path) = &self.location else { return Ok(()) };
         check_path(path, self.read_only)?;
-        if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-            return Ok(());
+        match std::fs::metadata(path).map_or(0, |file| file.len()) {
+            0 => return Ok(()),
+            // SQLite takes a file of one byte for an empty one and would write over it.
+            1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
+            _ => {}
         }
         let connection = self.connect_immutable(path)?;
-        match migrate::read_format(&connection) {
+        let inspected = migrate::read_format(&connection).and_then(|format| match format {
+            // A log beside the file could hold half of a change that somebody is moving into the file just now. Asked
+            // for after the marks were read: then an empty log means that nobody is.
+            Format::Version(format) if wal_is_empty(path) => migrate::check_schema(&connection, format),
+            _ => Ok(()),
+        });
+        match inspected {
             // Another process may have moved pages under our feet; the connections that lock will tell.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
-            other => other.map(drop),
+            other => other,
         }
     }
 
@@ -226,23 +235,20 @@ fn wal_is_empty(path: &Path) -> bool {
     std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
 }
 
-fn immutable_uri(path: &Path) -> Result<String> {
-    let Some(text) = path.to_str() else {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("the path is not UTF-8: {}", path.display())));
-    };
+/// Every byte but the plainest is escaped: a name need not be UTF-8.
+fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
-    if !text.starts_with('/') {
+    if !path.has_root() || cfg!(windows) {
         uri.push('/');
     }
-    for character in text.chars() {
-        match character {
-            '%' => uri.push_str("%25"),
-            '?' => uri.push_str("%3f"),
-            '#' => uri.push_str("%23"),
-            '\\' if cfg!(windows) => uri.push('/'),
-            other => uri.push(other),
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'\\' if cfg!(windows) => uri.push('/'),
+            b'/' | b':' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() => uri.push(char::from(*plain)),
+            other => uri.push_str(&format!("%{other:02x}")),
         }
     }
     uri.push_str("?immutable=1");
-    Ok(uri)
+    uri
 }
