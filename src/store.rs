@@ -1,5 +1,7 @@
 //! The store: what an application opens.
 
+mod read_models;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use crate::read::{Events, Query};
 use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, events, names, read_model, state};
+use crate::sqlite::{Database, events, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
 use crate::subscription::{self, Subscription};
 
@@ -337,22 +339,6 @@ impl Store {
     /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`].
     pub fn project_inline(&self, projection: impl Projection) -> Result<()> {
         projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
-    }
-
-    /// Reads from the tables of projections, or from the application's own: every row of a query.
-    ///
-    /// # Errors
-    /// If the query fails; it cannot write.
-    pub fn query_read_model<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>> {
-        self.scope
-            .database()
-            .read(|view| read_model::query(view, sql, params, row))
-            .map_err(|error| error.during("query read model"))
     }
 
     /// How every subscription, projection and outbox of this tenant stands, and those that read all tenants.

@@ -1,5 +1,6 @@
 //! Subscriptions, projections, outbox.
 
+mod documents;
 mod projections;
 mod subscriptions;
 
