@@ -6,8 +6,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event::NewEvent;
 use crate::fold::sealed::Fold;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::Version;
-use crate::replay::{self, Loaded, Until};
+use crate::replay::{self, Loaded};
 use crate::scope::Scope;
 use crate::snapshot::{Draft, SnapshotReason};
 use crate::sqlite::{aggregates, snapshots};
@@ -75,16 +76,11 @@ where
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
-    match replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots) {
-        Ok(loaded) => {
-            if use_snapshots {
-                replay::save_if_due(scope, fold, &loaded)?;
-            }
-            Ok(Some(loaded))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let loaded = replay::replay_if_any(scope, fold, aggregate_id, use_snapshots)?;
+    if let (Some(loaded), true) = (&loaded, use_snapshots) {
+        replay::save_if_due(scope, fold, loaded)?;
     }
+    Ok(loaded)
 }
 
 /// Appends the events; if a snapshot is due, the state at hand is saved in the same transaction.
@@ -99,6 +95,7 @@ fn append_decided<F: Fold>(
 ) -> Result<Appended, Error> {
     let policy = scope.options().snapshots;
     let new_version = version.get() + events.len() as u64;
+    let drafting = Timer::start();
     let draft = match policy.is_due(base, new_version) {
         true => Some(Draft {
             version: new_version,
@@ -112,6 +109,8 @@ fn append_decided<F: Fold>(
         }),
         false => None,
     };
+    let drafted = drafting.elapsed();
+    let mut made = None;
     let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
     let appended = append::commit(scope, &batch, |writing, placed| {
         let (Some(draft), Some(owner)) = (&draft, placed.owners.first()) else { return Ok(()) };
@@ -119,11 +118,15 @@ fn append_decided<F: Fold>(
         if placed.appended.first().is_none_or(|appended| appended.version != new_version) {
             return Ok(());
         }
+        let saving = Timer::start();
         let now = scope.options().clock.now_micros();
         let mut row = draft.row(owner, now);
         row.latest_event_at = aggregates::latest_at(writing, owner.aggregate)?;
-        snapshots::save(writing, &row, policy.retained())
+        snapshots::save(writing, &row, policy.retained())?;
+        made = drafted.zip(saving.elapsed()).map(|(drafted, saved)| drafted + saved);
+        Ok(())
     })?;
+    scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
     appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
 }
 

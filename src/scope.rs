@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Meter;
 use crate::options::Options;
 use crate::place::{AggregateRef, DEFAULT_TENANT};
 use crate::sqlite::Database;
@@ -21,11 +22,13 @@ pub(crate) struct Scope {
 pub(crate) struct Log {
     pub(crate) database: Database,
     pub(crate) options: Options,
+    pub(crate) meter: Meter,
 }
 
 impl Scope {
     pub(crate) fn new(database: Database, options: Options) -> Scope {
-        Scope { log: Arc::new(Log { database, options }), tenant: DEFAULT_TENANT.into() }
+        let meter = Meter::new(options.label_bounds);
+        Scope { log: Arc::new(Log { database, options, meter }), tenant: DEFAULT_TENANT.into() }
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -34,6 +37,10 @@ impl Scope {
 
     pub(crate) fn options(&self) -> &Options {
         &self.log.options
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.log.meter
     }
 
     pub(crate) fn aggregate(&self, aggregate_type: &str, aggregate_id: &str) -> AggregateRef {

@@ -47,10 +47,21 @@ pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> 
     .sql()
 }
 
+/// The aggregate with this number.
+pub(crate) fn by_number(view: &View<'_>, id: i64) -> Result<Option<AggregateRow>> {
+    view.prepare_cached("SELECT id, version, latest_at, purged_through, archived_through FROM aggregates WHERE id = ?1")
+        .sql()?
+        .query_row(params![id], AggregateRow::read)
+        .optional()
+        .sql()
+}
+
 /// An aggregate that was moved to a new version.
 pub(crate) struct Advanced {
     pub(crate) id: i64,
     pub(crate) version_before: u64,
+    /// Events up to this version are not in the file any more.
+    pub(crate) removed_through: u64,
 }
 
 /// Moves an aggregate on by `events`, if it exists and its version is within `expected` (both ends included).
@@ -87,7 +98,7 @@ pub(crate) fn advance(
         )
         .advice("copy the file before anything else, then restore a backup"));
     }
-    Ok(Some(Advanced { id, version_before }))
+    Ok(Some(Advanced { id, version_before, removed_through }))
 }
 
 /// Makes an aggregate at version `events`; `None` if it exists already.

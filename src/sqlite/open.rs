@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::failure::Sql;
 use super::migrate;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::options::{Durability, Options};
 
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
@@ -176,9 +177,11 @@ fn wait(timeout: Duration, patient: Arc<AtomicBool>) -> impl FnMut(i32) -> bool 
         let now = Instant::now();
         if attempt == 0 {
             since = now;
+            metrics::busy_wait_began();
         }
         let waited = now.saturating_duration_since(since);
         if waited >= timeout {
+            metrics::busy_wait_given_up();
             return false;
         }
         let longest = BUSY_SLEEP_LEAST.saturating_mul(1 << attempt.clamp(0, 6)).min(BUSY_SLEEP_MOST);
@@ -215,9 +218,14 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
 }
 
 fn wal_is_empty(path: &Path) -> bool {
+    wal_bytes(path) == 0
+}
+
+/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+pub(crate) fn wal_bytes(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
+    std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
 fn immutable_uri(path: &Path) -> Result<String> {
