@@ -66,9 +66,12 @@ fn appends_count_events_by_type_and_tenant_once_a_batch() {
         append(&store, "a", "Opened");
         let mixed = ["Deposited", "Deposited", "Withdrawn"].map(event);
         store.tenant("acme").append("account", "a", Expected::Any, mixed).unwrap();
-        let across = Batch::new()
-            .append("account", "a", Expected::Any, [event("Deposited")])
-            .append("account", "b", Expected::Any, [event("Deposited")]);
+        let across = Batch::new().append("account", "a", Expected::Any, [event("Deposited")]).append(
+            "account",
+            "b",
+            Expected::Any,
+            [event("Deposited")],
+        );
         store.commit(across).unwrap();
 
         let events = |kind: &str, tenant: &str| {

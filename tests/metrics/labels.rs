@@ -110,7 +110,8 @@ fn payloads_metadata_and_tags_never_get_out() {
         };
         store.append("account", "a", Expected::Any, [secret()]).unwrap();
         store.append("account", "a", 9, [secret()]).unwrap_err();
-        let accounts = store.json_aggregates("account").fold_with("fails", 1, |_, _, _| Err(foldlog::FoldError::Data(canary.into())));
+        let accounts =
+            store.json_aggregates("account").fold_with("fails", 1, |_, _, _| Err(foldlog::FoldError::Data(canary.into())));
         accounts.replay("a").unwrap_err();
         assert!(metrics.sum("event_store_events_total") > 0.0);
         assert!(!metrics.text().contains(canary));
