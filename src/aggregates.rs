@@ -14,6 +14,7 @@ use crate::fold::sealed::Fold;
 use crate::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::json::Json;
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::read::{Events, Query};
 use crate::replay::{self, Loaded, Replayed, Until};
@@ -274,7 +275,12 @@ impl<A: Folds> Aggregates<A> {
             let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
             for id in &page {
                 let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => each(id, &loaded.replayed).map_err(|error| error.to_string()),
+                    Ok(loaded) => {
+                        let timer = Timer::start();
+                        let done = each(id, &loaded.replayed).map_err(|error| error.to_string());
+                        self.scope.meter().handler_ran(timer, "rebuild", "*");
+                        done
+                    }
                     Err(error) => Err(error.to_string()),
                 };
                 match done {
@@ -300,8 +306,9 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::replay`] and [`Aggregates::append`].
     pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
+        let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
-        self.save(&loaded, reason).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(&loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(loaded.replayed.version)
     }
 
@@ -313,13 +320,14 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
     pub fn auto_snapshot(&self, aggregate_id: &str) -> Result<Option<Version>> {
+        let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
         let version = loaded.replayed.version;
         let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO);
         if !self.scope.options().snapshots.is_due(base.get(), version.get()) {
             return Ok(None);
         }
-        self.save(&loaded, SnapshotReason::Threshold).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(&loaded, SnapshotReason::Threshold, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(Some(version))
     }
 
@@ -380,11 +388,16 @@ impl<A: Folds> Aggregates<A> {
         Ok(loaded)
     }
 
-    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason) -> Result<()> {
+    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
         let draft = replay::draft(&self.fold, loaded, reason, self.created_by.as_deref())?;
         let now = self.scope.options().clock.now_micros();
         let retain = self.scope.options().snapshots.retained();
-        self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+        let saved = self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain));
+        match &saved {
+            Ok(()) => self.scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
+            Err(error) => self.scope.meter().failed("snapshot", error),
+        }
+        saved
     }
 
     fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {

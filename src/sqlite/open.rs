@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::failure::Sql;
 use super::migrate::{self, Format};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::options::{Durability, Options};
 
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
@@ -205,9 +206,11 @@ fn wait(timeout: Duration, patient: Arc<AtomicBool>) -> impl FnMut(i32) -> bool 
         let now = Instant::now();
         if attempt == 0 {
             since = now;
+            metrics::busy_wait_began();
         }
         let waited = now.saturating_duration_since(since);
         if waited >= timeout {
+            metrics::busy_wait_given_up();
             return false;
         }
         let longest = BUSY_SLEEP_LEAST.saturating_mul(1 << attempt.clamp(0, 6)).min(BUSY_SLEEP_MOST);
@@ -241,6 +244,13 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
         },
         Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
     }
+}
+
+/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+pub(crate) fn wal_bytes(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
 /// Every byte but the plainest is escaped: a name need not be UTF-8.
