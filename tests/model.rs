@@ -122,9 +122,9 @@ impl Segment {
             version: version + n,
             owner: (self.tenant, self.kind, self.id),
             // Now and then one that is not like the others.
-            event_type: if n % 97 == 0 { (self.event_type + 1) % TYPES.len() } else { self.event_type },
-            second: if n % 89 == 0 { 59 - self.second } else { self.second + (n % 3) as i64 },
-            tag: self.tag.filter(|_| n % 5 != 0),
+            event_type: if n.is_multiple_of(97) { (self.event_type + 1) % TYPES.len() } else { self.event_type },
+            second: if n.is_multiple_of(89) { 59 - self.second } else { self.second + (n % 3) as i64 },
+            tag: self.tag.filter(|_| !n.is_multiple_of(5)),
         };
         (1..=self.len).map(row).collect()
     }

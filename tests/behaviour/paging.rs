@@ -92,7 +92,7 @@ fn an_unfinished_reading_does_not_hold_the_log() {
         place.raw().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     assert_eq!((busy, left), (0, 0), "somebody holds the log");
     assert_eq!(wal.metadata().unwrap().len(), 0);
-    let rest: usize = unfinished.into_iter().map(|events| events.map(|event| event.unwrap()).count()).sum();
+    let rest: usize = unfinished.into_iter().map(|events| events.filter(|event| event.as_ref().unwrap().position > 0).count()).sum();
     assert_eq!(rest, 3 * (MANY as usize - 1), "and all go on afterwards");
 }
 
