@@ -22,6 +22,8 @@ mod maintenance;
 pub mod metrics;
 mod options;
 mod place;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod read;
 mod replay;
 mod scope;
