@@ -1,8 +1,12 @@
 //! Gauges: values that are read from the file, so that they are right whoever changed it.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use crate::error::Result;
 use crate::metrics::{self, DEFAULT_VALUES};
-use crate::scope::Scope;
+#[cfg(feature = "prometheus")]
+use crate::place::DEFAULT_TENANT;
+use crate::scope::{Log, Scope};
 use crate::sqlite::events::Owner;
 use crate::sqlite::{View, aggregates, state};
 
@@ -17,10 +21,34 @@ pub(crate) fn sample(scope: &Scope) {
     }
     if meter.is_first_contact() {
         metrics::describe();
+        meter.show_zeros();
         let _ = scope.database().read(|view| follow_first(scope, view));
         let _ = refresh(scope);
     } else if meter.is_sample_due() {
         let _ = totals(scope);
+    }
+}
+
+/// The stores that an exporter asks before it shows their gauges.
+static OPEN: Mutex<Vec<Weak<Log>>> = Mutex::new(Vec::new());
+
+/// A store was opened.
+pub(crate) fn opened(scope: &Scope) {
+    if cfg!(feature = "prometheus") {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|log| log.strong_count() > 0);
+        open.push(Arc::downgrade(&scope.log));
+    }
+    sample(scope);
+}
+
+/// Reads every gauge of every open store anew.
+#[cfg(feature = "prometheus")]
+pub(crate) fn refresh_all() {
+    let open: Vec<Arc<Log>> = OPEN.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+    for log in open {
+        // A file that cannot be read now keeps the figures that it had.
+        let _ = refresh(&Scope { log, tenant: DEFAULT_TENANT.into() });
     }
 }
 

@@ -35,6 +35,8 @@ mod misfit;
 mod options;
 mod place;
 mod projection;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod read;
 mod replay;
 mod runner;

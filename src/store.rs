@@ -432,7 +432,7 @@ impl Store {
 
     fn of(database: Database, options: Options) -> Store {
         let scope = Scope::new(database, options);
-        gauges::sample(&scope);
+        gauges::opened(&scope);
         Store { scope }
     }
 }

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::facade::{self, Text};
-use super::labels::{Bound, LabelBounds, Labels};
+use super::labels::{Bound, LabelBounds, Labels, OTHER};
 use super::names;
 use crate::error::{Error, ErrorKind};
 
 /// How often gauges that nobody's change announces are read again while the store is in use.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Failures that an operator is woken for.
+const ALARMING: [ErrorKind; 5] =
+    [ErrorKind::Corrupt, ErrorKind::DiskFull, ErrorKind::Io, ErrorKind::OutcomeUnknown, ErrorKind::ReadOnly];
 
 /// A running measurement; stands still while nobody listens.
 #[derive(Clone, Copy)]
@@ -89,6 +93,31 @@ impl Meter {
     /// True once, for the call that finds a recorder for the first time.
     pub(crate) fn is_first_contact(&self) -> bool {
         !self.introduced.load(Ordering::Relaxed) && !self.introduced.swap(true, Ordering::Relaxed)
+    }
+
+    /// Shows the counters whose labels are known beforehand at zero: `rate()` does not see the first step of a counter that
+    /// begins at one, and a first damaged page must not go unseen.
+    pub(crate) fn show_zeros(&self) {
+        facade::count(names::CONFLICTS, [("aggregate_id", OTHER.into())], 0);
+        for (success, allowed) in [(true, true), (true, false), (false, true), (false, false)] {
+            facade::count(names::REPLAYS, [("success", bool_label(success)), ("use_snapshot", bool_label(allowed))], 0);
+        }
+        for reason in ["manual", "scheduled", "threshold"] {
+            facade::count(names::SNAPSHOTS_CREATED, [("reason", reason.into())], 0);
+        }
+        for result in ["hit", "miss"] {
+            facade::count(names::SNAPSHOT_LOOKUPS, [("result", result.into())], 0);
+        }
+        for reason in ["damaged", "other_fold", "undecodable"] {
+            facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 0);
+        }
+        for operation in ["append", "checkpoint", "replay", "snapshot"] {
+            for kind in ALARMING {
+                facade::count(names::ERRORS, [("operation", operation.into()), ("kind", kind.as_str().into())], 0);
+            }
+        }
+        facade::count(names::BUSY_WAITS, [], 0);
+        facade::count(names::BUSY_TIMEOUTS, [], 0);
     }
 
     /// Whether the gauges are to be read again; true for one caller a second.
