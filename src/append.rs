@@ -107,22 +107,49 @@ pub(crate) fn commit(
     finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
     let tags = check(scope, batch).map_err(|error| error.during("append"))?;
-    let given_ids = batch.events().any(|event| event.id.is_some());
-    let done = scope
-        .database()
-        .write(|writing| {
-            if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
-                return Ok(appended);
-            }
-            let mut owners = Vec::with_capacity(batch.appends.len());
-            let appended = insert(scope, writing, batch, &tags, &mut owners)?;
-            finish(writing, &owners)?;
-            projection::run_inline(scope, writing)?;
-            Ok(appended)
-        })
-        .map_err(|error| error.during("append"));
+    let done =
+        scope.database().write(|writing| commit_in(scope, writing, batch, &tags, finish)).map_err(|error| error.during("append"));
     scope.log.appended.raise();
     done
+}
+
+fn commit_in(
+    scope: &Scope,
+    writing: &Writing<'_>,
+    batch: &Batch,
+    tags: &[Option<String>],
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
+) -> Result<Vec<Appended>> {
+    let given_ids = batch.events().any(|event| event.id.is_some());
+    if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
+        return Ok(appended);
+    }
+    let mut owners = Vec::with_capacity(batch.appends.len());
+    let appended = insert(scope, writing, batch, tags, &mut owners)?;
+    finish(writing, &owners)?;
+    projection::run_inline(scope, writing)?;
+    Ok(appended)
+}
+
+/// Does what [`commit`] does in a transaction that is rolled back: first `before`, then the append, then `after` with what
+/// both gave.
+pub(crate) fn rehearse<B, T>(
+    scope: &Scope,
+    batch: &Batch,
+    before: impl FnOnce(&Writing<'_>) -> Result<B>,
+    after: impl FnOnce(&Writing<'_>, B, Vec<Appended>) -> Result<T>,
+) -> Result<T> {
+    let tags = check(scope, batch)?;
+    scope.database().write_and_roll_back(|writing| {
+        let prepared = before(writing)?;
+        let appended = commit_in(scope, writing, batch, &tags, |_, _| Ok(()))?;
+        after(writing, prepared, appended)
+    })
+}
+
+/// For whoever appended to one aggregate and takes the one result.
+pub(crate) fn no_result() -> Error {
+    Error::new(ErrorKind::Internal, "the append gave no result")
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.
