@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::aggregate::{Aggregate, Expected};
 use crate::append::{self, Appended, Batch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Metadata, NewEvent};
 use crate::execute::{self, Executed, with_metadata};
 use crate::fold::sealed::Fold;
@@ -32,11 +32,11 @@ const FAILURES_KEPT: usize = 100;
 /// Made by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
 pub struct Aggregates<A: Folds> {
-    scope: Scope,
-    fold: A::Fold,
-    metadata: Option<Json>,
+    pub(crate) scope: Scope,
+    pub(crate) fold: A::Fold,
+    pub(crate) metadata: Option<Json>,
     created_by: Option<String>,
-    use_snapshots: bool,
+    pub(crate) use_snapshots: bool,
 }
 
 impl<A: Folds> Clone for Aggregates<A> {
@@ -164,7 +164,7 @@ impl<A: Folds> Aggregates<A> {
             }
             Ok(())
         })?;
-        let appended = appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))?;
+        let appended = appended.into_iter().next().ok_or_else(append::no_result)?;
         if self.use_snapshots && newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
             // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
             let _ = self.replay_and_save(aggregate_id);

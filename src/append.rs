@@ -110,33 +110,49 @@ pub(crate) fn commit(
 ) -> Result<Vec<Appended>> {
     let timer = Timer::start();
     let mut owners = Vec::with_capacity(batch.appends.len());
-    let done = write(scope, batch, &mut owners, finish).map_err(|error| error.during("append"));
+    let done = check(scope, batch)
+        .and_then(|tags| scope.database().write(|writing| commit_in(scope, writing, batch, &tags, &mut owners, finish)))
+        .map_err(|error| error.during("append"));
     match &done {
         Ok(appended) => measure(scope, batch, timer, &owners, appended),
         Err(error) => scope.meter().failed("append", error),
     }
+    scope.log.appended.raise();
     done
 }
 
-fn write(
+fn commit_in(
     scope: &Scope,
+    writing: &Writing<'_>,
     batch: &Batch,
+    tags: &[Option<String>],
     owners: &mut Vec<Owner>,
     finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
-    let tags = check(scope, batch)?;
     let given_ids = batch.events().any(|event| event.id.is_some());
-    let done = scope.database().write(|writing| {
-        if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
-            return Ok(appended);
-        }
-        let appended = insert(scope, writing, batch, &tags, owners)?;
-        finish(writing, owners)?;
-        projection::run_inline(scope, writing)?;
-        Ok(appended)
-    });
-    scope.log.appended.raise();
-    done
+    if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
+        return Ok(appended);
+    }
+    let appended = insert(scope, writing, batch, tags, owners)?;
+    finish(writing, owners)?;
+    projection::run_inline(scope, writing)?;
+    Ok(appended)
+}
+
+/// Does what [`commit`] does in a transaction that is rolled back: first `before`, then the append, then `after` with what
+/// both gave.
+pub(crate) fn rehearse<B, T>(
+    scope: &Scope,
+    batch: &Batch,
+    before: impl FnOnce(&Writing<'_>) -> Result<B>,
+    after: impl FnOnce(&Writing<'_>, B, Vec<Appended>) -> Result<T>,
+) -> Result<T> {
+    let tags = check(scope, batch)?;
+    scope.database().write_and_roll_back(|writing| {
+        let prepared = before(writing)?;
+        let appended = commit_in(scope, writing, batch, &tags, &mut Vec::new(), |_, _| Ok(()))?;
+        after(writing, prepared, appended)
+    })
 }
 
 /// Reports what was committed. Events that were in the log already have no owners and are not counted again.
@@ -149,6 +165,11 @@ fn measure(scope: &Scope, batch: &Batch, timer: Timer, owners: &[Owner], appende
         gauges::appended(scope, owner, appended.version.get());
     }
     gauges::sample(scope);
+}
+
+/// For whoever appended to one aggregate and takes the one result.
+pub(crate) fn no_result() -> Error {
+    Error::new(ErrorKind::Internal, "the append gave no result")
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.

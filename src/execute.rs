@@ -46,26 +46,12 @@ where
     loop {
         attempts += 1;
         let loaded = load(scope, fold, aggregate_id, use_snapshots).map_err(of)?;
-        let (mut state, version, base) = match loaded {
-            Some(loaded) => {
-                let base = loaded.newest_snapshot;
-                (loaded.replayed.state, loaded.replayed.version, base)
-            }
-            None => (fold.initial(), Version::ZERO, 0),
-        };
-        let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
-        if decided.is_empty() {
+        let Decided { state, version, newest_snapshot, events } = decide_on(fold, metadata, loaded, &mut decide, of)?;
+        if events.is_empty() {
             return Ok(Executed { state, version, appended: None, attempts });
         }
-        let mut events = Vec::with_capacity(decided.len());
-        for event in &decided {
-            events.push(with_metadata(fold.encode(event).map_err(of)?, metadata));
-        }
-        for event in decided {
-            fold.apply(&mut state, event).map_err(of)?;
-        }
-        let due = use_snapshots && scope.options().snapshots.is_due(base, version.get() + events.len() as u64);
-        let draft = if due { draft(fold, version, base, &events, &state) } else { None };
+        let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
+        let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
         match append_decided(scope, fold, aggregate_id, version, events, draft) {
             Ok(appended) if appended.already_there => {
                 // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
@@ -80,6 +66,43 @@ where
             Err(error) => return Err(of(error).into()),
         }
     }
+}
+
+/// A decision that is ready to be appended.
+pub(crate) struct Decided<S> {
+    /// The state with the events in it.
+    pub(crate) state: S,
+    /// The version without them.
+    pub(crate) version: Version,
+    pub(crate) newest_snapshot: u64,
+    pub(crate) events: Vec<NewEvent>,
+}
+
+/// Decides on what was loaded, or on the initial state.
+pub(crate) fn decide_on<F: Fold, I, E>(
+    fold: &F,
+    metadata: Option<&Json>,
+    loaded: Option<Loaded<F::State>>,
+    decide: impl FnOnce(&F::State) -> Result<I, E>,
+    of: impl Fn(Error) -> Error,
+) -> Result<Decided<F::State>, E>
+where
+    I: IntoIterator<Item = F::Event>,
+    E: From<Error>,
+{
+    let (mut state, version, newest_snapshot) = match loaded {
+        Some(loaded) => (loaded.replayed.state, loaded.replayed.version, loaded.newest_snapshot),
+        None => (fold.initial(), Version::ZERO, 0),
+    };
+    let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
+    let mut events = Vec::with_capacity(decided.len());
+    for event in &decided {
+        events.push(with_metadata(fold.encode(event).map_err(&of)?, metadata));
+    }
+    for event in decided {
+        fold.apply(&mut state, event).map_err(&of)?;
+    }
+    Ok(Decided { state, version, newest_snapshot, events })
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
@@ -128,7 +151,7 @@ fn append_decided<F: Fold>(
         Ok(())
     })?;
     scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
-    appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
+    appended.into_iter().next().ok_or_else(append::no_result)
 }
 
 /// The handle's metadata for events that have none of their own.

@@ -34,6 +34,7 @@ pub mod metrics;
 mod misfit;
 mod options;
 mod place;
+mod preview;
 mod projection;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
@@ -65,6 +66,7 @@ pub use maintenance::purge::{Purge, PurgeReport};
 pub use maintenance::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
+pub use preview::{ChangeKind, Preview, RowChange};
 pub use projection::{Projection, ProjectionRunner, RebuildProgress};
 pub use read::{Events, Query};
 pub use replay::Replayed;

@@ -216,6 +216,12 @@ pub(crate) fn run_inline(scope: &Scope, writing: &Writing<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The tables of the projections that run inside this process's appends.
+pub(crate) fn inline_tables(scope: &Scope) -> Vec<String> {
+    let inline = scope.log.inline.read().unwrap_or_else(PoisonError::into_inner);
+    inline.iter().flat_map(|inline| inline.definition.tables.iter().cloned()).collect()
+}
+
 /// Keeps a projection up to date: once, on a thread, or by building it anew.
 #[derive(Clone)]
 pub struct ProjectionRunner {

@@ -159,7 +159,7 @@ impl Store {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
         let appended = self.commit(Batch::new().append(aggregate_type, aggregate_id, expected, events))?;
-        appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
+        appended.into_iter().next().ok_or_else(append::no_result)
     }
 
     /// Appends events to several aggregates, all or none; a result for each [`Batch::append`], in order.

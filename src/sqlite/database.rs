@@ -168,18 +168,20 @@ impl Database {
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
+    ///
+    /// It runs on a connection of its own that is closed afterwards, so that temporary tables, settings and statements go
+    /// with it.
     pub(crate) fn write_and_roll_back<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let mut outcome = None;
-        // The transaction ends with an error of our own, which is what rolls it back.
-        let ended = self.write(|writing| -> Result<()> {
-            outcome = Some(work(writing)?);
-            Err(Error::new(ErrorKind::Internal, "rolled back on purpose"))
-        });
-        match (outcome, ended) {
-            (Some(value), _) => Ok(value),
-            (None, Err(error)) => Err(error),
-            (None, Ok(())) => Err(Error::new(ErrorKind::Internal, "a transaction that always fails did not")),
+        if self.opening.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
+        // Whoever writes in this process queues here and not at the file's lock.
+        let _turn = self.wait_for_writer();
+        let connection = self.opening.writer(&self.patient)?;
+        let writing = Writing::begin(self, &connection)?;
+        let done = work(&writing);
+        drop(writing);
+        done
     }
 
     /// As [`Database::write`], but `None` at once if somebody else is writing.

@@ -5,6 +5,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod blocks;
+pub(crate) mod changes;
 pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;

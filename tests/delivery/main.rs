@@ -1,6 +1,7 @@
 //! Subscriptions, projections, outbox.
 
 mod documents;
+mod preview;
 mod projections;
 mod subscriptions;
 
