@@ -19,6 +19,7 @@ mod ids;
 mod json;
 mod maintenance;
 mod options;
+mod outbox;
 mod place;
 mod projection;
 mod read;
@@ -44,6 +45,13 @@ pub use json::Json;
 pub use maintenance::clean_up::{CleanUp, CleanUpTask};
 pub use maintenance::purge::{Purge, PurgeReport};
 pub use options::{Durability, Options, SnapshotPolicy};
+pub use outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
+#[cfg(feature = "nats")]
+pub use outbox::nats::Nats;
+pub use outbox::publisher::{Message, PublishError, Publisher};
+#[cfg(feature = "webhook")]
+pub use outbox::webhook::Webhook;
+pub use outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
 pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use projection::{Projection, ProjectionRunner, RebuildProgress};
 pub use read::{Events, Query};

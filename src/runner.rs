@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -47,6 +47,11 @@ impl Lease {
         now().saturating_add(i64::try_from(self.lasts.as_micros()).unwrap_or(i64::MAX))
     }
 
+    /// How long one of the steps may take so that the lease is renewed well before it runs out.
+    pub(crate) fn step_time(&self, longest: Duration) -> Duration {
+        longest.min(self.lasts / 3)
+    }
+
     /// Takes or renews the lead; `None` if another runner has it.
     fn take(scope: &Scope, identity: &Identity, runner: Uuid, lasts: Duration) -> Result<Option<Lease>> {
         scope.database().write(|writing| {
@@ -68,7 +73,7 @@ impl Lease {
 }
 
 /// Leases are about the machine's time, whatever clock the events have.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     Clock::system().now_micros()
 }
 
@@ -241,6 +246,7 @@ struct Run {
 impl Run {
     fn until_stopped(&mut self, mut work: impl Work) -> StopReason {
         let mut lease: Option<Lease> = None;
+        let mut renewed = Instant::now();
         let reason = loop {
             if self.shared.stop.load(Ordering::Acquire) {
                 break StopReason::Stopped;
@@ -252,7 +258,19 @@ impl Run {
                 Err(error) => break StopReason::Failed(error),
             };
             let done = match &lease {
-                None => self.try_to_lead(&mut lease).map(|leads| Step::CaughtUp((!leads).then_some(self.lasts / 4))),
+                None => match self.try_to_lead(&mut lease) {
+                    Ok(true) => {
+                        // There may be work at once: what came while nobody led, or what fell due while it was renewed.
+                        self.shared.leads.store(true, Ordering::Release);
+                        renewed = Instant::now();
+                        continue;
+                    }
+                    Ok(false) => {
+                        self.shared.leads.store(false, Ordering::Release);
+                        Ok(Step::CaughtUp(Some(self.lasts / 4)))
+                    }
+                    Err(error) => Err(error),
+                },
                 Some(held) => match guarded(&self.scope, held, &mut work) {
                     Err(Halt::LeadLost) => {
                         lease = None;
@@ -265,14 +283,13 @@ impl Run {
             };
             match done {
                 Ok(Step::Worked(_)) => {}
-                // Just became the leader: there may be work at once.
-                Ok(Step::CaughtUp(_)) if lease.is_some() && !self.shared.leads.swap(true, Ordering::AcqRel) => {}
                 Ok(Step::CaughtUp(pause)) => {
-                    if let Err(error) = self.wait(seen, version, pause.unwrap_or(self.lasts / 3)) {
+                    let third = self.lasts / 3;
+                    if let Err(error) = self.wait(seen, version, pause.map_or(third, |pause| pause.min(third))) {
                         break StopReason::Failed(error);
                     }
-                    if lease.is_some() && pause.is_none() && self.seen() == seen {
-                        // Nothing came for a third of the lease: renew it.
+                    if lease.is_some() && renewed.elapsed() >= third {
+                        // Waiting renews nothing by itself, and what woke it may not have concerned it.
                         lease = None;
                     }
                 }

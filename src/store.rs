@@ -1,5 +1,7 @@
 //! The store: what an application opens.
 
+mod outbox;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
