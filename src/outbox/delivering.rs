@@ -11,7 +11,7 @@ use crate::read::{self, Query};
 use crate::runner::{self, Halt, Lease, Step, Work, now};
 use crate::scope::Scope;
 use crate::sqlite::deliveries::{self, Delivery, State};
-use crate::sqlite::{Writing, checkpoints};
+use crate::sqlite::{View, Writing, checkpoints};
 
 /// Events leased at once. A death in the batch publishes so many again at the most.
 const BATCH: usize = 128;
@@ -149,7 +149,7 @@ impl<P: Publisher> Delivering<P> {
 
     /// Leases what is due to be tried again, and what waits directly behind it.
     fn lease_due(&self, scope: &Scope, lease: &Lease) -> std::result::Result<Option<Batch>, Halt> {
-        let due = |view: &_, limit| deliveries::due(view, lease.id, self.settings.holds(), now(), limit);
+        let due = |view: &View<'_>, limit: usize| deliveries::due(view, lease.id, self.settings.holds(), now(), limit);
         // Without a write transaction as long as nothing is due.
         if scope.database().read(|view| due(view, 1))?.is_empty() {
             return Ok(None);

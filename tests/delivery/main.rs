@@ -1,5 +1,7 @@
 //! Subscriptions, projections, outbox.
 
+mod outbox;
+mod outbox_processes;
 mod projections;
 mod subscriptions;
 
