@@ -33,6 +33,7 @@ mod maintenance;
 pub mod metrics;
 mod misfit;
 mod options;
+mod outbox;
 mod place;
 mod preview;
 mod projection;
@@ -65,6 +66,13 @@ pub use maintenance::clean_up::{CleanUp, CleanUpTask};
 pub use maintenance::purge::{Purge, PurgeReport};
 pub use maintenance::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use options::{Durability, Options, SnapshotPolicy};
+pub use outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
+#[cfg(feature = "nats")]
+pub use outbox::nats::Nats;
+pub use outbox::publisher::{Message, PublishError, Publisher};
+#[cfg(feature = "webhook")]
+pub use outbox::webhook::Webhook;
+pub use outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
 pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use preview::{ChangeKind, Preview, RowChange};
 pub use projection::{Projection, ProjectionRunner, RebuildProgress};

@@ -1,5 +1,6 @@
 //! The store: what an application opens.
 
+mod outbox;
 mod read_models;
 
 use std::fmt;

@@ -9,6 +9,7 @@ pub(crate) mod changes;
 pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;
+pub(crate) mod deliveries;
 pub(crate) mod events;
 mod failure;
 mod migrate;

@@ -1,6 +1,8 @@
 //! Subscriptions, projections, outbox.
 
 mod documents;
+mod outbox;
+mod outbox_processes;
 mod preview;
 mod projections;
 mod subscriptions;
