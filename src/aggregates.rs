@@ -20,6 +20,7 @@ use crate::replay::{self, Loaded, Replayed, Until};
 use crate::scope::Scope;
 use crate::snapshot::{self, Snapshot, SnapshotReason};
 use crate::sqlite::{aggregates, snapshots};
+use crate::trace;
 
 /// Aggregates looked up in one read transaction of a rebuild.
 const REBUILD_PAGE: usize = 256;
@@ -379,13 +380,17 @@ impl<A: Folds> Aggregates<A> {
     }
 
     fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
+        let span = trace::span("snapshot", self.fold.aggregate_type());
         let draft = replay::draft(&self.fold, loaded, reason, self.created_by.as_deref())?;
         let now = self.scope.options().clock.now_micros();
         let retain = self.scope.options().snapshots.retained();
         let saved = self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain));
         match &saved {
             Ok(()) => self.scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
-            Err(error) => self.scope.meter().failed("snapshot", error),
+            Err(error) => {
+                self.scope.meter().failed("snapshot", error);
+                span.failed(error);
+            }
         }
         saved
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::aggregate::Expected;
 use crate::clock::{from_micros, to_micros};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{EventId, NewEvent};
+use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::gauges;
 use crate::ids::Ids;
 use crate::json::Json;
@@ -16,6 +16,8 @@ use crate::place::{AggregateRef, Position, Version};
 use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
 use crate::sqlite::{Writing, aggregates, blocks, state};
+use crate::trace;
+use crate::trace_context::{TraceContext, TraceSource};
 
 /// Appends to several aggregates that happen together or not at all.
 ///
@@ -79,6 +81,13 @@ impl Batch {
         self.len() == 0
     }
 
+    /// The type of its aggregates; empty if there are several.
+    fn aggregate_type(&self) -> &str {
+        let mut types = self.appends.iter().map(|append| &*append.aggregate_type);
+        let first = types.next().unwrap_or_default();
+        if types.all(|aggregate_type| aggregate_type == first) { first } else { "" }
+    }
+
     fn events(&self) -> impl Iterator<Item = &NewEvent> {
         self.appends.iter().flat_map(|append| &append.events)
     }
@@ -113,11 +122,16 @@ pub(crate) fn commit(
     finish: impl FnOnce(&Writing<'_>, &Placed<'_>) -> Result<()>,
 ) -> Result<Vec<Appended>> {
     let timer = Timer::start();
+    let span = trace::span("append", batch.aggregate_type());
+    span.has_events(batch.len());
     let mut owners = Vec::with_capacity(batch.appends.len());
     let done = write(scope, batch, &mut owners, finish).map_err(|error| error.during("append"));
     match &done {
         Ok(appended) => measure(scope, batch, timer, &owners, appended),
-        Err(error) => scope.meter().failed("append", error),
+        Err(error) => {
+            scope.meter().failed("append", error);
+            span.failed(error);
+        }
     }
     done
 }
@@ -130,11 +144,12 @@ fn write(
 ) -> Result<Vec<Appended>> {
     let tags = check(scope, batch)?;
     let given_ids = batch.events().any(|event| event.id.is_some());
+    let context = scope.options().trace_source.as_ref().and_then(TraceSource::current);
     scope.database().write(|writing| {
         if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
             return Ok(appended);
         }
-        let appended = insert(scope, writing, batch, &tags, owners)?;
+        let appended = insert(scope, writing, batch, &tags, context.as_ref(), owners)?;
         finish(writing, &Placed { owners, appended: &appended })?;
         Ok(appended)
     })
@@ -228,6 +243,7 @@ fn insert(
     writing: &Writing<'_>,
     batch: &Batch,
     tags: &[Option<String>],
+    context: Option<&TraceContext>,
     owners: &mut Vec<Owner>,
 ) -> Result<Vec<Appended>> {
     let last_before = state::last_position(writing)?.get();
@@ -248,6 +264,7 @@ fn insert(
             let event_id = event.id.unwrap_or_else(|| ids.next());
             event_ids.push(event_id);
             let event_type = writing.event_type_or_new(&event.event_type)?;
+            let traced = context.and_then(|context| context.added_to(event.metadata.as_ref()));
             let stored_tags = tags.next().and_then(Option::as_deref);
             inserter.insert(&NewRow {
                 aggregate: owner.aggregate,
@@ -260,7 +277,7 @@ fn insert(
                 schema_version: event.schema_version,
                 created_at: event.created_at.map_or(now, to_micros),
                 data: event.data.as_str(),
-                metadata: event.metadata.as_ref().map(Json::as_str),
+                metadata: traced.as_deref().or_else(|| event.metadata.as_ref().map(Json::as_str)),
                 tags: stored_tags,
             })?;
             for tag in &event.tags {
@@ -373,13 +390,20 @@ fn same_event(
             && *stored.event_type == *event.event_type
             && stored.schema_version == event.schema_version
             && stored.data == event.data
-            && stored.metadata == event.metadata
+            && same_metadata(&stored, event)
             && stored.tags == event.tags
             && event.created_at.is_none_or(|time| to_micros(time) == raw.created_at);
         same = equal.then_some((stored.version, stored.position, stored.commit_id));
         Ok(false)
     })?;
     Ok(same)
+}
+
+/// Whether the metadata is what the caller gave, with or without the span from which it was appended then.
+fn same_metadata(stored: &RecordedEvent, event: &NewEvent) -> bool {
+    let traced = || stored.trace_context()?.added_to(event.metadata.as_ref());
+    stored.metadata == event.metadata
+        || stored.metadata.as_ref().is_some_and(|metadata| traced().as_deref() == Some(metadata.as_str()))
 }
 
 fn not_the_same(aggregate: &AggregateRef, known: (Uuid, Position)) -> Error {

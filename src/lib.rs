@@ -31,6 +31,8 @@ mod snapshot;
 mod sqlite;
 mod statistics;
 mod store;
+mod trace;
+mod trace_context;
 
 pub use aggregate::{Aggregate, Expected, UnknownEvents};
 pub use aggregates::{Aggregates, Rebuilt};
@@ -51,3 +53,4 @@ pub use replay::Replayed;
 pub use snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning};
 pub use statistics::{EventStatistics, FileStatistics};
 pub use store::Store;
+pub use trace_context::TraceContext;

@@ -25,6 +25,7 @@ use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
 use crate::sqlite::{Database, events, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
+use crate::trace;
 
 /// An open event store.
 ///
@@ -324,6 +325,7 @@ impl Store {
     /// ```
     pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
         let timer = Timer::start();
+        let _span = trace::handler_span(name, event);
         let done = handler(event);
         self.scope.meter().handler_ran(timer, name, &event.event_type);
         done
