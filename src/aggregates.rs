@@ -20,7 +20,6 @@ use crate::replay::{self, Loaded, Replayed, Until};
 use crate::scope::Scope;
 use crate::snapshot::{self, Snapshot, SnapshotReason};
 use crate::sqlite::{aggregates, snapshots};
-use crate::trace;
 
 /// Aggregates looked up in one read transaction of a rebuild.
 const REBUILD_PAGE: usize = 256;
@@ -275,12 +274,10 @@ impl<A: Folds> Aggregates<A> {
             let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
             for id in &page {
                 let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => {
-                        let timer = Timer::start();
-                        let done = each(id, &loaded.replayed).map_err(|error| error.to_string());
-                        self.scope.meter().handler_ran(timer, "rebuild", "*");
-                        done
-                    }
+                    Ok(loaded) => self
+                        .scope
+                        .meter()
+                        .handle("rebuild", "*", || each(id, &loaded.replayed).map_err(|error| error.to_string())),
                     Err(error) => Err(error.to_string()),
                 };
                 match done {
@@ -380,19 +377,7 @@ impl<A: Folds> Aggregates<A> {
     }
 
     fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
-        let span = trace::span("snapshot", self.fold.aggregate_type());
-        let draft = replay::draft(&self.fold, loaded, reason, self.created_by.as_deref())?;
-        let now = self.scope.options().clock.now_micros();
-        let retain = self.scope.options().snapshots.retained();
-        let saved = self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain));
-        match &saved {
-            Ok(()) => self.scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
-            Err(error) => {
-                self.scope.meter().failed("snapshot", error);
-                span.failed(error);
-            }
-        }
-        saved
+        replay::save(&self.scope, &self.fold, loaded, reason, self.created_by.as_deref(), timer)
     }
 
     fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {

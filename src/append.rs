@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::aggregate::Expected;
 use crate::clock::{from_micros, to_micros};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{EventId, NewEvent, RecordedEvent};
+use crate::event::{EventId, NewEvent};
 use crate::gauges;
 use crate::ids::Ids;
 use crate::json::Json;
@@ -17,7 +17,7 @@ use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
 use crate::sqlite::{Writing, aggregates, blocks, state};
 use crate::trace;
-use crate::trace_context::{TraceContext, TraceSource};
+use crate::trace_context::{self, TraceContext, TraceSource};
 
 /// Appends to several aggregates that happen together or not at all.
 ///
@@ -127,7 +127,10 @@ pub(crate) fn commit(
     let mut owners = Vec::with_capacity(batch.appends.len());
     let done = write(scope, batch, &mut owners, finish).map_err(|error| error.during("append"));
     match &done {
-        Ok(appended) => measure(scope, batch, timer, &owners, appended),
+        Ok(appended) => {
+            let versions = owners.iter().zip(appended.iter().map(|appended| appended.version));
+            gauges::appended(scope, timer, batch.events().map(|event| &*event.event_type), versions);
+        }
         Err(error) => {
             scope.meter().failed("append", error);
             span.failed(error);
@@ -153,18 +156,6 @@ fn write(
         finish(writing, &Placed { owners, appended: &appended })?;
         Ok(appended)
     })
-}
-
-/// Reports what was committed. Events that were in the log already have no owners and are not counted again.
-fn measure(scope: &Scope, batch: &Batch, timer: Timer, owners: &[Owner], appended: &[Appended]) {
-    if owners.is_empty() || !scope.meter().is_live() {
-        return;
-    }
-    scope.meter().appended(timer, &scope.tenant, batch.events().map(|event| &*event.event_type));
-    for (owner, appended) in owners.iter().zip(appended) {
-        gauges::appended(scope, owner, appended.version.get());
-    }
-    gauges::sample(scope);
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.
@@ -390,20 +381,13 @@ fn same_event(
             && *stored.event_type == *event.event_type
             && stored.schema_version == event.schema_version
             && stored.data == event.data
-            && same_metadata(&stored, event)
+            && trace_context::is_same(stored.metadata.as_ref(), event.metadata.as_ref())
             && stored.tags == event.tags
             && event.created_at.is_none_or(|time| to_micros(time) == raw.created_at);
         same = equal.then_some((stored.version, stored.position, stored.commit_id));
         Ok(false)
     })?;
     Ok(same)
-}
-
-/// Whether the metadata is what the caller gave, with or without the span from which it was appended then.
-fn same_metadata(stored: &RecordedEvent, event: &NewEvent) -> bool {
-    let traced = || stored.trace_context()?.added_to(event.metadata.as_ref());
-    stored.metadata == event.metadata
-        || stored.metadata.as_ref().is_some_and(|metadata| traced().as_deref() == Some(metadata.as_str()))
 }
 
 fn not_the_same(aggregate: &AggregateRef, known: (Uuid, Position)) -> Error {

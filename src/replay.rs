@@ -282,8 +282,33 @@ fn try_to_save<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> R
     saved.map(|saved| saved.is_some()).inspect_err(|error| span.failed(error))
 }
 
+/// Saves a snapshot that somebody asked for, waiting for its turn.
+pub(crate) fn save<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    loaded: &Loaded<F::State>,
+    reason: SnapshotReason,
+    created_by: Option<&str>,
+    timer: Timer,
+) -> Result<()> {
+    let span = trace::span("snapshot", fold.aggregate_type());
+    let saved = draft(fold, loaded, reason, created_by).and_then(|draft| {
+        let now = scope.options().clock.now_micros();
+        let retain = scope.options().snapshots.retained();
+        scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+    });
+    match &saved {
+        Ok(()) => scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
+        Err(error) => {
+            scope.meter().failed("snapshot", error);
+            span.failed(error);
+        }
+    }
+    saved
+}
+
 /// A snapshot of what was replayed up to now.
-pub(crate) fn draft<'a, F: Fold>(
+fn draft<'a, F: Fold>(
     fold: &'a F,
     loaded: &Loaded<F::State>,
     reason: SnapshotReason,

@@ -17,7 +17,6 @@ use crate::gauges;
 use crate::maintenance::checkpoint::{self, Checkpoint};
 use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
-use crate::metrics::Timer;
 use crate::options::Options;
 use crate::place::{Position, Version};
 use crate::read::{Events, Query};
@@ -324,11 +323,8 @@ impl Store {
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
-        let timer = Timer::start();
         let _span = trace::handler_span(name, event);
-        let done = handler(event);
-        self.scope.meter().handler_ran(timer, name, &event.event_type);
-        done
+        self.scope.meter().handle(name, &event.event_type, || handler(event))
     }
 
     /// The file's path, made absolute; `None` for a store in memory.

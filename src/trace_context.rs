@@ -107,6 +107,12 @@ impl TraceContext {
     }
 }
 
+/// Whether metadata in the log is what the caller gives now, with or without the span from which it was appended then.
+pub(crate) fn is_same(stored: Option<&Json>, given: Option<&Json>) -> bool {
+    let traced = || TraceContext::of_metadata(stored?)?.added_to(given);
+    stored == given || stored.is_some_and(|stored| traced().as_deref() == Some(stored.as_str()))
+}
+
 #[derive(Deserialize)]
 struct Carried {
     #[serde(default)]
