@@ -49,6 +49,8 @@ mod sqlite;
 mod statistics;
 mod store;
 mod subscription;
+mod trace;
+mod trace_context;
 
 pub use aggregate::{Aggregate, Expected, UnknownEvents};
 pub use aggregates::{Aggregates, Rebuilt};
@@ -87,3 +89,4 @@ pub use subscription::{StartFrom, Subscription};
 
 /// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
 pub use rusqlite;
+pub use trace_context::TraceContext;

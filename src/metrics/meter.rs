@@ -191,11 +191,15 @@ impl Meter {
         facade::observe(names::SNAPSHOT_DURATION, [("reason", reason.into())], took.as_secs_f64());
     }
 
-    /// A handler has run on an event.
-    pub(crate) fn handler_ran(&self, timer: Timer, handler: &str, event_type: &str) {
-        let Some(took) = timer.elapsed() else { return };
-        let labels = [("handler_name", self.handlers.admit(handler)), ("event_type", self.event_types.admit(event_type))];
-        facade::observe(names::HANDLER_DURATION, labels, took.as_secs_f64());
+    /// Runs a handler on an event of this type.
+    pub(crate) fn handle<T>(&self, handler: &str, event_type: &str, work: impl FnOnce() -> T) -> T {
+        let timer = Timer::start();
+        let done = work();
+        if let Some(took) = timer.elapsed() {
+            let labels = [("handler_name", self.handlers.admit(handler)), ("event_type", self.event_types.admit(event_type))];
+            facade::observe(names::HANDLER_DURATION, labels, took.as_secs_f64());
+        }
+        done
     }
 
     /// An aggregate has so many events in the file at this version.
