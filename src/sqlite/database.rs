@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::failure::Sql;
 use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
-use super::{migrate, state};
+use super::{migrate, state, waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, Timer};
 use crate::options::Options;
@@ -29,8 +29,6 @@ pub(crate) struct Database {
     opening: Opening,
     // None after a failure that left the connection in doubt: the next write opens a new one.
     writer: Mutex<Option<Connection>>,
-    // Whether the writer waits for other processes.
-    patient: Arc<AtomicBool>,
     readers: Mutex<Vec<Connection>>,
     // Callers that wait for the writer: work in the background lets them go first.
     waiting: AtomicUsize,
@@ -49,18 +47,10 @@ impl Database {
     fn open_at(location: Location, options: &Options) -> Result<Database> {
         let opening = Opening::new(location, false, options);
         opening.inspect()?;
-        let patient = Arc::new(AtomicBool::new(true));
-        let mut writer = opening.writer(&patient)?;
+        let mut writer = opening.writer()?;
         migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
         let names = Names::new(state::replica(&writer)?);
-        Ok(Database {
-            opening,
-            writer: Mutex::new(Some(writer)),
-            patient,
-            readers: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            names,
-        })
+        Ok(Database { opening, writer: Mutex::new(Some(writer)), readers: Mutex::default(), waiting: AtomicUsize::new(0), names })
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
@@ -75,15 +65,7 @@ impl Database {
         };
         migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
-        let patient = Arc::new(AtomicBool::new(true));
-        Ok(Database {
-            opening,
-            writer: Mutex::new(None),
-            patient,
-            readers: Mutex::new(vec![reader]),
-            waiting: AtomicUsize::new(0),
-            names,
-        })
+        Ok(Database { opening, writer: Mutex::new(None), readers: Mutex::new(vec![reader]), waiting: AtomicUsize::new(0), names })
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -109,6 +91,7 @@ impl Database {
             Some(connection) => connection,
             None => self.opening.reader()?,
         };
+        waiting::up_to(self.opening.busy_timeout);
         connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
         // If `work` panics the connection is closed, and with it the transaction.
         let done = work(&View { connection: &connection, names: &self.names, committed: true });
@@ -127,13 +110,13 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
-        Ok(Anew { connection, names: Names::new(replica) })
+        Ok(Anew { connection, busy_timeout: self.opening.busy_timeout, names: Names::new(replica) })
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, Sync::AsOpened, work)
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
@@ -152,7 +135,7 @@ impl Database {
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, Sync::Full, work)
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Full, work)
     }
 
     fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
@@ -164,7 +147,7 @@ impl Database {
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
-        self.opening.reader().map(Watcher)
+        Ok(Watcher { connection: self.opening.reader()?, busy_timeout: self.opening.busy_timeout })
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
@@ -177,7 +160,7 @@ impl Database {
         }
         // Whoever writes in this process queues here and not at the file's lock.
         let _turn = self.wait_for_writer();
-        let connection = self.opening.writer(&self.patient)?;
+        let connection = self.opening.writer()?;
         let writing = Writing::begin(self, &connection)?;
         let done = work(&writing);
         drop(writing);
@@ -191,12 +174,7 @@ impl Database {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
-        // The flag belongs to whoever holds the writer's lock.
-        self.patient.store(false, Ordering::Relaxed);
-        let impatience = Impatience(&self.patient);
-        let done = self.write_on(writer, Timer::start(), Sync::AsOpened, work);
-        drop(impatience);
-        match done {
+        match self.write_on(writer, Timer::start(), Duration::ZERO, Sync::AsOpened, work) {
             Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
             other => other.map(Some),
         }
@@ -206,6 +184,7 @@ impl Database {
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
         let mut writer = lock(&self.writer);
         let connection = self.ready(&mut writer)?;
+        waiting::up_to(self.opening.busy_timeout);
         let (busy, log, moved): (bool, i64, i64) = connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .sql()?;
@@ -220,7 +199,7 @@ impl Database {
         }
         // Not in autocommit here: a panic, and then not even the rollback worked.
         if writer.as_ref().is_none_or(|connection| !connection.is_autocommit()) {
-            *writer = Some(self.opening.writer(&self.patient)?);
+            *writer = Some(self.opening.writer()?);
         }
         writer.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
     }
@@ -229,10 +208,12 @@ impl Database {
         &self,
         mut writer: MutexGuard<'_, Option<Connection>>,
         asked: Timer,
+        patience: Duration,
         sync: Sync,
         work: impl FnOnce(&Writing<'_>) -> Result<T>,
     ) -> Result<T> {
         let connection = self.ready(&mut writer)?;
+        waiting::up_to(patience);
         if sync == Sync::Full {
             connection.execute_batch("PRAGMA synchronous = FULL").sql()?;
         }
@@ -267,12 +248,14 @@ impl Database {
 /// See [`Database::anew`].
 pub(crate) struct Anew {
     connection: Connection,
+    busy_timeout: Duration,
     names: Names,
 }
 
 impl Anew {
     /// Runs `work` in a read transaction.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        waiting::up_to(self.busy_timeout);
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").sql()?;
         }
@@ -291,12 +274,16 @@ enum Sync {
 }
 
 /// See [`Database::watcher`].
-pub(crate) struct Watcher(Connection);
+pub(crate) struct Watcher {
+    connection: Connection,
+    busy_timeout: Duration,
+}
 
 impl Watcher {
     /// A number that changes with each commit of another connection.
     pub(crate) fn version(&self) -> Result<i64> {
-        self.0.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
+        waiting::up_to(self.busy_timeout);
+        self.connection.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
     }
 }
 
@@ -305,15 +292,6 @@ pub(crate) struct Frames {
     /// Pages that a reader still needs there.
     pub(crate) left: u64,
     pub(crate) complete: bool,
-}
-
-/// Makes the writer patient again, also when the work panics.
-struct Impatience<'a>(&'a AtomicBool);
-
-impl Drop for Impatience<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// A panic of the application's code inside a transaction rolls it back (see the drops below) and leaves what a lock

@@ -19,6 +19,7 @@ pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod verify;
+mod waiting;
 
 pub(crate) use database::{Anew, Database, View, Writing};
 
