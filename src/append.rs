@@ -8,8 +8,10 @@ use crate::aggregate::Expected;
 use crate::clock::{from_micros, to_micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent};
+use crate::gauges;
 use crate::ids::Ids;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
 use crate::projection;
 use crate::scope::Scope;
@@ -106,27 +108,42 @@ pub(crate) fn commit(
     batch: &Batch,
     finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
-    let tags = check(scope, batch).map_err(|error| error.during("append"))?;
-    let done =
-        scope.database().write(|writing| commit_in(scope, writing, batch, &tags, finish)).map_err(|error| error.during("append"));
+    let timer = Timer::start();
+    let mut owners = Vec::with_capacity(batch.appends.len());
+    let done = write(scope, batch, &mut owners, finish).map_err(|error| error.during("append"));
+    match &done {
+        Ok(appended) => measure(scope, batch, timer, &owners, appended),
+        Err(error) => scope.meter().failed("append", error),
+    }
+    done
+}
+
+fn write(
+    scope: &Scope,
+    batch: &Batch,
+    owners: &mut Vec<Owner>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
+) -> Result<Vec<Appended>> {
+    let tags = check(scope, batch)?;
+    let done = scope.database().write(|writing| write_in(scope, writing, batch, &tags, owners, finish));
     scope.log.appended.raise();
     done
 }
 
-fn commit_in(
+fn write_in(
     scope: &Scope,
     writing: &Writing<'_>,
     batch: &Batch,
     tags: &[Option<String>],
+    owners: &mut Vec<Owner>,
     finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
     let given_ids = batch.events().any(|event| event.id.is_some());
     if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
         return Ok(appended);
     }
-    let mut owners = Vec::with_capacity(batch.appends.len());
-    let appended = insert(scope, writing, batch, tags, &mut owners)?;
-    finish(writing, &owners)?;
+    let appended = insert(scope, writing, batch, tags, owners)?;
+    finish(writing, owners)?;
     projection::run_inline(scope, writing)?;
     Ok(appended)
 }
@@ -142,7 +159,7 @@ pub(crate) fn rehearse<B, T>(
     let tags = check(scope, batch)?;
     scope.database().write_and_roll_back(|writing| {
         let prepared = before(writing)?;
-        let appended = commit_in(scope, writing, batch, &tags, |_, _| Ok(()))?;
+        let appended = write_in(scope, writing, batch, &tags, &mut Vec::new(), |_, _| Ok(()))?;
         after(writing, prepared, appended)
     })
 }
@@ -150,6 +167,18 @@ pub(crate) fn rehearse<B, T>(
 /// For whoever appended to one aggregate and takes the one result.
 pub(crate) fn no_result() -> Error {
     Error::new(ErrorKind::Internal, "the append gave no result")
+}
+
+/// Reports what was committed. Events that were in the log already have no owners and are not counted again.
+fn measure(scope: &Scope, batch: &Batch, timer: Timer, owners: &[Owner], appended: &[Appended]) {
+    if owners.is_empty() || !scope.meter().is_live() {
+        return;
+    }
+    scope.meter().appended(timer, &scope.tenant, batch.events().map(|event| &*event.event_type));
+    for (owner, appended) in owners.iter().zip(appended) {
+        gauges::appended(scope, owner, appended.version.get());
+    }
+    gauges::sample(scope);
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.
@@ -299,7 +328,9 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
         )
         .map_err(of)?;
         if let Some(advanced) = advanced {
-            return Ok((Owner::new(advanced.id, aggregate_type, &append.aggregate_id), advanced.version_before));
+            let mut owner = Owner::new(advanced.id, aggregate_type, &append.aggregate_id);
+            owner.removed_through = advanced.removed_through;
+            return Ok((owner, advanced.version_before));
         }
     }
     if least == 0

@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::NewEvent;
 use crate::fold::sealed::Fold;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::replay::{self, Loaded, Until};
 use crate::scope::Scope;
@@ -105,17 +106,12 @@ where
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
-    match replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots) {
-        Ok(loaded) => {
-            if use_snapshots {
-                // A snapshot is a cache: failing to write one does not stop the work.
-                let _ = replay::save_if_due(scope, fold, &loaded);
-            }
-            Ok(Some(loaded))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let loaded = replay::replay_if_any(scope, fold, aggregate_id, use_snapshots)?;
+    if let (Some(loaded), true) = (&loaded, use_snapshots) {
+        // A snapshot is a cache: failing to write one does not stop the work.
+        let _ = replay::save_if_due(scope, fold, loaded);
     }
+    Ok(loaded)
 }
 
 /// The snapshot of a state with events in it that are about to be appended; `None` if it cannot be written as JSON, for
@@ -143,13 +139,18 @@ fn append_decided<F: Fold>(
     events: Vec<NewEvent>,
     draft: Option<Draft<'_>>,
 ) -> Result<Appended, Error> {
+    let mut made = None;
     let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
     let appended = append::commit(scope, &batch, |writing, owners| {
         let (Some(draft), Some(owner)) = (&draft, owners.first()) else { return Ok(()) };
+        let saving = Timer::start();
         let mut row = draft.row(owner, scope.options().clock.now_micros());
         row.latest_event_at = aggregates::latest_at(writing, owner.aggregate)?;
-        snapshots::save(writing, &row, scope.options().snapshots.retained())
+        snapshots::save(writing, &row, scope.options().snapshots.retained())?;
+        made = saving.elapsed();
+        Ok(())
     })?;
+    scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
     appended.into_iter().next().ok_or_else(append::no_result)
 }
 

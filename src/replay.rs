@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::sealed::Fold;
+use crate::gauges;
+use crate::metrics::{self, Timer};
 use crate::misfit::Misfit;
 use crate::place::Version;
 use crate::scope::{Scope, history_removed, not_found};
@@ -72,8 +74,41 @@ pub(crate) fn replay<F: Fold>(
     until: Until,
     use_snapshots: bool,
 ) -> Result<Loaded<F::State>> {
-    load(scope, fold, aggregate_id, until, use_snapshots)
-        .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)))
+    let timer = Timer::start();
+    let done = load(scope, fold, aggregate_id, until, use_snapshots)
+        .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)));
+    measure(scope, timer, use_snapshots, done.as_ref());
+    done
+}
+
+/// As [`replay`], but an aggregate without events is not a failure.
+pub(crate) fn replay_if_any<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    aggregate_id: &str,
+    use_snapshots: bool,
+) -> Result<Option<Loaded<F::State>>> {
+    let timer = Timer::start();
+    let done = match load(scope, fold, aggregate_id, Until::Now, use_snapshots) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))),
+    };
+    // Where there is no event nothing was replayed.
+    if let Some(done) = done.as_ref().map(Option::as_ref).transpose() {
+        measure(scope, timer, use_snapshots, done);
+    }
+    done
+}
+
+fn measure<S>(scope: &Scope, timer: Timer, use_snapshots: bool, done: Result<&Loaded<S>, &Error>) {
+    let outcome = done.map(|Loaded { replayed, .. }| metrics::Replay {
+        events_folded: replayed.events_folded,
+        found_snapshot: replayed.from_snapshot.is_some(),
+        rejected: replayed.warnings.iter().map(|warning| warning.rejected.label()),
+    });
+    scope.meter().replayed(timer, use_snapshots, outcome);
+    gauges::sample(scope);
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_snapshots: bool) -> Result<Loaded<F::State>> {
@@ -212,6 +247,18 @@ fn fold_page<F: Fold>(
 
 /// Saves a snapshot of what was replayed, waiting for nobody: if the file is busy the next replay will.
 pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> Result<bool> {
+    let timer = Timer::start();
+    let saved = try_to_save(scope, fold, loaded);
+    match &saved {
+        Ok(true) => scope.meter().snapshot_made(timer.elapsed(), SnapshotReason::Threshold.as_str()),
+        Ok(false) => {}
+        // Most callers pass over it, for a snapshot is only a cache; an operator wants to know.
+        Err(error) => scope.meter().failed("snapshot", error),
+    }
+    saved
+}
+
+fn try_to_save<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> Result<bool> {
     let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO).get();
     if scope.database().is_read_only() || !scope.options().snapshots.is_due(base, loaded.replayed.version.get()) {
         return Ok(false);

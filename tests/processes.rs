@@ -225,8 +225,9 @@ fn by_threshold(store: &Store) -> String {
 fn the_snapshot_policy_from_the_environment() {
     let outcome = |threshold: Option<&str>, retain: Option<&str>| {
         let mut command = start("options", Path::new(""), 0);
-        let settings = [("SNAPSHOT_THRESHOLD", threshold), ("RETAIN_SNAPSHOTS", retain)];
-        command.envs(settings.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        for (name, value) in [("SNAPSHOT_THRESHOLD", threshold), ("RETAIN_SNAPSHOTS", retain)] {
+            command.envs(value.map(|value| (name, value)));
+        }
         let said = finish(command.spawn().unwrap());
         said.lines().find_map(|line| line.split_once("policy ").or(line.split_once("refused "))).unwrap().1.to_owned()
     };

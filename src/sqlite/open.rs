@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::failure::Sql;
 use super::migrate::{self, Format};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::options::{Durability, Options};
 
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
@@ -104,7 +105,7 @@ impl Opening {
         });
         let Location::File(path) = &self.location else { return attempt };
         match attempt {
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && wal_is_empty(path) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && self.wal_is_empty(path) => {
                 self.immutable = true;
                 self.reader()
             }
@@ -137,25 +138,39 @@ impl Opening {
     /// Refuses a file of another application or of a newer format without a lock and without a write.
     pub(crate) fn inspect(&self) -> Result<()> {
         let Location::File(path) = &self.location else { return Ok(()) };
-        check_path(path, self.read_only)?;
-        match std::fs::metadata(path).map_or(0, |file| file.len()) {
-            0 => return Ok(()),
-            // SQLite takes a file of one byte for an empty one and would write over it.
-            1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
-            _ => {}
+        if self.vfs.is_none() {
+            check_path(path, self.read_only)?;
+            match std::fs::metadata(path).map_or(0, |file| file.len()) {
+                0 => return Ok(()),
+                // SQLite takes a file of one byte for an empty one and would write over it.
+                1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
+                _ => {}
+            }
         }
-        let connection = self.connect_immutable(path)?;
+        let connection = match self.connect_immutable(path) {
+            // What the operating system shows of a file need not be what another VFS holds: here it says so itself.
+            Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(()),
+            other => other?,
+        };
         let inspected = migrate::read_format(&connection).and_then(|format| match format {
             // A log beside the file could hold half of a change that somebody is moving into the file just now. Asked
             // for after the marks were read: then an empty log means that nobody is.
-            Format::Version(format) if wal_is_empty(path) => migrate::check_schema(&connection, format),
+            Format::Version(format) if self.wal_is_empty(path) => migrate::check_schema(&connection, format),
             _ => Ok(()),
         });
         match inspected {
-            // Another process may have moved pages under our feet; the connections that lock will tell.
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
+            // What SQLite itself cannot read is not final here: another process may be moving pages, or died while it made
+            // the file and left a journal. The connections that lock see to both, and write nothing to a foreign file.
+            Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => Ok(()),
             other => other,
         }
+    }
+
+    /// False where it cannot be told.
+    fn wal_is_empty(&self, path: &Path) -> bool {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        self.vfs.is_none() && std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
     }
 
     fn configure(&self, connection: &mut Connection, patient: &Arc<AtomicBool>) -> Result<()> {
@@ -191,9 +206,11 @@ fn wait(timeout: Duration, patient: Arc<AtomicBool>) -> impl FnMut(i32) -> bool 
         let now = Instant::now();
         if attempt == 0 {
             since = now;
+            metrics::busy_wait_began();
         }
         let waited = now.saturating_duration_since(since);
         if waited >= timeout {
+            metrics::busy_wait_given_up();
             return false;
         }
         let longest = BUSY_SLEEP_LEAST.saturating_mul(1 << attempt.clamp(0, 6)).min(BUSY_SLEEP_MOST);
@@ -229,10 +246,11 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
     }
 }
 
-fn wal_is_empty(path: &Path) -> bool {
+/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+pub(crate) fn wal_bytes(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
+    std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
 /// Every byte but the plainest is escaped: a name need not be UTF-8.
