@@ -96,11 +96,7 @@ impl<A: Folds> Aggregates<A> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = match replay::replay(scope, fold, aggregate_id, Until::Now, self.use_snapshots) {
-                Ok(loaded) => Some(loaded),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(of(error).into()),
-            };
+            let loaded = replay::replay_if_any(scope, fold, aggregate_id, self.use_snapshots).map_err(of)?;
             let Decided { state, version, events, .. } =
                 execute::decide_on(fold, self.metadata.as_ref(), loaded, &mut decide, of)?;
             if events.is_empty() {
