@@ -1,4 +1,4 @@
--- The foldlog file format, version 1: every table and index, and the only copy of the DDL.
+-- The foldlog file format, version 2: every table and index, and the only copy of the DDL.
 --
 -- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and
 -- compares it with what a file holds whenever one is opened: a table of ours that differs is refused.
@@ -62,7 +62,7 @@ CREATE TABLE aggregates (
 CREATE TABLE events (
   key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | version
   position            INTEGER NOT NULL UNIQUE, -- place in the file: rises in commit order, without holes, never reused
-  commit_id           INTEGER NOT NULL,  -- position of the first event of the atomic append this one was part of
+  commit_offset       INTEGER NOT NULL CHECK (commit_offset >= 0), -- position - this = position of the first event of its atomic append
   event_id            BLOB NOT NULL UNIQUE, -- UUID, 16 bytes; made by the store (version 7) or given by the caller
   event_type          INTEGER NOT NULL,  -- event_types.id
   schema_version      INTEGER NOT NULL CHECK (schema_version BETWEEN 1 AND 4294967295), -- shape of data; 1 = the first
@@ -112,3 +112,38 @@ CREATE TABLE snapshots (
 ) STRICT;
 
 CREATE INDEX snapshots_created_at ON snapshots (created_at);
+
+-- Named readers of the log: handlers, projections, outboxes. Since format 2.
+CREATE TABLE subscriptions (
+  id                  INTEGER PRIMARY KEY, -- small number that deliveries.subscription refers to
+  tenant              TEXT NOT NULL,     -- whose events it reads; '' = those of all tenants
+  name                TEXT NOT NULL,     -- as the application named it
+  kind                TEXT NOT NULL CHECK (kind IN ('handler', 'projection', 'outbox')), -- what it does with events
+  position            INTEGER NOT NULL CHECK (position >= 0), -- the checkpoint: nothing up to here is left to do
+  leader              BLOB,              -- UUID of the runner that leads; NULL = none
+  lease_until         INTEGER NOT NULL,  -- until when it leads unless it renews; 0 = not
+  fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader writes nothing more
+  failed_position     INTEGER,           -- the event at which it stopped; NULL = it did not
+  failure             TEXT,              -- why, in the words of the application's error
+  version             INTEGER NOT NULL,  -- of the projection's definition; 1 for others
+  generation          INTEGER NOT NULL,  -- counts a projection's rebuilds: part of the names of its indexes
+  rebuild_version     INTEGER,           -- version of the tables that are being built; NULL = none are
+  rebuild_position    INTEGER,           -- how far they are built
+  UNIQUE (tenant, name)
+) STRICT;
+
+-- What deviates from "delivered" among the events that an outbox has passed: by reference, never a copy. Since format 2.
+CREATE TABLE deliveries (
+  subscription        INTEGER NOT NULL,  -- subscriptions.id
+  position            INTEGER NOT NULL,  -- events.position
+  aggregate           INTEGER NOT NULL,  -- aggregates.id: deliveries of one aggregate keep their order
+  state               TEXT NOT NULL CHECK (state IN ('leased', 'retry', 'waiting', 'dead')), -- waiting: behind another of its aggregate
+  attempts            INTEGER NOT NULL,  -- counted when leased, so that a death in the attempt counts too
+  due_at              INTEGER NOT NULL,  -- when to try again, or when the lease ends
+  last_error          TEXT,              -- of the last attempt, in the words of the publisher's error
+  PRIMARY KEY (subscription, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX deliveries_due ON deliveries (subscription, state, due_at);
+
+CREATE INDEX deliveries_aggregate ON deliveries (subscription, aggregate, position);

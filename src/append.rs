@@ -8,9 +8,12 @@ use crate::aggregate::Expected;
 use crate::clock::{from_micros, to_micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent};
+use crate::gauges;
 use crate::ids::Ids;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
+use crate::projection;
 use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
 use crate::sqlite::{Writing, aggregates, blocks, state};
@@ -98,32 +101,75 @@ pub struct Appended {
     pub already_there: bool,
 }
 
-/// Where a batch was placed, for work in the same transaction.
-pub(crate) struct Placed<'a> {
-    pub(crate) owners: &'a [Owner],
-    pub(crate) appended: &'a [Appended],
-}
-
-/// Appends a batch; `finish` runs in its transaction after the inserts, and not when the events were there already.
+/// Appends a batch; `finish` runs in its transaction after the inserts, with the owner of each append's events, and not
+/// when the events were there already.
 pub(crate) fn commit(
     scope: &Scope,
     batch: &Batch,
-    finish: impl FnOnce(&Writing<'_>, &Placed<'_>) -> Result<()>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
-    let tags = check(scope, batch).map_err(|error| error.during("append"))?;
+    let timer = Timer::start();
+    let mut owners = Vec::with_capacity(batch.appends.len());
+    let done = check(scope, batch)
+        .and_then(|tags| scope.database().write(|writing| commit_in(scope, writing, batch, &tags, &mut owners, finish)))
+        .map_err(|error| error.during("append"));
+    match &done {
+        Ok(appended) => measure(scope, batch, timer, &owners, appended),
+        Err(error) => scope.meter().failed("append", error),
+    }
+    scope.log.appended.raise();
+    done
+}
+
+fn commit_in(
+    scope: &Scope,
+    writing: &Writing<'_>,
+    batch: &Batch,
+    tags: &[Option<String>],
+    owners: &mut Vec<Owner>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
+) -> Result<Vec<Appended>> {
     let given_ids = batch.events().any(|event| event.id.is_some());
-    scope
-        .database()
-        .write(|writing| {
-            if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
-                return Ok(appended);
-            }
-            let mut owners = Vec::with_capacity(batch.appends.len());
-            let appended = insert(scope, writing, batch, &tags, &mut owners)?;
-            finish(writing, &Placed { owners: &owners, appended: &appended })?;
-            Ok(appended)
-        })
-        .map_err(|error| error.during("append"))
+    if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
+        return Ok(appended);
+    }
+    let appended = insert(scope, writing, batch, tags, owners)?;
+    finish(writing, owners)?;
+    projection::run_inline(scope, writing)?;
+    Ok(appended)
+}
+
+/// Does what [`commit`] does in a transaction that is rolled back: first `before`, then the append, then `after` with what
+/// both gave.
+pub(crate) fn rehearse<B, T>(
+    scope: &Scope,
+    batch: &Batch,
+    before: impl FnOnce(&Writing<'_>) -> Result<B>,
+    after: impl FnOnce(&Writing<'_>, B, Vec<Appended>) -> Result<T>,
+) -> Result<T> {
+    let tags = check(scope, batch)?;
+    scope.database().write_and_roll_back(|writing| {
+        let prepared = before(writing)?;
+        let appended = commit_in(scope, writing, batch, &tags, &mut Vec::new(), |_, _| Ok(()))?;
+        after(writing, prepared, appended)
+    })
+}
+
+/// Reports what was committed. Events that were in the log already have no owners and are not counted again.
+fn measure(scope: &Scope, batch: &Batch, timer: Timer, owners: &[Owner], appended: &[Appended]) {
+    if owners.is_empty() || !scope.meter().is_live() {
+        return;
+    }
+    scope.meter().appended(timer, &scope.tenant, batch.events().map(|event| &*event.event_type));
+    for (owner, appended) in owners.iter().zip(appended) {
+        gauges::appended(scope, owner, appended.version.get());
+    }
+    gauges::sample(scope);
+}
+
+/// For whoever appended to one aggregate and takes the one result.
+pub(crate) fn no_result() -> Error {
+    Error::new(ErrorKind::Internal, "the append gave no result")
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.
@@ -262,7 +308,7 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
     let latest_at = append.events.iter().map(|event| event.created_at.map_or(now, to_micros)).max().unwrap_or(now);
     let (least, most) = append.expected.range();
     let room = Version::MAX.get().saturating_sub(count);
-    if most > 0 {
+    if most > 0 && least <= room {
         let advanced = aggregates::advance(
             writing,
             aggregate_type.id,
@@ -273,7 +319,9 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
         )
         .map_err(of)?;
         if let Some(advanced) = advanced {
-            return Ok((Owner::new(advanced.id, aggregate_type, &append.aggregate_id), advanced.version_before));
+            let mut owner = Owner::new(advanced.id, aggregate_type, &append.aggregate_id);
+            owner.removed_through = advanced.removed_through;
+            return Ok((owner, advanced.version_before));
         }
     }
     if least == 0
@@ -297,8 +345,9 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
 
 /// Finds a batch that was appended before, by the ids that the caller gave its events.
 ///
-/// `None` if none of the ids is in the log. All of them there with the same content is the first append's result;
-/// anything between is an error, for the log would otherwise hold a part twice or not at all.
+/// `None` if none of the ids is in the log. All of them there with the same content, in the same order and in a commit of
+/// their own is the first append's result; anything between is an error, for the log would otherwise hold a part twice
+/// or not at all.
 fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<Option<Vec<Appended>>> {
     let mut known = None;
     for event in batch.events() {
@@ -311,6 +360,8 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
     }
     let Some(known) = known else { return Ok(None) };
     let mut appended = Vec::with_capacity(batch.appends.len());
+    // The events of a commit stand at its id and the positions after it.
+    let mut next: Option<(Position, Position)> = None;
     for append in &batch.appends {
         let aggregate = scope.aggregate(&append.aggregate_type, &append.aggregate_id);
         let mut last = None;
@@ -320,6 +371,11 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
             let Some(position) = events::position_of_id(writing, id)? else { return Err(not_the_same(&aggregate, known)) };
             let place =
                 same_event(writing, position, &aggregate, event)?.ok_or_else(|| not_the_same(&aggregate, (id, position)))?;
+            let (_, position, commit_id) = place;
+            if (position, commit_id) != next.unwrap_or((commit_id, commit_id)) {
+                return Err(not_the_same(&aggregate, (id, position)));
+            }
+            next = Some((Position::new(position.get() + 1), commit_id));
             event_ids.push(id);
             last = Some(place);
         }
@@ -327,7 +383,14 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
             appended.push(Appended { version, position, commit_id, event_ids, already_there: true });
         }
     }
-    Ok(Some(appended))
+    match next {
+        Some((after, commit_id)) if events::commit_id_at(writing, after)? == Some(commit_id) => {
+            Err(Error::new(ErrorKind::DuplicateEventId, "the events are in the log already, as a part of a larger append")
+                .at_position(after)
+                .advice("an append that is repeated must be the same in every event"))
+        }
+        _ => Ok(Some(appended)),
+    }
 }
 
 /// The version, position and commit of the event at `position`, if it is the event that is to be appended.

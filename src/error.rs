@@ -38,6 +38,11 @@ pub enum ErrorKind {
     FormatTooNew,
     /// The file is not a foldlog file, or its schema was changed. It was not touched.
     ForeignFile,
+    /// The application's code for an event failed: a handler, a projection or a publisher. The checkpoint stands before
+    /// that event.
+    Handler,
+    /// A projection's tables are of another version than its definition.
+    ProjectionOutdated,
     /// A write on a store that was opened for reading, or on a medium that does not take writes.
     ReadOnly,
     /// The disk or a quota is full. Nothing of the transaction was kept; once there is space, writing works again.
@@ -49,6 +54,37 @@ pub enum ErrorKind {
     Io,
     /// A defect in the library or in SQLite: please report it.
     Internal,
+}
+
+impl ErrorKind {
+    /// A name that stays the same, in small letters: for labels, spans and machine-readable output.
+    ///
+    /// ```
+    /// assert_eq!(foldlog::ErrorKind::DiskFull.as_str(), "disk_full");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Codec => "codec",
+            ErrorKind::UnknownEventType => "unknown_event_type",
+            ErrorKind::InvalidInput => "invalid_input",
+            ErrorKind::LimitExceeded => "limit_exceeded",
+            ErrorKind::DuplicateEventId => "duplicate_event_id",
+            ErrorKind::HistoryRemoved => "history_removed",
+            ErrorKind::FormatTooNew => "format_too_new",
+            ErrorKind::ForeignFile => "foreign_file",
+            ErrorKind::Handler => "handler",
+            ErrorKind::ProjectionOutdated => "projection_outdated",
+            ErrorKind::ReadOnly => "read_only",
+            ErrorKind::DiskFull => "disk_full",
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::Io => "io",
+            ErrorKind::Internal => "internal",
+        }
+    }
 }
 
 /// The expected and the actual version of a refused append.
@@ -155,6 +191,15 @@ impl Error {
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Whether SQLite said so, and not we of what we had read.
+    pub(crate) fn is_of_sqlite(&self) -> bool {
+        self.0.source.is_some()
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// What sort of failure it is.

@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::NewEvent;
 use crate::fold::sealed::Fold;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::replay::{self, Loaded, Until};
 use crate::scope::Scope;
@@ -45,25 +46,18 @@ where
     loop {
         attempts += 1;
         let loaded = load(scope, fold, aggregate_id, use_snapshots).map_err(of)?;
-        let (mut state, version, base) = match loaded {
-            Some(loaded) => {
-                let base = loaded.newest_snapshot;
-                (loaded.replayed.state, loaded.replayed.version, base)
-            }
-            None => (fold.initial(), Version::ZERO, 0),
-        };
-        let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
-        if decided.is_empty() {
+        let Decided { state, version, newest_snapshot, events } = decide_on(fold, metadata, loaded, &mut decide, of)?;
+        if events.is_empty() {
             return Ok(Executed { state, version, appended: None, attempts });
         }
-        let mut events = Vec::with_capacity(decided.len());
-        for event in &decided {
-            events.push(with_metadata(fold.encode(event).map_err(of)?, metadata));
-        }
-        for event in decided {
-            fold.apply(&mut state, event).map_err(of)?;
-        }
-        match append_decided(scope, fold, aggregate_id, version, base, events, &state) {
+        let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
+        let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
+        match append_decided(scope, fold, aggregate_id, version, events, draft) {
+            Ok(appended) if appended.already_there => {
+                // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
+                let now = replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots).map_err(of)?.replayed;
+                return Ok(Executed { state: now.state, version: now.version, appended: Some(appended), attempts });
+            }
             Ok(appended) => {
                 let version = appended.version;
                 return Ok(Executed { state, version, appended: Some(appended), attempts });
@@ -74,57 +68,90 @@ where
     }
 }
 
-fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
-    match replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots) {
-        Ok(loaded) => {
-            if use_snapshots {
-                replay::save_if_due(scope, fold, &loaded)?;
-            }
-            Ok(Some(loaded))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+/// A decision that is ready to be appended.
+pub(crate) struct Decided<S> {
+    /// The state with the events in it.
+    pub(crate) state: S,
+    /// The version without them.
+    pub(crate) version: Version,
+    pub(crate) newest_snapshot: u64,
+    pub(crate) events: Vec<NewEvent>,
 }
 
-/// Appends the events; if a snapshot is due, the state at hand is saved in the same transaction.
+/// Decides on what was loaded, or on the initial state.
+pub(crate) fn decide_on<F: Fold, I, E>(
+    fold: &F,
+    metadata: Option<&Json>,
+    loaded: Option<Loaded<F::State>>,
+    decide: impl FnOnce(&F::State) -> Result<I, E>,
+    of: impl Fn(Error) -> Error,
+) -> Result<Decided<F::State>, E>
+where
+    I: IntoIterator<Item = F::Event>,
+    E: From<Error>,
+{
+    let (mut state, version, newest_snapshot) = match loaded {
+        Some(loaded) => (loaded.replayed.state, loaded.replayed.version, loaded.newest_snapshot),
+        None => (fold.initial(), Version::ZERO, 0),
+    };
+    let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
+    let mut events = Vec::with_capacity(decided.len());
+    for event in &decided {
+        events.push(with_metadata(fold.encode(event).map_err(&of)?, metadata));
+    }
+    for event in decided {
+        fold.apply(&mut state, event).map_err(&of)?;
+    }
+    Ok(Decided { state, version, newest_snapshot, events })
+}
+
+fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
+    let loaded = replay::replay_if_any(scope, fold, aggregate_id, use_snapshots)?;
+    if let (Some(loaded), true) = (&loaded, use_snapshots) {
+        // A snapshot is a cache: failing to write one does not stop the work.
+        let _ = replay::save_if_due(scope, fold, loaded);
+    }
+    Ok(loaded)
+}
+
+/// The snapshot of a state with events in it that are about to be appended; `None` if it cannot be written as JSON, for
+/// a cache must not keep events out of the log.
+fn draft<'a, F: Fold>(fold: &'a F, version: Version, base: u64, events: &[NewEvent], state: &F::State) -> Option<Draft<'a>> {
+    let new_version = version.get() + events.len() as u64;
+    Some(Draft {
+        version: new_version,
+        fold_name: fold.name(),
+        fold_version: fold.version(),
+        state: fold.save(state).ok()?,
+        latest_event_at: 0,
+        reason: SnapshotReason::Threshold,
+        event_count: new_version.saturating_sub(base),
+        created_by: None,
+    })
+}
+
+/// Appends the events; if there is a snapshot of the state with them, it is saved in the same transaction.
 fn append_decided<F: Fold>(
     scope: &Scope,
     fold: &F,
     aggregate_id: &str,
     version: Version,
-    base: u64,
     events: Vec<NewEvent>,
-    state: &F::State,
+    draft: Option<Draft<'_>>,
 ) -> Result<Appended, Error> {
-    let policy = scope.options().snapshots;
-    let new_version = version.get() + events.len() as u64;
-    let draft = match policy.is_due(base, new_version) {
-        true => Some(Draft {
-            version: new_version,
-            fold_name: fold.name(),
-            fold_version: fold.version(),
-            state: fold.save(state)?,
-            latest_event_at: 0,
-            reason: SnapshotReason::Threshold,
-            event_count: new_version.saturating_sub(base),
-            created_by: None,
-        }),
-        false => None,
-    };
+    let mut made = None;
     let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
-    let appended = append::commit(scope, &batch, |writing, placed| {
-        let (Some(draft), Some(owner)) = (&draft, placed.owners.first()) else { return Ok(()) };
-        // Event ids given by the decision may have placed the events elsewhere.
-        if placed.appended.first().is_none_or(|appended| appended.version != new_version) {
-            return Ok(());
-        }
-        let now = scope.options().clock.now_micros();
-        let mut row = draft.row(owner, now);
+    let appended = append::commit(scope, &batch, |writing, owners| {
+        let (Some(draft), Some(owner)) = (&draft, owners.first()) else { return Ok(()) };
+        let saving = Timer::start();
+        let mut row = draft.row(owner, scope.options().clock.now_micros());
         row.latest_event_at = aggregates::latest_at(writing, owner.aggregate)?;
-        snapshots::save(writing, &row, policy.retained())
+        snapshots::save(writing, &row, scope.options().snapshots.retained())?;
+        made = saving.elapsed();
+        Ok(())
     })?;
-    appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
+    scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
+    appended.into_iter().next().ok_or_else(append::no_result)
 }
 
 /// The handle's metadata for events that have none of their own.

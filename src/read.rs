@@ -21,6 +21,30 @@ const EVENTS_AT_ONCE: usize = 512;
 /// A page ends when its events have this many bytes.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
+/// The next events that a subscription wants after a position, `limit` at most, and the position up to which the log was
+/// looked at for them.
+pub(crate) fn read_after(
+    scope: &Scope,
+    view: &View<'_>,
+    query: &Query,
+    after: u64,
+    limit: usize,
+) -> Result<(VecDeque<RecordedEvent>, u64)> {
+    let query = Query { after_position: Position::new(after), newest_first: false, limit: None, ..query.clone() };
+    let mut ready = VecDeque::new();
+    let Some(mut plan) = make_plan(scope, view, &query)? else {
+        return Ok((ready, state::last_position(view)?.get().max(after)));
+    };
+    let mut finished = false;
+    while !finished && ready.is_empty() {
+        finished = read_log(scope, view, &query, &mut plan, &mut ready, limit)?;
+    }
+    match plan {
+        Plan::Log { next, .. } => Ok((ready, next.saturating_sub(1).max(after))),
+        Plan::Aggregate { .. } => Err(Error::new(ErrorKind::Internal, "a subscription does not read by aggregate")),
+    }
+}
+
 /// Which events, and in which order. Without any restriction: all of the tenant, in the order of their positions.
 ///
 /// ```
@@ -120,6 +144,16 @@ impl Query {
         self
     }
 
+    /// Whether it names one aggregate, or an order or a limit that a subscription cannot have.
+    pub(crate) fn is_for_subscriptions(&self) -> bool {
+        self.aggregate_id.is_none() && !self.newest_first && self.limit.is_none() && self.up_to_position.is_none()
+    }
+
+    /// Whether it asks for the events of all tenants.
+    pub(crate) fn is_of_all_tenants(&self) -> bool {
+        self.all_tenants
+    }
+
     /// Events of every tenant, for those who run the whole: an operator, an export.
     pub fn all_tenants(mut self) -> Query {
         self.all_tenants = true;
@@ -211,7 +245,7 @@ fn make_plan(scope: &Scope, view: &View<'_>, query: &Query) -> Result<Option<Pla
             return Err(Error::new(ErrorKind::InvalidInput, "one aggregate belongs to one tenant: leave all_tenants out"));
         }
         let Some((row, owner)) = scope.find(view, aggregate_type, aggregate_id)? else { return Ok(None) };
-        let next = query.after_version.get().max(row.removed_through()) + 1;
+        let next = query.after_version.get().max(row.removed_through()).saturating_add(1);
         return Ok(Some(Plan::Aggregate { owner, next, last: row.version, event_types }));
     }
     let aggregate_type = match (&query.aggregate_type, query.all_tenants) {

@@ -1,10 +1,13 @@
 //! An open log as one tenant sees it: what everything above the SQL works on.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Meter;
 use crate::options::Options;
 use crate::place::{AggregateRef, DEFAULT_TENANT};
+use crate::projection::Inline;
+use crate::signal::Signal;
 use crate::sqlite::Database;
 use crate::sqlite::View;
 use crate::sqlite::aggregates::{self, AggregateRow};
@@ -21,11 +24,20 @@ pub(crate) struct Scope {
 pub(crate) struct Log {
     pub(crate) database: Database,
     pub(crate) options: Options,
+    /// Raised after each append of this process, and when a subscription has moved.
+    pub(crate) appended: Signal,
+    /// Projections that run inside this process's appends.
+    pub(crate) inline: RwLock<Vec<Inline>>,
+    pub(crate) meter: Meter,
 }
 
 impl Scope {
     pub(crate) fn new(database: Database, options: Options) -> Scope {
-        Scope { log: Arc::new(Log { database, options }), tenant: DEFAULT_TENANT.into() }
+        let meter = Meter::new(options.label_bounds);
+        Scope {
+            log: Arc::new(Log { database, options, meter, appended: Signal::default(), inline: RwLock::default() }),
+            tenant: DEFAULT_TENANT.into(),
+        }
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -34,6 +46,10 @@ impl Scope {
 
     pub(crate) fn options(&self) -> &Options {
         &self.log.options
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.log.meter
     }
 
     pub(crate) fn aggregate(&self, aggregate_type: &str, aggregate_id: &str) -> AggregateRef {

@@ -12,14 +12,14 @@ use super::failure::Sql;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format that this version of the library writes.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 /// "FLOG".
 const APPLICATION_ID: i64 = 0x464C_4F47;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// Steps from each format to the next; a step is SQL that runs in one transaction with the change of `user_version`.
-const MIGRATIONS: &[(i64, &str)] = &[];
+/// What each format has that the one before it had not: tables and indexes by their names in schema.sql.
+const ADDED: &[(i64, &[&str])] = &[(2, &["subscriptions", "deliveries", "deliveries_due", "deliveries_aggregate"])];
 
 static STATEMENTS: LazyLock<Vec<String>> = LazyLock::new(|| statements(SCHEMA));
 
@@ -34,10 +34,25 @@ pub(crate) enum Format {
 
 /// Reads the file's marks, and refuses a file that is not ours or newer than we are.
 pub(crate) fn read_format(connection: &Connection) -> Result<Format> {
+    if !connection.is_autocommit() {
+        return read_marks(connection);
+    }
+    // One view of all marks: between two statements another process can make the file, and then it seems foreign.
+    let view = connection.unchecked_transaction().sql()?;
+    let format = read_marks(&view)?;
+    view.commit().sql()?;
+    Ok(format)
+}
+
+fn read_marks(connection: &Connection) -> Result<Format> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
     let application = pragma("application_id")?;
     let version = pragma("user_version")?;
     if application == APPLICATION_ID {
+        if version < 1 {
+            return Err(Error::new(ErrorKind::ForeignFile, format!("the file says it has format {version}, which never was"))
+                .advice("restore the file; it was not changed"));
+        }
         if version > FORMAT {
             return Err(Error::new(
                 ErrorKind::FormatTooNew,
@@ -74,7 +89,7 @@ pub(crate) fn prepare(connection: &mut Connection, is_file: bool, patience: Dura
         }
         transaction.commit().sql()?;
     }
-    check_schema(connection)?;
+    check_schema(connection, FORMAT)?;
     if is_file {
         write_ahead(connection, patience)?;
     }
@@ -84,7 +99,7 @@ pub(crate) fn prepare(connection: &mut Connection, is_file: bool, patience: Dura
 
 /// Sets the write-ahead log if it is not set. SQLite does not call the busy handler in every case of this.
 fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
-    let deadline = Instant::now() + patience;
+    let began = Instant::now();
     loop {
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).sql()?;
         if mode.eq_ignore_ascii_case("wal") {
@@ -100,7 +115,7 @@ fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
                 .advice("keep the file on a local disk"));
             }
             Err(rusqlite::Error::SqliteFailure(failure, _))
-                if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) && Instant::now() < deadline =>
+                if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) && began.elapsed() < patience =>
             {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -126,17 +141,31 @@ fn create(connection: &Connection, now_micros: i64) -> Result<()> {
 }
 
 fn migrate(connection: &Connection, from: i64) -> Result<()> {
-    for (version, step) in MIGRATIONS.iter().filter(|(version, _)| *version >= from) {
-        connection.execute_batch(step).sql()?;
-        connection.pragma_update(None, "user_version", version + 1).sql()?;
+    for (version, added) in ADDED.iter().filter(|(version, _)| *version > from) {
+        for statement in STATEMENTS.iter().filter(|sql| name_in(sql).is_some_and(|name| added.contains(&name))) {
+            connection.execute_batch(statement).sql()?;
+        }
+        connection.pragma_update(None, "user_version", version).sql()?;
     }
     Ok(())
 }
 
-/// Refuses a file whose tables of ours are not as schema.sql has them, or that hangs something of its own onto them.
-pub(crate) fn check_schema(connection: &Connection) -> Result<()> {
+/// Whether a table or index of this name is one of the format's.
+pub(crate) fn is_ours(name: &str) -> bool {
+    STATEMENTS.iter().any(|sql| name_in(sql).is_some_and(|ours| ours.eq_ignore_ascii_case(name)))
+}
+
+/// The name of the table or index that a statement makes.
+fn name_in(statement: &str) -> Option<&str> {
+    statement.split_whitespace().nth(2)
+}
+
+/// Refuses a file whose tables of ours are not as schema.sql has them, or that hangs something of its own onto them. A
+/// file of an older format must have what that format had.
+pub(crate) fn check_schema(connection: &Connection, format: i64) -> Result<()> {
+    let later = |name: &str| ADDED.iter().any(|(version, added)| *version > format && added.contains(&name));
     let mut expected: HashMap<&str, &str> =
-        STATEMENTS.iter().filter_map(|sql| Some((sql.split_whitespace().nth(2)?, sql.as_str()))).collect();
+        STATEMENTS.iter().filter_map(|sql| Some((name_in(sql)?, sql.as_str()))).filter(|(name, _)| !later(name)).collect();
     let ours: Vec<&str> = expected.keys().copied().collect();
     let mut statement = connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema").sql()?;
     let mut rows = statement.query([]).sql()?;
@@ -188,7 +217,7 @@ mod tests {
     fn the_schema_is_understood() {
         let tables = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE TABLE ")).count();
         let indexes = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE INDEX ")).count();
-        assert_eq!((tables, indexes, STATEMENTS.len()), (11, 1, 12));
+        assert_eq!((tables, indexes, STATEMENTS.len()), (13, 3, 16));
         assert!(STATEMENTS.iter().all(|sql| !sql.contains("--")));
     }
 

@@ -5,17 +5,22 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod blocks;
+pub(crate) mod changes;
+pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;
+pub(crate) mod deliveries;
 pub(crate) mod events;
 mod failure;
 mod migrate;
 pub(crate) mod names;
 mod open;
+pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
+pub(crate) mod verify;
 
-pub(crate) use database::{Database, View, Writing};
+pub(crate) use database::{Anew, Database, View, Writing};
 
 /// `key`: the events, and the snapshots, of an aggregate lie side by side in version order.
 pub(crate) fn key(aggregate: i64, version: u64) -> i64 {

@@ -1,0 +1,41 @@
+//! Replay: every event, and from a snapshot with 50 events after it; each beside its floor.
+
+mod support;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use foldlog::{Durability, SnapshotReason};
+use support::floor::Floor;
+use support::{Order, fill_one, options, order_id};
+
+fn replay(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().unwrap();
+    for length in [100u64, 1_000, 5_000, 100_000] {
+        let path = directory.path().join(format!("{length}.db"));
+        let store = options(Durability::Fast).open(&path).unwrap();
+        let orders = store.aggregates::<Order>();
+        fill_one(&store, &order_id(0), 0, length - 50);
+        orders.create_snapshot(&order_id(0), SnapshotReason::Manual).unwrap();
+        fill_one(&store, &order_id(0), length - 50, 50);
+        let floor = Floor::open(&path);
+        let every_event = orders.without_snapshots();
+
+        let mut group = criterion.benchmark_group("replay/full");
+        group.throughput(Throughput::Elements(length)).sample_size(if length > 10_000 { 10 } else { 50 });
+        group.bench_function(BenchmarkId::new("foldlog", length), |bencher| {
+            bencher.iter(|| every_event.replay(&order_id(0)).unwrap())
+        });
+        group.bench_function(BenchmarkId::new("floor", length), |bencher| bencher.iter(|| floor.replay(&order_id(0))));
+        group.finish();
+
+        let mut group = criterion.benchmark_group("replay/snapshot");
+        group
+            .bench_function(BenchmarkId::new("foldlog", length), |bencher| bencher.iter(|| orders.replay(&order_id(0)).unwrap()));
+        group.bench_function(BenchmarkId::new("floor", length), |bencher| {
+            bencher.iter(|| floor.replay_from_snapshot(&order_id(0)))
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, replay);
+criterion_main!(benches);

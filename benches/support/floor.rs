@@ -1,0 +1,230 @@
+//! The floor: what bare rusqlite needs for the same rows, columns, indexes and checks. Hand-written, no abstraction, one
+//! connection, every statement cached. It shares schema.sql with the crate and nothing else.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::{Order, OrderEvent, event, metadata};
+use foldlog::Aggregate;
+
+/// key, position, event id, event type, time, data, metadata, aggregate id
+pub type PageRow = (i64, i64, [u8; 16], i64, i64, String, Option<String>, String);
+
+pub struct Floor {
+    pub connection: Connection,
+    replica: Uuid,
+    identity_of_type: u64,
+    types: [u64; 4],
+}
+
+const TYPES: [&str; 4] = ["Placed", "ItemAdded", "ItemRemoved", "Paid"];
+
+impl Floor {
+    pub fn create(path: &Path, synchronous: &str) -> Floor {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+        connection.execute_batch(include_str!("../../schema.sql")).unwrap();
+        let replica = Uuid::now_v7();
+        connection.execute("INSERT INTO replicas VALUES (1, ?1)", params![replica.as_bytes()]).unwrap();
+        connection.execute("INSERT INTO log_state VALUES (1, 1, 0, 0, 0, 0, 0)", []).unwrap();
+        connection.execute("INSERT INTO tenants VALUES (1, 'default')", []).unwrap();
+        connection.execute("INSERT INTO aggregate_types VALUES (1, 1, 'order')", []).unwrap();
+        for (number, name) in TYPES.iter().enumerate() {
+            connection.execute("INSERT INTO event_types VALUES (?1, ?2)", params![number as i64 + 1, name]).unwrap();
+        }
+        Floor::set_up(connection, synchronous, replica)
+    }
+
+    /// Opens a file that the crate has written: both then read the very same rows.
+    pub fn open(path: &Path) -> Floor {
+        let connection = Connection::open(path).unwrap();
+        let replica: [u8; 16] = connection.query_row("SELECT replica_id FROM replicas", [], |row| row.get(0)).unwrap();
+        Floor::set_up(connection, "NORMAL", Uuid::from_bytes(replica))
+    }
+
+    fn set_up(connection: Connection, synchronous: &str, replica: Uuid) -> Floor {
+        connection.set_prepared_statement_cache_capacity(64);
+        connection
+            .execute_batch(&format!(
+                "PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -6144; PRAGMA wal_autocheckpoint = 4000"
+            ))
+            .unwrap();
+        let mut types = [0; 4];
+        let mut statement = connection.prepare("SELECT name FROM event_types ORDER BY id").unwrap();
+        let names: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        for (place, name) in types.iter_mut().zip(&names) {
+            *place = xxh3_64(name.as_bytes());
+        }
+        drop(statement);
+        let identity_of_type = xxh3_64_with_seed(b"order", xxh3_64(b"default"));
+        Floor { connection, replica, identity_of_type, types }
+    }
+
+    fn run(&self, sql: &str) {
+        self.connection.prepare_cached(sql).unwrap().execute([]).unwrap();
+    }
+
+    /// One transaction: check the expected version, insert `count` events.
+    pub fn append(&self, order: &str, version: u64, count: u64) {
+        self.run("BEGIN IMMEDIATE");
+        let now = chrono::Utc::now().timestamp_micros();
+        let id: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "UPDATE aggregates SET version = version + ?5, latest_at = max(latest_at, ?6)
+                 WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND version BETWEEN ?3 AND ?4
+                 RETURNING id, (SELECT max(key) FROM events WHERE key > id << 32 AND key <= id << 32 | 4294967295)",
+            )
+            .unwrap()
+            .query_row(params![1, order, version as i64, version as i64, count as i64, now], |row| row.get(0))
+            .optional()
+            .unwrap();
+        let id = id.unwrap_or_else(|| {
+            self.connection
+                .prepare_cached("INSERT INTO aggregates VALUES (NULL, 1, ?1, ?2, ?3, 0, 0) RETURNING id")
+                .unwrap()
+                .query_row(params![order, count as i64, now], |row| row.get(0))
+                .unwrap()
+        });
+        let last: i64 = self
+            .connection
+            .prepare_cached(
+                "SELECT max(coalesce((SELECT max(position) FROM events), 0), position_floor) FROM log_state WHERE id = 1",
+            )
+            .unwrap()
+            .query_row([], |row| row.get(0))
+            .unwrap();
+        let identity = xxh3_64_with_seed(order.as_bytes(), self.identity_of_type);
+        let mut insert = self
+            .connection
+            .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")
+            .unwrap();
+        for n in 0..count {
+            let (version, position) = (version + n + 1, last + 1 + n as i64);
+            let event = event(version - 1);
+            let (number, data) = match &event {
+                OrderEvent::Placed(data) => (0, serde_json::to_string(data)),
+                OrderEvent::ItemAdded(data) => (1, serde_json::to_string(data)),
+                OrderEvent::ItemRemoved(data) => (2, serde_json::to_string(data)),
+                OrderEvent::Paid(data) => (3, serde_json::to_string(data)),
+            };
+            let data = data.unwrap();
+            let metadata = serde_json::to_string(&metadata(version - 1)).unwrap();
+            let event_id = Uuid::now_v7();
+            let folded = folded(identity, version, self.types[number], &data);
+            let mut head = [0u8; 61];
+            head[..4].copy_from_slice(&folded.to_le_bytes());
+            head[4..12].copy_from_slice(&position.to_le_bytes());
+            head[12..20].copy_from_slice(&(last + 1).to_le_bytes());
+            head[20..36].copy_from_slice(event_id.as_bytes());
+            head[36..52].copy_from_slice(self.replica.as_bytes());
+            head[52..60].copy_from_slice(&now.to_le_bytes());
+            head[60] = 1;
+            let rest = xxh3_64_with_seed(metadata.as_bytes(), xxh3_64(&head)) as u32;
+            insert
+                .execute(params![
+                    id << 32 | version as i64,
+                    position,
+                    n as i64,
+                    event_id.as_bytes(),
+                    number as i64 + 1,
+                    1,
+                    1,
+                    now,
+                    data,
+                    metadata,
+                    None::<&str>,
+                    (u64::from(folded) << 32 | u64::from(rest)) as i64,
+                ])
+                .unwrap();
+        }
+        drop(insert);
+        self.run("COMMIT");
+    }
+
+    /// Every event of an order into its state.
+    pub fn replay(&self, order: &str) -> Order {
+        let (id, _) = self.find(order);
+        self.fold(order, id, 0, Order::default())
+    }
+
+    /// The latest snapshot of an order, then the events after it.
+    pub fn replay_from_snapshot(&self, order: &str) -> Order {
+        self.run("BEGIN");
+        let (id, _) = self.find(order);
+        let (key, state): (i64, Order) = self
+            .connection
+            .prepare_cached("SELECT key, state FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1")
+            .unwrap()
+            .query_row(params![id << 32, id << 32 | 0xffff_ffff], |row| {
+                Ok((row.get(0)?, serde_json::from_str(row.get_ref(1)?.as_str().unwrap()).unwrap()))
+            })
+            .unwrap();
+        let state = self.fold(order, id, key & 0xffff_ffff, state);
+        self.run("COMMIT");
+        state
+    }
+
+    fn find(&self, order: &str) -> (i64, i64) {
+        self.connection
+            .prepare_cached("SELECT id, version FROM aggregates WHERE aggregate_type = 1 AND aggregate_id = ?1")
+            .unwrap()
+            .query_row(params![order], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+    }
+
+    fn fold(&self, order: &str, id: i64, after: i64, mut state: Order) -> Order {
+        let identity = xxh3_64_with_seed(order.as_bytes(), self.identity_of_type);
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT key, event_type, checksum, data FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key")
+            .unwrap();
+        let mut rows = statement.query(params![id << 32 | after, id << 32 | 0xffff_ffff]).unwrap();
+        let mut version = after;
+        while let Some(row) = rows.next().unwrap() {
+            version += 1;
+            let key: i64 = row.get(0).unwrap();
+            assert_eq!(key & 0xffff_ffff, version);
+            let number: i64 = row.get(1).unwrap();
+            let checksum: i64 = row.get(2).unwrap();
+            let data = row.get_ref(3).unwrap().as_str().unwrap();
+            assert_eq!(folded(identity, version as u64, self.types[number as usize - 1], data), (checksum as u64 >> 32) as u32);
+            state.apply(match number {
+                1 => OrderEvent::Placed(serde_json::from_str(data).unwrap()),
+                2 => OrderEvent::ItemAdded(serde_json::from_str(data).unwrap()),
+                3 => OrderEvent::ItemRemoved(serde_json::from_str(data).unwrap()),
+                _ => OrderEvent::Paid(serde_json::from_str(data).unwrap()),
+            });
+        }
+        state
+    }
+
+    /// A page of the log, all columns, as owned values.
+    pub fn page(&self, after: i64, limit: i64) -> Vec<PageRow> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT e.key, e.position, e.event_id, e.event_type, e.created_at, e.data, e.metadata, a.aggregate_id
+                 FROM events e JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position > ?1 ORDER BY e.position LIMIT ?2",
+            )
+            .unwrap();
+        let rows = statement
+            .query_map(params![after, limit], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?))
+            })
+            .unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+fn folded(identity: u64, version: u64, event_type: u64, data: &str) -> u32 {
+    let mut head = [0u8; 28];
+    head[..8].copy_from_slice(&identity.to_le_bytes());
+    head[8..16].copy_from_slice(&version.to_le_bytes());
+    head[16..24].copy_from_slice(&event_type.to_le_bytes());
+    head[24..].copy_from_slice(&1u32.to_le_bytes());
+    xxh3_64_with_seed(data.as_bytes(), xxh3_64(&head)) as u32
+}

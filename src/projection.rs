@@ -1,0 +1,418 @@
+//! Projections: read models in tables of the same file.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::RecordedEvent;
+use crate::place::Position;
+use crate::read::{self, Query};
+use crate::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, Work};
+use crate::scope::Scope;
+use crate::sqlite::checkpoints::{self, Checkpoint};
+use crate::sqlite::read_model::{self, Naming, ReadModel};
+use crate::sqlite::{Writing, state};
+use crate::subscription::{self, LEASE, StartFrom};
+
+/// Events read at once.
+const PAGE: usize = 256;
+/// How long one transaction of a projection may hold the file: so long an append waits at the most.
+const HOLDS: Duration = Duration::from_millis(8);
+
+/// A read model: tables of the application's own in the same file, kept up to date from events.
+///
+/// One definition serves all three ways: inside the appends ([`Store::project_inline`](crate::Store::project_inline)),
+/// following them ([`ProjectionRunner::follow`]) and built anew ([`ProjectionRunner::rebuild`]). The tables and the
+/// checkpoint are written in one transaction: each event takes effect exactly once.
+///
+/// ```
+/// use foldlog::{Expected, HandlerError, NewEvent, Projection, ReadModel, RecordedEvent, Store};
+/// use foldlog::rusqlite::params;
+///
+/// struct Owners;
+///
+/// impl Projection for Owners {
+///     fn name(&self) -> &str { "owners" }
+///     fn tables(&self) -> Vec<String> { vec!["owners".into()] }
+///     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {
+///         Ok(model.execute_batch("CREATE TABLE {owners} (account TEXT PRIMARY KEY, owner TEXT NOT NULL) STRICT")?)
+///     }
+///     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError> {
+///         if &*event.event_type == "Opened" {
+///             let owner = event.data.to_value()?["owner"].as_str().unwrap_or("").to_owned();
+///             model.execute("INSERT INTO {owners} VALUES (?1, ?2)", params![&*event.aggregate_id, owner])?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let store = Store::in_memory()?;
+/// store.project_inline(Owners)?;
+/// store.append("account", "acc-1", Expected::Any, [NewEvent::new("Opened", &serde_json::json!({"owner": "Ada"}))?])?;
+/// let owner: Option<String> =
+///     store.query_read_model("SELECT owner FROM owners WHERE account = ?1", ["acc-1"], |row| row.get(0))?.pop();
+/// assert_eq!(owner.as_deref(), Some("Ada"));
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+pub trait Projection: Send + Sync + 'static {
+    /// Its name, under which its checkpoint is kept.
+    fn name(&self) -> &str;
+
+    /// The version of the definition: raise it when the tables or `apply` change, then rebuild.
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// The tables that it owns: letters, digits and single underscores.
+    fn tables(&self) -> Vec<String>;
+
+    /// Which events it wants; all of the tenant by default.
+    fn filter(&self) -> Query {
+        Query::new()
+    }
+
+    /// Makes the tables and their indexes, with their names in braces (see [`ReadModel`]).
+    ///
+    /// # Errors
+    /// Whatever the statements give.
+    fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError>;
+
+    /// Takes one event into the tables. Must depend on the event and the tables only.
+    ///
+    /// # Errors
+    /// The projection then stops before this event, and nothing of it is kept.
+    fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError>;
+}
+
+/// A projection that runs inside the appends of this process.
+pub(crate) struct Inline {
+    scope_tenant: Arc<str>,
+    identity: Identity,
+    definition: Definition,
+}
+
+/// A projection and what is asked of it again and again.
+#[derive(Clone)]
+struct Definition {
+    projection: Arc<dyn Projection>,
+    tables: Arc<[String]>,
+    filter: Query,
+}
+
+impl Definition {
+    fn new(projection: Arc<dyn Projection>) -> Result<Definition> {
+        let tables = projection.tables();
+        read_model::check_tables(&tables)?;
+        Ok(Definition { tables: tables.into(), filter: projection.filter(), projection })
+    }
+
+    fn version(&self) -> u32 {
+        self.projection.version()
+    }
+
+    fn create(&self, writing: &Writing<'_>, naming: Naming) -> Result<()> {
+        let model = ReadModel::new(writing, &self.tables, naming);
+        runner::caught(|| self.projection.create(&model)).map_err(|error| {
+            Error::new(ErrorKind::Handler, format!("the tables of the projection {:?} cannot be made", self.projection.name()))
+                .caused_by(error)
+        })
+    }
+
+    fn apply(&self, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
+        let model = ReadModel::new(writing, &self.tables, naming);
+        runner::caught(|| self.projection.apply(event, &model)).map_err(|error| subscription::failed(event, error))
+    }
+}
+
+/// Makes the row and the tables of a projection if there are none.
+fn ensure(scope: &Scope, definition: &Definition) -> Result<Identity> {
+    let name = definition.projection.name();
+    refuse_foreign_tables(scope, definition)?;
+    let identity = subscription::make(scope, name, "projection", &definition.filter, StartFrom::Beginning, definition.version())?;
+    scope.database().write(|writing| {
+        let row = row_of(writing, &identity)?;
+        let missing = definition.tables.first().is_some_and(|table| !matches!(read_model::exists(writing, table), Ok(true)));
+        if missing && row.position == 0 {
+            definition.create(writing, Naming { generation: row.generation, shadow: false })?;
+        }
+        Ok(())
+    })?;
+    Ok(identity)
+}
+
+/// Tables that were there before the projection are somebody else's: another tenant's projection of the same name, one
+/// that was removed, or the application's own. Their rows must not be mixed with ours.
+fn refuse_foreign_tables(scope: &Scope, definition: &Definition) -> Result<()> {
+    let identity = subscription::identity(scope, definition.projection.name(), &definition.filter);
+    scope.database().read(|view| {
+        if checkpoints::find(view, &identity.tenant, &identity.name)?.is_some() {
+            return Ok(());
+        }
+        for table in definition.tables.iter() {
+            if read_model::exists(view, table)? {
+                return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} is in the file already"))
+                    .advice("choose another name, or drop it; one projection serves several tenants with Query::all_tenants"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn row_of(writing: &Writing<'_>, identity: &Identity) -> Result<Checkpoint> {
+    checkpoints::find(writing, &identity.tenant, &identity.name)?.ok_or_else(|| runner::unknown(&identity.name))
+}
+
+fn outdated(row: &Checkpoint, definition: &Definition) -> Error {
+    Error::new(
+        ErrorKind::ProjectionOutdated,
+        format!(
+            "the tables of the projection {:?} are of version {}, its definition is of version {}",
+            row.name,
+            row.version,
+            definition.version()
+        ),
+    )
+    .advice("rebuild it; the old tables serve until the new ones are ready")
+}
+
+/// Lets a projection run inside every append of this process from now on.
+pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Result<()> {
+    let runner = ProjectionRunner::new(scope.clone(), projection)?;
+    let row = scope.database().read(|view| checkpoints::find(view, &runner.identity.tenant, &runner.identity.name))?;
+    if row.is_some_and(|row| row.version != runner.definition.version()) {
+        runner.rebuild(|_| std::ops::ControlFlow::Continue(()))?;
+    }
+    // The bulk without holding the file; what comes meanwhile is taken up by the first append.
+    runner.run_to_end()?;
+    let mut inline = scope.log.inline.write().unwrap_or_else(PoisonError::into_inner);
+    inline.push(Inline { scope_tenant: scope.tenant.clone(), identity: runner.identity, definition: runner.definition });
+    Ok(())
+}
+
+/// Runs the inline projections on all events that they have not seen, in the transaction that appends.
+pub(crate) fn run_inline(scope: &Scope, writing: &Writing<'_>) -> Result<()> {
+    let inline = scope.log.inline.read().unwrap_or_else(PoisonError::into_inner);
+    for Inline { scope_tenant, identity, definition } in inline.iter() {
+        let row = row_of(writing, identity)?;
+        if row.version != definition.version() {
+            // A newer definition has taken the tables over; it takes up these events itself.
+            continue;
+        }
+        let of_projection = Scope { log: scope.log.clone(), tenant: scope_tenant.clone() };
+        let naming = Naming { generation: row.generation, shadow: false };
+        let last = state::last_position(writing)?.get();
+        let mut position = row.position;
+        while position < last {
+            let (events, scanned) = read::read_after(&of_projection, writing, &definition.filter, position, PAGE)?;
+            for event in &events {
+                definition.apply(writing, naming, event)?;
+            }
+            position = scanned;
+        }
+        if position > row.position {
+            checkpoints::advance_inline(writing, row.id, position)?;
+        }
+    }
+    Ok(())
+}
+
+/// The tables of the projections that run inside this process's appends.
+pub(crate) fn inline_tables(scope: &Scope) -> Vec<String> {
+    let inline = scope.log.inline.read().unwrap_or_else(PoisonError::into_inner);
+    inline.iter().flat_map(|inline| inline.definition.tables.iter().cloned()).collect()
+}
+
+/// Keeps a projection up to date: once, on a thread, or by building it anew.
+#[derive(Clone)]
+pub struct ProjectionRunner {
+    scope: Scope,
+    identity: Identity,
+    definition: Definition,
+    lease: Duration,
+}
+
+impl ProjectionRunner {
+    pub(crate) fn new(scope: Scope, projection: Arc<dyn Projection>) -> Result<ProjectionRunner> {
+        let definition = Definition::new(projection)?;
+        let identity = ensure(&scope, &definition)?;
+        Ok(ProjectionRunner { scope, identity, definition, lease: LEASE })
+    }
+
+    /// How long a runner that was killed keeps the others waiting. Default: 5 seconds.
+    pub fn lease(mut self, lasts: Duration) -> ProjectionRunner {
+        self.lease = lasts;
+        self
+    }
+
+    /// Takes the events that are there into the tables, on this thread, and returns how many there were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Handler`] with the position if `apply` failed: everything before that event is in the tables, nothing of
+    /// it. [`ErrorKind::ProjectionOutdated`] if a rebuild is due. [`ErrorKind::Busy`] if another runner leads.
+    pub fn run_to_end(&self) -> Result<u64> {
+        runner::run_to_end(&self.scope, &self.identity, self.lease, &mut self.work())
+            .map_err(|error| error.during("run projection"))
+    }
+
+    /// Takes events into the tables as they come, on a thread of its own, until it is stopped.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn follow(&self) -> Result<Follower> {
+        runner::follow(&self.scope, self.identity.clone(), self.lease, self.work())
+            .map_err(|error| error.during("follow projection"))
+    }
+
+    fn work(&self) -> Projecting {
+        Projecting { definition: self.definition.clone(), limit: PAGE }
+    }
+
+    /// Builds the tables anew beside the old ones, which serve until the new ones are ready; appends go on meanwhile. The
+    /// last transaction takes up the newest events, puts the new tables in place and moves the checkpoint.
+    ///
+    /// `progress` is called after each transaction and can cancel: the next rebuild of this version then goes on from
+    /// there, as it does after the process was killed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Handler`] with the position if `apply` failed; the old tables are as they were.
+    pub fn rebuild(&self, mut progress: impl FnMut(&RebuildProgress) -> std::ops::ControlFlow<()>) -> Result<RebuildProgress> {
+        let mut limit = PAGE;
+        let mut events = 0;
+        loop {
+            let mut failed_after = None;
+            let part = self.scope.database().write_in_background(|writing| self.rebuild_part(writing, limit, &mut failed_after));
+            match part {
+                Ok(mut part) => {
+                    limit = PAGE;
+                    events += part.events;
+                    part.events = events;
+                    if progress(&part).is_break() || part.finished {
+                        self.scope.log.appended.raise();
+                        return Ok(part);
+                    }
+                }
+                // Keep what came before the event at which it failed.
+                Err(_) if failed_after.is_some_and(|before| before > 0) => limit = failed_after.unwrap_or(1),
+                Err(error) => return Err(error.during("rebuild projection")),
+            }
+        }
+    }
+
+    fn rebuild_part(&self, writing: &Writing<'_>, limit: usize, failed_after: &mut Option<usize>) -> Result<RebuildProgress> {
+        let row = row_of(writing, &self.identity)?;
+        let version = self.definition.version();
+        let naming = Naming { generation: row.generation + 1, shadow: true };
+        let position = match (row.rebuild_version, row.rebuild_position) {
+            (Some(building), Some(position)) if building == version => position,
+            _ => {
+                read_model::drop_shadows(writing, &self.definition.tables)?;
+                self.definition.create(writing, naming)?;
+                0
+            }
+        };
+        let (reached, events) = take(&self.scope, writing, &self.definition, naming, position, limit, failed_after)?;
+        let last = state::last_position(writing)?.get();
+        let finished = reached >= last;
+        if finished {
+            read_model::swap(writing, &self.definition.tables)?;
+            checkpoints::note_swapped(writing, row.id, version, reached)?;
+        } else {
+            checkpoints::note_rebuild(writing, row.id, version, reached)?;
+        }
+        Ok(RebuildProgress { position: Position::new(reached), last_position: Position::new(last), events, finished })
+    }
+}
+
+impl std::fmt::Debug for ProjectionRunner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProjectionRunner").field("name", &self.identity.name).finish_non_exhaustive()
+    }
+}
+
+/// How far a rebuild has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RebuildProgress {
+    /// The new tables hold every event up to here.
+    pub position: Position,
+    /// The newest event of the log.
+    pub last_position: Position,
+    /// Events taken so far by this call.
+    pub events: u64,
+    /// Whether the new tables are in place.
+    pub finished: bool,
+}
+
+/// Takes the events after `position` into tables, as many as fit into the time that a transaction may take; returns how
+/// far it came and how many there were.
+fn take(
+    scope: &Scope,
+    writing: &Writing<'_>,
+    definition: &Definition,
+    naming: Naming,
+    position: u64,
+    limit: usize,
+    failed_after: &mut Option<usize>,
+) -> Result<(u64, u64)> {
+    let began = Instant::now();
+    let (mut reached, mut taken) = (position, 0);
+    loop {
+        let (events, scanned) = read::read_after(scope, writing, &definition.filter, reached, limit)?;
+        let count = events.len();
+        for (before, event) in events.iter().enumerate() {
+            definition.apply(writing, naming, event).inspect_err(|_| *failed_after = Some(before + taken as usize))?;
+            if began.elapsed() >= HOLDS {
+                let all = before + 1 == count;
+                return Ok((if all { scanned } else { event.position.get() }, taken + before as u64 + 1));
+            }
+        }
+        taken += count as u64;
+        let at_end = scanned == reached || count == 0;
+        reached = scanned;
+        if at_end || limit < PAGE || began.elapsed() >= HOLDS {
+            return Ok((reached, taken));
+        }
+    }
+}
+
+/// The work of a following projection.
+struct Projecting {
+    definition: Definition,
+    limit: usize,
+}
+
+impl Work for Projecting {
+    fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt> {
+        let (mut failed_after, mut lead_lost) = (None, false);
+        let done = scope.database().write_in_background(|writing| {
+            let row =
+                checkpoints::find_by_id(writing, lease.id)?.ok_or_else(|| runner::unknown(self.definition.projection.name()))?;
+            if row.version != self.definition.version() {
+                return Err(outdated(&row, &self.definition));
+            }
+            let naming = Naming { generation: row.generation, shadow: false };
+            let (reached, events) = take(scope, writing, &self.definition, naming, row.position, self.limit, &mut failed_after)?;
+            if reached > row.position && !checkpoints::advance(writing, lease.id, lease.fence, reached, lease.until())? {
+                lead_lost = true;
+                return Err(Error::new(ErrorKind::Busy, "another runner leads"));
+            }
+            Ok((events, reached > row.position))
+        });
+        match done {
+            Ok((events, moved)) => {
+                self.limit = PAGE;
+                if moved {
+                    scope.log.appended.raise();
+                }
+                Ok(if events > 0 { Step::Worked(events) } else { Step::CaughtUp(None) })
+            }
+            Err(_) if lead_lost => Err(Halt::LeadLost),
+            // Everything of the transaction was rolled back: first take what came before the event at which it failed.
+            Err(_) if failed_after.is_some_and(|before| before > 0) => {
+                self.limit = failed_after.unwrap_or(1);
+                Ok(Step::Worked(0))
+            }
+            Err(error) => Err(Halt::Error(error)),
+        }
+    }
+}

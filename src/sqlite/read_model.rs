@@ -1,0 +1,218 @@
+//! What a projection writes: tables of its own, in the same file and the same transaction as its checkpoint.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::database::{View, Writing};
+use super::failure::Sql;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The read model of a projection inside a transaction.
+///
+/// This is the one place where SQLite shows in the public API: the statements are the application's. In them a table
+/// or index of the projection is written in braces, as in `INSERT INTO {users} …` and `CREATE INDEX {users_by_email} ON
+/// {users} (email)`: while a rebuild fills new tables beside the old ones, the braces stand for the new ones.
+pub struct ReadModel<'a> {
+    connection: &'a Connection,
+    tables: &'a [String],
+    naming: Naming,
+}
+
+/// What the names in braces stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Naming {
+    /// Part of the names of indexes, which keep theirs when a table is renamed.
+    pub(crate) generation: u64,
+    /// Whether tables are those of a rebuild that is not finished.
+    pub(crate) shadow: bool,
+}
+
+impl Naming {
+    fn table(self, table: &str) -> String {
+        match self.shadow {
+            true => format!("\"{table}__rebuild\""),
+            false => format!("\"{table}\""),
+        }
+    }
+}
+
+impl<'a> ReadModel<'a> {
+    pub(crate) fn new(writing: &'a Writing<'_>, tables: &'a [String], naming: Naming) -> ReadModel<'a> {
+        ReadModel { connection: writing, tables, naming }
+    }
+
+    /// Runs one statement; returns the number of rows that it changed. The statement is prepared once and kept.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn execute(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(&self.resolve(sql))?.execute(params)
+    }
+
+    /// Runs statements without parameters, such as those that make the tables.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn execute_batch(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.execute_batch(&self.resolve(sql))
+    }
+
+    /// The first row of a query; `None` if it has none.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn query_row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        self.connection.prepare_cached(&self.resolve(sql))?.query_row(params, row).optional()
+    }
+
+    /// The statement with the real names in it.
+    pub fn resolve(&self, sql: &str) -> String {
+        let mut resolved = String::with_capacity(sql.len() + 32);
+        let mut rest = sql;
+        while let Some((before, from)) = rest.split_once('{') {
+            resolved.push_str(before);
+            match from.split_once('}') {
+                Some((name, after)) if is_identifier(name) => {
+                    resolved.push_str(&self.name(name));
+                    rest = after;
+                }
+                // A brace of the statement's own, in a JSON text for example.
+                _ => {
+                    resolved.push('{');
+                    rest = from;
+                }
+            }
+        }
+        resolved.push_str(rest);
+        resolved
+    }
+
+    fn name(&self, name: &str) -> String {
+        match self.tables.iter().any(|table| table == name) {
+            true => self.naming.table(name),
+            false => format!("\"{name}__{}\"", self.naming.generation),
+        }
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+/// Refuses names of tables that cannot be a projection's.
+pub(crate) fn check_tables(tables: &[String]) -> Result<()> {
+    for table in tables {
+        let reserved = ["sqlite_", "foldlog_"].iter().any(|prefix| table.to_ascii_lowercase().starts_with(prefix));
+        if !is_identifier(table) || reserved || table.contains("__") || super::migrate::is_ours(table) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{table:?} cannot be the name of a projection's table"))
+                .advice("use letters, digits and single underscores, and no name of foldlog's own tables"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a table of this name is in the file.
+pub(crate) fn exists(view: &View<'_>, table: &str) -> Result<bool> {
+    view.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE)")
+        .sql()?
+        .query_row([table], |row| row.get(0))
+        .sql()
+}
+
+/// Drops the tables that a rebuild left behind.
+pub(crate) fn drop_shadows(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
+    for table in tables {
+        let shadow = Naming { generation: 0, shadow: true }.table(table);
+        writing.execute_batch(&format!("DROP TABLE IF EXISTS {shadow}")).sql()?;
+    }
+    Ok(())
+}
+
+/// Drops a projection's tables.
+pub(crate) fn drop_tables(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
+    for table in tables {
+        writing.execute_batch(&format!("DROP TABLE IF EXISTS \"{table}\"")).sql()?;
+    }
+    Ok(())
+}
+
+/// Puts the tables of a rebuild in place of the projection's.
+pub(crate) fn swap(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
+    drop_tables(writing, tables)?;
+    for table in tables {
+        let shadow = Naming { generation: 0, shadow: true }.table(table);
+        writing.execute_batch(&format!("ALTER TABLE {shadow} RENAME TO \"{table}\"")).sql()?;
+    }
+    Ok(())
+}
+
+/// The statements of a projection that keeps documents, on a table of this (quoted or braced) name.
+pub(crate) struct DocumentSql {
+    pub(crate) create: String,
+    pub(crate) get: String,
+    pub(crate) put: String,
+    pub(crate) delete: String,
+}
+
+pub(crate) fn document_sql(table: &str) -> DocumentSql {
+    DocumentSql {
+        create: format!(
+            "CREATE TABLE {table} (tenant TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (tenant, key)) STRICT, \
+             WITHOUT ROWID"
+        ),
+        get: format!("SELECT document FROM {table} WHERE tenant = ?1 AND key = ?2"),
+        put: format!("INSERT INTO {table} VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document"),
+        delete: format!("DELETE FROM {table} WHERE tenant = ?1 AND key = ?2"),
+    }
+}
+
+/// Whether there is a table of this name and it holds documents.
+pub(crate) fn has_documents(view: &View<'_>, table: &str) -> Result<bool> {
+    let columns: Option<String> = view
+        .prepare_cached("SELECT group_concat(name, ' ') FROM (SELECT name FROM pragma_table_info(?1) ORDER BY cid)")
+        .sql()?
+        .query_row([table], |row| row.get(0))
+        .sql()?;
+    Ok(columns.as_deref() == Some("tenant key document"))
+}
+
+/// A tenant's document: its JSON text. The table's name has been checked.
+pub(crate) fn document(view: &View<'_>, table: &str, tenant: &str, key: &str) -> Result<Option<String>> {
+    let sql = document_sql(&format!("\"{table}\"")).get;
+    view.prepare_cached(&sql).sql()?.query_row([tenant, key], |row| row.get(0)).optional().sql()
+}
+
+/// A tenant's documents in the order of their keys, after the key `after`. The table's name has been checked.
+pub(crate) fn documents(
+    view: &View<'_>,
+    table: &str,
+    tenant: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, String)>> {
+    // An empty key is a key: only after one that was given is it passed over.
+    let from = if after.is_some() { ">" } else { ">=" };
+    let sql = format!("SELECT key, document FROM \"{table}\" WHERE tenant = ?1 AND key {from} ?2 ORDER BY key LIMIT ?3");
+    let mut statement = view.prepare_cached(&sql).sql()?;
+    let rows = statement.query_map(params![tenant, after.unwrap_or(""), limit], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+    rows.map(|row| row.sql()).collect()
+}
+
+/// Every row of the application's own query.
+pub(crate) fn query<T>(
+    view: &View<'_>,
+    sql: &str,
+    params: impl Params,
+    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let refused = |error: rusqlite::Error| Error::new(ErrorKind::InvalidInput, "the query failed").caused_by(error);
+    let mut statement = view.prepare_cached(sql).map_err(refused)?;
+    let rows = statement.query_map(params, row).map_err(refused)?;
+    rows.map(|row| row.map_err(refused)).collect()
+}
