@@ -28,7 +28,10 @@ fn json_comes_back_byte_for_byte() {
         let Some(set) = DataSet::find(name) else { return };
         let lines: Vec<Line> = set.events().collect();
         // What makes this worth a test: text that a parser would write in another way.
-        let rewritten = |line: &&Line| serde_json::from_str::<Value>(line.data.get()).unwrap().to_string() != line.data.get();
+        let rewritten = |line: &&Line| {
+            let written = serde_json::from_str::<Value>(line.data.get()).unwrap().to_string();
+            written != line.data.get()
+        };
         assert!(lines.iter().filter(rewritten).count() > 100, "the texts are all as serde_json writes them");
         assert!(lines.iter().any(|line| line.data.get().chars().any(|c| c as u32 > 0xffff)), "no emoji");
         let file = TestStore::filled(&set, SnapshotPolicy::default());

@@ -90,7 +90,7 @@ fn time_questions(lines: &[Line]) -> Vec<Question> {
         ranges.extend([(Some(time), Some(time)), (Some(time), Some(later)), (Some(later + millisecond), Some(time))]);
     }
     let middle = lines[lines.len() / 2].occurred_at;
-    ranges.extend([(Some(middle), None), (None, Some(middle)), (None, Some(middle - millisecond))]);
+    ranges.extend([(Some(middle), None), (None, Some(middle - millisecond))]);
     let (least, most) =
         (lines.iter().map(|line| line.occurred_at).min().unwrap(), lines.iter().map(|line| line.occurred_at).max().unwrap());
     ranges.extend([(Some(most), None), (None, Some(least)), (Some(most + millisecond), None), (None, Some(least - millisecond))]);
@@ -111,6 +111,7 @@ fn type_questions(lines: &[Line], times: &[Question]) -> Vec<Question> {
         questions.push(Question {
             event_types: vec![other.to_owned(), (*event_type).to_owned()],
             from: time.from,
+            to: time.to,
             ..Question::default()
         });
         questions.push(one);
