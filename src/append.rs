@@ -13,7 +13,6 @@ use crate::ids::Ids;
 use crate::json::Json;
 use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
-use crate::projection;
 use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
 use crate::sqlite::{Writing, aggregates, blocks, state};
@@ -152,7 +151,7 @@ fn commit_in(
     }
     let appended = insert(scope, writing, batch, checked, owners)?;
     finish(writing, owners)?;
-    projection::run_inline(scope, writing)?;
+    scope.run_inline(writing)?;
     Ok(appended)
 }
 
