@@ -103,8 +103,8 @@ impl Nats {
         let failed = |error: &dyn fmt::Display| PublishError::Retry(format!("no connection: {error}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
         let options = (self.options)().connection_timeout(self.timeout);
-        let client = runtime.block_on(options.connect(self.url.as_str())).map_err(|error| failed(&error))?;
-        let mut context = jetstream::new(client);
+        let connecting = async { options.connect(self.url.as_str()).await.map(jetstream::new) };
+        let mut context = runtime.block_on(connecting).map_err(|error| failed(&error))?;
         context.set_timeout(self.timeout);
         Ok(Session { context, runtime, used: Instant::now() })
     }

@@ -3,6 +3,8 @@
 mod outbox;
 mod outbox_processes;
 mod projections;
+#[cfg(any(feature = "nats", feature = "webhook"))]
+mod publishers;
 mod subscriptions;
 
 use foldlog::{Expected, NewEvent, Store};
