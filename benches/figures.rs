@@ -5,11 +5,14 @@
 mod support;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use foldlog::{Durability, Expected, Query, SnapshotReason, Store};
+use foldlog::{Durability, Query, SnapshotReason, Store};
 use support::floor::Floor;
 use support::{Order, event, fill_interleaved, fill_one, in_turn, median, metadata, options, order_id, timed};
+
+/// Measures something: where files may lie, how many events a large one has, where the figures go.
+type Part = fn(&Path, u64, &mut Vec<Line>);
 
 struct Line {
     what: String,
@@ -31,7 +34,7 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1).map(String::as_str);
     let mut lines = Vec::new();
-    let parts: [(&str, &dyn Fn(&Path, u64, &mut Vec<Line>)); 3] = [("append", &append), ("replay", &replay), ("size", &size)];
+    let parts: [(&str, Part); 3] = [("append", append), ("replay", replay), ("size", size)];
     for (name, part) in parts {
         if only.is_none_or(|only| only == name) {
             eprintln!("measuring {name} …");
@@ -259,7 +262,6 @@ fn size(directory: &Path, events: u64, lines: &mut Vec<Line>) {
         let bytes = store.file_statistics().unwrap().size_bytes as f64 / count as f64;
         value(lines, format!("bytes of file per event of {:.0} B JSON, {what}", json as f64 / 1_000.0), bytes, "B", 330.0);
     }
-    let _ = (Expected::Any, Duration::ZERO);
 }
 
 fn grown(before: u64, after: u64) -> f64 {

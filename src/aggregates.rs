@@ -13,6 +13,8 @@ use crate::execute::{self, Executed, with_metadata};
 use crate::fold::sealed::Fold;
 use crate::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::json::Json;
+use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::read::{Events, Query};
 use crate::replay::{self, Loaded, Replayed, Until};
@@ -156,14 +158,14 @@ impl<A: Folds> Aggregates<A> {
         let batch = Batch::new().append(self.fold.aggregate_type(), aggregate_id, expected, events);
         let mut newest_snapshot = None;
         let policy = self.scope.options().snapshots;
-        let appended = append::commit(&self.scope, &batch, |writing, placed| {
-            if let (Some(_), Some(owner)) = (policy.threshold(), placed.owners.first()) {
+        let appended = append::commit(&self.scope, &batch, |writing, owners| {
+            if let (Some(_), Some(owner)) = (policy.threshold(), owners.first()) {
                 newest_snapshot = Some(snapshots::newest_version(writing, owner.aggregate)?);
             }
             Ok(())
         })?;
         let appended = appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))?;
-        if newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
+        if self.use_snapshots && newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
             // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
             let _ = self.replay_and_save(aggregate_id);
         }
@@ -273,7 +275,12 @@ impl<A: Folds> Aggregates<A> {
             let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
             for id in &page {
                 let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => each(id, &loaded.replayed).map_err(|error| error.to_string()),
+                    Ok(loaded) => {
+                        let timer = Timer::start();
+                        let done = each(id, &loaded.replayed).map_err(|error| error.to_string());
+                        self.scope.meter().handler_ran(timer, "rebuild", "*");
+                        done
+                    }
                     Err(error) => Err(error.to_string()),
                 };
                 match done {
@@ -299,8 +306,9 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::replay`] and [`Aggregates::append`].
     pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
+        let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
-        self.save(&loaded, reason).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(&loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(loaded.replayed.version)
     }
 
@@ -312,13 +320,14 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
     pub fn auto_snapshot(&self, aggregate_id: &str) -> Result<Option<Version>> {
+        let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
         let version = loaded.replayed.version;
         let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO);
         if !self.scope.options().snapshots.is_due(base.get(), version.get()) {
             return Ok(None);
         }
-        self.save(&loaded, SnapshotReason::Threshold).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(&loaded, SnapshotReason::Threshold, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(Some(version))
     }
 
@@ -357,6 +366,15 @@ impl<A: Folds> Aggregates<A> {
             .map_err(|error| self.of("clean up snapshots", aggregate_id, error))
     }
 
+    /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
+    /// that the fold was changed without a new fold version, or that it is not pure.
+    ///
+    /// # Errors
+    /// If the list of aggregates cannot be read.
+    pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+        verify::verify_snapshots(&self.scope, &self.fold, &mut progress).map_err(|error| error.during("verify snapshots"))
+    }
+
     fn load(&self, aggregate_id: &str, until: Until) -> Result<Loaded<A::State>> {
         replay::replay(&self.scope, &self.fold, aggregate_id, until, self.use_snapshots)
     }
@@ -370,11 +388,16 @@ impl<A: Folds> Aggregates<A> {
         Ok(loaded)
     }
 
-    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason) -> Result<()> {
+    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
         let draft = replay::draft(&self.fold, loaded, reason, self.created_by.as_deref())?;
         let now = self.scope.options().clock.now_micros();
         let retain = self.scope.options().snapshots.retained();
-        self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+        let saved = self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain));
+        match &saved {
+            Ok(()) => self.scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
+            Err(error) => self.scope.meter().failed("snapshot", error),
+        }
+        saved
     }
 
     fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {

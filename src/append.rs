@@ -8,8 +8,10 @@ use crate::aggregate::Expected;
 use crate::clock::{from_micros, to_micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent};
+use crate::gauges;
 use crate::ids::Ids;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
 use crate::projection;
 use crate::scope::Scope;
@@ -99,35 +101,54 @@ pub struct Appended {
     pub already_there: bool,
 }
 
-/// Where a batch was placed, for work in the same transaction.
-pub(crate) struct Placed<'a> {
-    pub(crate) owners: &'a [Owner],
-    pub(crate) appended: &'a [Appended],
-}
-
-/// Appends a batch; `finish` runs in its transaction after the inserts, and not when the events were there already.
+/// Appends a batch; `finish` runs in its transaction after the inserts, with the owner of each append's events, and not
+/// when the events were there already.
 pub(crate) fn commit(
     scope: &Scope,
     batch: &Batch,
-    finish: impl FnOnce(&Writing<'_>, &Placed<'_>) -> Result<()>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
-    let tags = check(scope, batch).map_err(|error| error.during("append"))?;
+    let timer = Timer::start();
+    let mut owners = Vec::with_capacity(batch.appends.len());
+    let done = write(scope, batch, &mut owners, finish).map_err(|error| error.during("append"));
+    match &done {
+        Ok(appended) => measure(scope, batch, timer, &owners, appended),
+        Err(error) => scope.meter().failed("append", error),
+    }
+    done
+}
+
+fn write(
+    scope: &Scope,
+    batch: &Batch,
+    owners: &mut Vec<Owner>,
+    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
+) -> Result<Vec<Appended>> {
+    let tags = check(scope, batch)?;
     let given_ids = batch.events().any(|event| event.id.is_some());
-    let done = scope
-        .database()
-        .write(|writing| {
-            if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
-                return Ok(appended);
-            }
-            let mut owners = Vec::with_capacity(batch.appends.len());
-            let appended = insert(scope, writing, batch, &tags, &mut owners)?;
-            finish(writing, &Placed { owners: &owners, appended: &appended })?;
-            projection::run_inline(scope, writing)?;
-            Ok(appended)
-        })
-        .map_err(|error| error.during("append"));
+    let done = scope.database().write(|writing| {
+        if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
+            return Ok(appended);
+        }
+        let appended = insert(scope, writing, batch, &tags, owners)?;
+        finish(writing, owners)?;
+        projection::run_inline(scope, writing)?;
+        Ok(appended)
+    });
     scope.log.appended.raise();
     done
+}
+
+/// Reports what was committed. Events that were in the log already have no owners and are not counted again.
+fn measure(scope: &Scope, batch: &Batch, timer: Timer, owners: &[Owner], appended: &[Appended]) {
+    if owners.is_empty() || !scope.meter().is_live() {
+        return;
+    }
+    scope.meter().appended(timer, &scope.tenant, batch.events().map(|event| &*event.event_type));
+    for (owner, appended) in owners.iter().zip(appended) {
+        gauges::appended(scope, owner, appended.version.get());
+    }
+    gauges::sample(scope);
 }
 
 /// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.
@@ -266,7 +287,7 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
     let latest_at = append.events.iter().map(|event| event.created_at.map_or(now, to_micros)).max().unwrap_or(now);
     let (least, most) = append.expected.range();
     let room = Version::MAX.get().saturating_sub(count);
-    if most > 0 {
+    if most > 0 && least <= room {
         let advanced = aggregates::advance(
             writing,
             aggregate_type.id,
@@ -277,7 +298,9 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
         )
         .map_err(of)?;
         if let Some(advanced) = advanced {
-            return Ok((Owner::new(advanced.id, aggregate_type, &append.aggregate_id), advanced.version_before));
+            let mut owner = Owner::new(advanced.id, aggregate_type, &append.aggregate_id);
+            owner.removed_through = advanced.removed_through;
+            return Ok((owner, advanced.version_before));
         }
     }
     if least == 0
@@ -301,8 +324,9 @@ fn place(scope: &Scope, writing: &Writing<'_>, append: &Append, now: i64) -> Res
 
 /// Finds a batch that was appended before, by the ids that the caller gave its events.
 ///
-/// `None` if none of the ids is in the log. All of them there with the same content is the first append's result;
-/// anything between is an error, for the log would otherwise hold a part twice or not at all.
+/// `None` if none of the ids is in the log. All of them there with the same content, in the same order and in a commit of
+/// their own is the first append's result; anything between is an error, for the log would otherwise hold a part twice
+/// or not at all.
 fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<Option<Vec<Appended>>> {
     let mut known = None;
     for event in batch.events() {
@@ -315,6 +339,8 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
     }
     let Some(known) = known else { return Ok(None) };
     let mut appended = Vec::with_capacity(batch.appends.len());
+    // The events of a commit stand at its id and the positions after it.
+    let mut next: Option<(Position, Position)> = None;
     for append in &batch.appends {
         let aggregate = scope.aggregate(&append.aggregate_type, &append.aggregate_id);
         let mut last = None;
@@ -324,6 +350,11 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
             let Some(position) = events::position_of_id(writing, id)? else { return Err(not_the_same(&aggregate, known)) };
             let place =
                 same_event(writing, position, &aggregate, event)?.ok_or_else(|| not_the_same(&aggregate, (id, position)))?;
+            let (_, position, commit_id) = place;
+            if (position, commit_id) != next.unwrap_or((commit_id, commit_id)) {
+                return Err(not_the_same(&aggregate, (id, position)));
+            }
+            next = Some((Position::new(position.get() + 1), commit_id));
             event_ids.push(id);
             last = Some(place);
         }
@@ -331,7 +362,14 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
             appended.push(Appended { version, position, commit_id, event_ids, already_there: true });
         }
     }
-    Ok(Some(appended))
+    match next {
+        Some((after, commit_id)) if events::commit_id_at(writing, after)? == Some(commit_id) => {
+            Err(Error::new(ErrorKind::DuplicateEventId, "the events are in the log already, as a part of a larger append")
+                .at_position(after)
+                .advice("an append that is repeated must be the same in every event"))
+        }
+        _ => Ok(Some(appended)),
+    }
 }
 
 /// The version, position and commit of the event at `position`, if it is the event that is to be appended.

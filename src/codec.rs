@@ -15,6 +15,7 @@ use serde::ser::{Impossible, Serialize, SerializeStructVariant, SerializeTupleVa
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::misfit::Misfit;
 
 /// The event type and the JSON data of an enum value.
 pub(crate) fn encode<E: Serialize>(event: &E) -> Result<(&'static str, String)> {
@@ -32,7 +33,7 @@ pub(crate) enum DecodeError {
     /// The enum has no variant of this name.
     UnknownVariant,
     /// The data does not fit the variant.
-    Data(serde_json::Error),
+    Data(Misfit),
     /// The type is not an externally tagged enum, or its own code objected.
     Other(String),
 }
@@ -108,8 +109,8 @@ impl<'de> Content<'de> {
         read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'de>>) -> serde_json::Result<T>,
     ) -> std::result::Result<T, DecodeError> {
         let mut json = serde_json::Deserializer::from_str(self.0);
-        let value = read(&mut json).map_err(DecodeError::Data)?;
-        json.end().map_err(DecodeError::Data)?;
+        let value = read(&mut json).map_err(|error| DecodeError::Data(error.into()))?;
+        json.end().map_err(|error| DecodeError::Data(error.into()))?;
         Ok(value)
     }
 }

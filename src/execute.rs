@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::NewEvent;
 use crate::fold::sealed::Fold;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::replay::{self, Loaded, Until};
 use crate::scope::Scope;
@@ -63,7 +64,14 @@ where
         for event in decided {
             fold.apply(&mut state, event).map_err(of)?;
         }
-        match append_decided(scope, fold, aggregate_id, version, base, events, &state) {
+        let due = use_snapshots && scope.options().snapshots.is_due(base, version.get() + events.len() as u64);
+        let draft = if due { draft(fold, version, base, &events, &state) } else { None };
+        match append_decided(scope, fold, aggregate_id, version, events, draft) {
+            Ok(appended) if appended.already_there => {
+                // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
+                let now = replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots).map_err(of)?.replayed;
+                return Ok(Executed { state: now.state, version: now.version, appended: Some(appended), attempts });
+            }
             Ok(appended) => {
                 let version = appended.version;
                 return Ok(Executed { state, version, appended: Some(appended), attempts });
@@ -75,55 +83,51 @@ where
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
-    match replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots) {
-        Ok(loaded) => {
-            if use_snapshots {
-                replay::save_if_due(scope, fold, &loaded)?;
-            }
-            Ok(Some(loaded))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let loaded = replay::replay_if_any(scope, fold, aggregate_id, use_snapshots)?;
+    if let (Some(loaded), true) = (&loaded, use_snapshots) {
+        // A snapshot is a cache: failing to write one does not stop the work.
+        let _ = replay::save_if_due(scope, fold, loaded);
     }
+    Ok(loaded)
 }
 
-/// Appends the events; if a snapshot is due, the state at hand is saved in the same transaction.
+/// The snapshot of a state with events in it that are about to be appended; `None` if it cannot be written as JSON, for
+/// a cache must not keep events out of the log.
+fn draft<'a, F: Fold>(fold: &'a F, version: Version, base: u64, events: &[NewEvent], state: &F::State) -> Option<Draft<'a>> {
+    let new_version = version.get() + events.len() as u64;
+    Some(Draft {
+        version: new_version,
+        fold_name: fold.name(),
+        fold_version: fold.version(),
+        state: fold.save(state).ok()?,
+        latest_event_at: 0,
+        reason: SnapshotReason::Threshold,
+        event_count: new_version.saturating_sub(base),
+        created_by: None,
+    })
+}
+
+/// Appends the events; if there is a snapshot of the state with them, it is saved in the same transaction.
 fn append_decided<F: Fold>(
     scope: &Scope,
     fold: &F,
     aggregate_id: &str,
     version: Version,
-    base: u64,
     events: Vec<NewEvent>,
-    state: &F::State,
+    draft: Option<Draft<'_>>,
 ) -> Result<Appended, Error> {
-    let policy = scope.options().snapshots;
-    let new_version = version.get() + events.len() as u64;
-    let draft = match policy.is_due(base, new_version) {
-        true => Some(Draft {
-            version: new_version,
-            fold_name: fold.name(),
-            fold_version: fold.version(),
-            state: fold.save(state)?,
-            latest_event_at: 0,
-            reason: SnapshotReason::Threshold,
-            event_count: new_version.saturating_sub(base),
-            created_by: None,
-        }),
-        false => None,
-    };
+    let mut made = None;
     let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
-    let appended = append::commit(scope, &batch, |writing, placed| {
-        let (Some(draft), Some(owner)) = (&draft, placed.owners.first()) else { return Ok(()) };
-        // Event ids given by the decision may have placed the events elsewhere.
-        if placed.appended.first().is_none_or(|appended| appended.version != new_version) {
-            return Ok(());
-        }
-        let now = scope.options().clock.now_micros();
-        let mut row = draft.row(owner, now);
+    let appended = append::commit(scope, &batch, |writing, owners| {
+        let (Some(draft), Some(owner)) = (&draft, owners.first()) else { return Ok(()) };
+        let saving = Timer::start();
+        let mut row = draft.row(owner, scope.options().clock.now_micros());
         row.latest_event_at = aggregates::latest_at(writing, owner.aggregate)?;
-        snapshots::save(writing, &row, policy.retained())
+        snapshots::save(writing, &row, scope.options().snapshots.retained())?;
+        made = saving.elapsed();
+        Ok(())
     })?;
+    scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
     appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
 }
 

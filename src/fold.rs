@@ -218,7 +218,7 @@ impl sealed::Fold for JsonFold {
     }
 
     fn apply_stored(&self, state: &mut Value, event_type: &str, data: &str) -> Result<()> {
-        let data = serde_json::from_str(data).map_err(|error| DecodeError::Data(error).into_error(event_type))?;
+        let data = serde_json::from_str(data).map_err(|error| DecodeError::Data(error.into()).into_error(event_type))?;
         self.fold(state, event_type, data)
     }
 

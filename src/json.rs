@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::misfit::Misfit;
 
 /// serde_json refuses deeper nesting when it reads; so it is refused before it is written.
 pub(crate) const MAX_DEPTH: usize = 127;
@@ -34,7 +35,7 @@ impl Json {
     pub fn from_text(text: impl Into<String>) -> Result<Json> {
         let text = text.into();
         serde_json::from_str::<IgnoredAny>(&text)
-            .map_err(|error| Error::new(ErrorKind::Codec, "the text is not JSON").caused_by(error))?;
+            .map_err(|error| Error::new(ErrorKind::Codec, "the text is not JSON").caused_by(Misfit::from(error)))?;
         Json::trusted(text)
     }
 
@@ -76,8 +77,9 @@ impl Json {
     /// # Errors
     /// [`ErrorKind::Codec`] if the text has another shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.0)
-            .map_err(|error| Error::new(ErrorKind::Codec, "the JSON does not fit the type that was asked for").caused_by(error))
+        serde_json::from_str(&self.0).map_err(|error| {
+            Error::new(ErrorKind::Codec, "the JSON does not fit the type that was asked for").caused_by(Misfit::from(error))
+        })
     }
 
     /// Reads the text as a [`serde_json::Value`].

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::LabelBounds;
 
 /// What an append waits for before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub struct Options {
     pub(crate) cache_bytes: usize,
     pub(crate) execute_attempts: u32,
     pub(crate) clock: Clock,
+    pub(crate) label_bounds: LabelBounds,
     pub(crate) vfs: Option<String>,
 }
 
@@ -103,6 +105,7 @@ impl Default for Options {
             cache_bytes: 6 << 20,
             execute_attempts: 5,
             clock: Clock::system(),
+            label_bounds: LabelBounds::default(),
             vfs: None,
         }
     }
@@ -182,6 +185,12 @@ impl Options {
     /// Where times come from. Default: the machine's clock.
     pub fn clock(mut self, clock: Clock) -> Options {
         self.clock = clock;
+        self
+    }
+
+    /// How many values the metrics' labels may take. Default: 1,000 each of aggregates, tenants and event types.
+    pub fn label_bounds(mut self, bounds: LabelBounds) -> Options {
+        self.label_bounds = bounds;
         self
     }
 

@@ -188,7 +188,9 @@ impl Events {
     }
 
     fn refill(&mut self) -> Result<()> {
-        let Events { scope, query, plan, ready, finished, .. } = self;
+        let Events { scope, query, plan, ready, finished, handed_out } = self;
+        // A query for the newest event is not to pay for a page of them.
+        let room = query.limit.map_or(EVENTS_AT_ONCE, |limit| capped(limit.saturating_sub(*handed_out)));
         scope.clone().database().read(|view| {
             if plan.is_none() {
                 *plan = make_plan(scope, view, query)?;
@@ -198,8 +200,8 @@ impl Events {
                 return Ok(());
             };
             *finished = match plan {
-                Plan::Aggregate { .. } => read_aggregate(view, query, plan, ready)?,
-                Plan::Log { .. } => read_log(scope, view, query, plan, ready, EVENTS_AT_ONCE)?,
+                Plan::Aggregate { .. } => read_aggregate(view, query, plan, ready, room)?,
+                Plan::Log { .. } => read_log(scope, view, query, plan, ready, room)?,
             };
             Ok(())
         })
@@ -226,6 +228,11 @@ impl Iterator for Events {
     }
 }
 
+/// As many events as a page may have.
+fn capped(events: u64) -> usize {
+    usize::try_from(events).map_or(EVENTS_AT_ONCE, |events| events.min(EVENTS_AT_ONCE))
+}
+
 /// `None` if there is nothing to read.
 fn make_plan(scope: &Scope, view: &View<'_>, query: &Query) -> Result<Option<Plan>> {
     let event_types = event_types(view, query)?;
@@ -238,7 +245,7 @@ fn make_plan(scope: &Scope, view: &View<'_>, query: &Query) -> Result<Option<Pla
             return Err(Error::new(ErrorKind::InvalidInput, "one aggregate belongs to one tenant: leave all_tenants out"));
         }
         let Some((row, owner)) = scope.find(view, aggregate_type, aggregate_id)? else { return Ok(None) };
-        let next = query.after_version.get().max(row.removed_through()) + 1;
+        let next = query.after_version.get().max(row.removed_through()).saturating_add(1);
         return Ok(Some(Plan::Aggregate { owner, next, last: row.version, event_types }));
     }
     let aggregate_type = match (&query.aggregate_type, query.all_tenants) {
@@ -273,7 +280,13 @@ fn event_types(view: &View<'_>, query: &Query) -> Result<Option<Vec<i64>>> {
 }
 
 /// Reads the next page of an aggregate; returns whether it was the last.
-fn read_aggregate(view: &View<'_>, query: &Query, plan: &mut Plan, ready: &mut VecDeque<RecordedEvent>) -> Result<bool> {
+fn read_aggregate(
+    view: &View<'_>,
+    query: &Query,
+    plan: &mut Plan,
+    ready: &mut VecDeque<RecordedEvent>,
+    room: usize,
+) -> Result<bool> {
     let Plan::Aggregate { owner, next, last, event_types } = plan else { return Ok(true) };
     if *next > *last {
         return Ok(true);
@@ -283,7 +296,7 @@ fn read_aggregate(view: &View<'_>, query: &Query, plan: &mut Plan, ready: &mut V
         return Err(history_removed(removed));
     }
     let range = (*next - 1, *last);
-    let mut page = Page::new(query, ready, EVENTS_AT_ONCE);
+    let mut page = Page::new(query, ready, room);
     events::scan_aggregate(view, owner, range, query.newest_first, ROWS_AT_ONCE, |raw| {
         if query.newest_first {
             *last = raw.version - 1;
@@ -311,7 +324,7 @@ fn read_log(
     query: &Query,
     plan: &mut Plan,
     ready: &mut VecDeque<RecordedEvent>,
-    most: usize,
+    room: usize,
 ) -> Result<bool> {
     let Plan::Log { next, last, wanted, tag, aggregate_type } = plan else { return Ok(true) };
     if *next > *last {
@@ -331,7 +344,7 @@ fn read_log(
         (Some(tenant), Some(tag)) => Along::Tag(*tenant, tag),
         _ => Along::Log,
     };
-    let mut page = Page::new(query, ready, most);
+    let mut page = Page::new(query, ready, room);
     let (mut rows, mut stopped) = (0, false);
     events::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
         rows += 1;
@@ -366,15 +379,15 @@ fn read_log(
 /// Events of one page, and when it is full.
 struct Page<'a> {
     ready: &'a mut VecDeque<RecordedEvent>,
+    room: usize,
     bytes: usize,
-    most: usize,
     from: i64,
     to: i64,
 }
 
 impl<'a> Page<'a> {
-    fn new(query: &Query, ready: &'a mut VecDeque<RecordedEvent>, most: usize) -> Page<'a> {
-        Page { ready, bytes: 0, most, from: query.from.map_or(i64::MIN, to_micros), to: query.to.map_or(i64::MAX, to_micros) }
+    fn new(query: &Query, ready: &'a mut VecDeque<RecordedEvent>, room: usize) -> Page<'a> {
+        Page { ready, room, bytes: 0, from: query.from.map_or(i64::MIN, to_micros), to: query.to.map_or(i64::MAX, to_micros) }
     }
 
     fn wants(&self, raw: &Raw<'_>, event_types: Option<&[i64]>) -> bool {
@@ -385,6 +398,6 @@ impl<'a> Page<'a> {
     fn take(&mut self, event: RecordedEvent, bytes: usize) -> Result<bool> {
         self.ready.push_back(event);
         self.bytes += bytes;
-        Ok(self.ready.len() < self.most && self.bytes < BYTES_AT_ONCE)
+        Ok(self.ready.len() < self.room && self.bytes < BYTES_AT_ONCE)
     }
 }

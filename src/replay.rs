@@ -4,6 +4,9 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::sealed::Fold;
+use crate::gauges;
+use crate::metrics::{self, Timer};
+use crate::misfit::Misfit;
 use crate::place::Version;
 use crate::scope::{Scope, history_removed, not_found};
 use crate::snapshot::{Draft, Rejected, SnapshotReason, SnapshotWarning};
@@ -71,8 +74,41 @@ pub(crate) fn replay<F: Fold>(
     until: Until,
     use_snapshots: bool,
 ) -> Result<Loaded<F::State>> {
-    load(scope, fold, aggregate_id, until, use_snapshots)
-        .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)))
+    let timer = Timer::start();
+    let done = load(scope, fold, aggregate_id, until, use_snapshots)
+        .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)));
+    measure(scope, timer, use_snapshots, done.as_ref());
+    done
+}
+
+/// As [`replay`], but an aggregate without events is not a failure.
+pub(crate) fn replay_if_any<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    aggregate_id: &str,
+    use_snapshots: bool,
+) -> Result<Option<Loaded<F::State>>> {
+    let timer = Timer::start();
+    let done = match load(scope, fold, aggregate_id, Until::Now, use_snapshots) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))),
+    };
+    // Where there is no event nothing was replayed.
+    if let Some(done) = done.as_ref().map(Option::as_ref).transpose() {
+        measure(scope, timer, use_snapshots, done);
+    }
+    done
+}
+
+fn measure<S>(scope: &Scope, timer: Timer, use_snapshots: bool, done: Result<&Loaded<S>, &Error>) {
+    let outcome = done.map(|Loaded { replayed, .. }| metrics::Replay {
+        events_folded: replayed.events_folded,
+        found_snapshot: replayed.from_snapshot.is_some(),
+        rejected: replayed.warnings.iter().map(|warning| warning.rejected.label()),
+    });
+    scope.meter().replayed(timer, use_snapshots, outcome);
+    gauges::sample(scope);
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_snapshots: bool) -> Result<Loaded<F::State>> {
@@ -161,7 +197,7 @@ fn start<F: Fold>(
                     progress.from_snapshot = Some(Version::new(found.version));
                     break;
                 }
-                Err(error) => Rejected::Undecodable(position_of(&error)),
+                Err(error) => Rejected::Undecodable(Misfit::from(error).to_string()),
             }
         };
         progress.warnings.push(SnapshotWarning { version: Version::new(found.version), rejected });
@@ -170,11 +206,6 @@ fn start<F: Fold>(
         return Err(history_removed(row.removed_through()));
     }
     Ok(progress)
-}
-
-/// Where the JSON did not fit. serde's own message can quote the data.
-fn position_of(error: &serde_json::Error) -> String {
-    format!("{:?} error at column {}", error.classify(), error.column())
 }
 
 /// Folds the next page of events.
@@ -216,6 +247,18 @@ fn fold_page<F: Fold>(
 
 /// Saves a snapshot of what was replayed, waiting for nobody: if the file is busy the next replay will.
 pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> Result<bool> {
+    let timer = Timer::start();
+    let saved = try_to_save(scope, fold, loaded);
+    match &saved {
+        Ok(true) => scope.meter().snapshot_made(timer.elapsed(), SnapshotReason::Threshold.as_str()),
+        Ok(false) => {}
+        // Most callers pass over it, for a snapshot is only a cache; an operator wants to know.
+        Err(error) => scope.meter().failed("snapshot", error),
+    }
+    saved
+}
+
+fn try_to_save<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> Result<bool> {
     let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO).get();
     if scope.database().is_read_only() || !scope.options().snapshots.is_due(base, loaded.replayed.version.get()) {
         return Ok(false);

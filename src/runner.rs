@@ -1,5 +1,6 @@
 //! What subscriptions, projections and outboxes have in common: a lead, a loop, a clean end.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,13 +38,15 @@ pub(crate) struct Identity {
 pub(crate) struct Lease {
     pub(crate) id: i64,
     pub(crate) fence: i64,
-    runner: Uuid,
     lasts: Duration,
+    renewed: Cell<Instant>,
 }
 
 impl Lease {
-    /// Until when the lease holds if it is renewed now, in microseconds of the machine's clock.
+    /// Until when the lease holds if it is renewed now, in microseconds of the machine's clock: for a caller who writes
+    /// this into the file.
     pub(crate) fn until(&self) -> i64 {
+        self.renewed.set(Instant::now());
         now().saturating_add(i64::try_from(self.lasts.as_micros()).unwrap_or(i64::MAX))
     }
 
@@ -52,12 +55,17 @@ impl Lease {
         longest.min(self.lasts / 3)
     }
 
+    /// How long it may go on without being renewed: a third of its time, so that two renewals may fail.
+    fn rest(&self) -> Duration {
+        (self.lasts / 3).saturating_sub(self.renewed.get().elapsed())
+    }
+
     /// Takes or renews the lead; `None` if another runner has it.
     fn take(scope: &Scope, identity: &Identity, runner: Uuid, lasts: Duration) -> Result<Option<Lease>> {
         scope.database().write(|writing| {
             let checkpoint =
                 checkpoints::find(writing, &identity.tenant, &identity.name)?.ok_or_else(|| unknown(&identity.name))?;
-            let mut lease = Lease { id: checkpoint.id, fence: 0, runner, lasts };
+            let mut lease = Lease { id: checkpoint.id, fence: 0, lasts, renewed: Cell::new(Instant::now()) };
             let led = checkpoints::lead(writing, checkpoint.id, runner, now(), lease.until())?;
             Ok(led.map(|fence| {
                 lease.fence = fence;
@@ -83,7 +91,7 @@ pub(crate) fn unknown(name: &str) -> Error {
 
 /// What a runner does with its share of events.
 pub(crate) trait Work {
-    /// Does the next piece of work, a bounded one.
+    /// Does the next piece of work, a bounded one. What it commits of its own renews the lease, see [`Lease::until`].
     fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt>;
 }
 
@@ -246,53 +254,32 @@ struct Run {
 impl Run {
     fn until_stopped(&mut self, mut work: impl Work) -> StopReason {
         let mut lease: Option<Lease> = None;
-        let mut renewed = Instant::now();
         let reason = loop {
             if self.shared.stop.load(Ordering::Acquire) {
                 break StopReason::Stopped;
             }
-            // Both are looked at before the work, so that what comes during it is not missed.
-            let seen = self.seen();
-            let version = match self.watcher.version() {
-                Ok(version) => version,
-                Err(error) => break StopReason::Failed(error),
-            };
-            let done = match &lease {
-                None => match self.try_to_lead(&mut lease) {
-                    Ok(true) => {
-                        // There may be work at once: what came while nobody led, or what fell due while it was renewed.
-                        self.shared.leads.store(true, Ordering::Release);
-                        renewed = Instant::now();
-                        continue;
-                    }
-                    Ok(false) => {
-                        self.shared.leads.store(false, Ordering::Release);
-                        Ok(Step::CaughtUp(Some(self.lasts / 4)))
-                    }
-                    Err(error) => Err(error),
-                },
-                Some(held) => match guarded(&self.scope, held, &mut work) {
-                    Err(Halt::LeadLost) => {
-                        lease = None;
-                        self.shared.leads.store(false, Ordering::Release);
-                        continue;
-                    }
-                    Err(Halt::Error(error)) => Err(error),
-                    Ok(step) => Ok(step),
-                },
-            };
+            // Both are looked at before the work, so that what comes during it is not missed, and after the renewal of the
+            // lease, which is a commit too.
+            let seen = self.scope.log.appended.count();
+            let done = self.watcher.version().and_then(|version| {
+                let pause = match &lease {
+                    None => self.try_to_lead(&mut lease)?,
+                    Some(held) if held.rest().is_zero() => self.try_to_lead(&mut lease)?,
+                    Some(held) => match guarded(&self.scope, held, &mut work) {
+                        Ok(Step::Worked(_)) => None,
+                        Ok(Step::CaughtUp(pause)) => Some(pause.map_or(held.rest(), |pause| pause.min(held.rest()))),
+                        Err(Halt::LeadLost) => {
+                            lease = None;
+                            None
+                        }
+                        Err(Halt::Error(error)) => return Err(error),
+                    },
+                };
+                self.shared.leads.store(lease.is_some(), Ordering::Release);
+                pause.map_or(Ok(()), |pause| self.wait(seen, version, pause))
+            });
             match done {
-                Ok(Step::Worked(_)) => {}
-                Ok(Step::CaughtUp(pause)) => {
-                    let third = self.lasts / 3;
-                    if let Err(error) = self.wait(seen, version, pause.map_or(third, |pause| pause.min(third))) {
-                        break StopReason::Failed(error);
-                    }
-                    if lease.is_some() && renewed.elapsed() >= third {
-                        // Waiting renews nothing by itself, and what woke it may not have concerned it.
-                        lease = None;
-                    }
-                }
+                Ok(()) => {}
                 Err(error) if error.is_retryable() => {
                     let _ = self.scope.log.appended.wait_after(seen, BUSY_PAUSE);
                 }
@@ -310,24 +297,31 @@ impl Run {
         reason
     }
 
-    fn seen(&self) -> u64 {
-        self.scope.log.appended.count()
+    /// Takes or renews the lead; returns how long to wait before the next attempt if another runner has it.
+    fn try_to_lead(&self, lease: &mut Option<Lease>) -> Result<Option<Duration>> {
+        // Most attempts of those who stand by are in vain, and this one costs no lock.
+        let led_by_another = lease.is_none()
+            && self.scope.database().read(|view| {
+                let row = checkpoints::find(view, &self.identity.tenant, &self.identity.name)?;
+                Ok(row.is_some_and(|row| row.leader.is_some() && row.lease_until > now()))
+            })?;
+        if !led_by_another {
+            *lease = Lease::take(&self.scope, &self.identity, self.runner, self.lasts)?;
+        }
+        Ok(lease.is_none().then_some(self.lasts / 4))
     }
 
-    fn try_to_lead(&self, lease: &mut Option<Lease>) -> Result<bool> {
-        *lease = Lease::take(&self.scope, &self.identity, self.runner, self.lasts)?;
-        Ok(lease.is_some())
-    }
-
-    /// Waits for an append, of this process or of another, for `longest` at most.
+    /// Waits for a commit, of this process or of another, for `longest` at most.
     fn wait(&self, seen: u64, version: i64, longest: Duration) -> Result<()> {
-        let mut waited = Duration::ZERO;
-        while waited < longest && !self.shared.stop.load(Ordering::Acquire) {
-            let pause = LOOK_EVERY.min(longest - waited);
-            if self.scope.log.appended.wait_after(seen, pause) || self.watcher.version()? != version {
-                return Ok(());
+        let until = Instant::now() + longest;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero()
+                || self.scope.log.appended.wait_after(seen, LOOK_EVERY.min(left))
+                || self.watcher.version()? != version
+            {
+                break;
             }
-            waited += pause;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The store: what an application opens.
 
 mod outbox;
+mod read_models;
 
 use std::fmt;
 use std::path::Path;
@@ -16,8 +17,12 @@ use crate::append::{self, Appended, Batch};
 use crate::clock::from_micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent, RecordedEvent};
+use crate::gauges;
+use crate::maintenance::checkpoint::{self, Checkpoint};
 use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
+use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
+use crate::metrics::Timer;
 use crate::options::Options;
 use crate::place::{Position, Version};
 use crate::projection::{self, Projection, ProjectionRunner};
@@ -25,7 +30,7 @@ use crate::read::{Events, Query};
 use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, events, names, read_model, state};
+use crate::sqlite::{Database, events, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
 use crate::subscription::{self, Subscription};
 
@@ -64,7 +69,7 @@ impl Store {
     /// lies beside the file.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is of an older format.
+    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is empty.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open_read_only(path)
     }
@@ -286,7 +291,74 @@ impl Store {
     /// # Errors
     /// If the file cannot be written; what was removed before stays removed.
     pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
-        purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"))
+        let done = purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"));
+        // Also after a failure: what was removed before stays removed. The gauges' own failure changes nothing.
+        let _ = gauges::refresh(&self.scope);
+        done
+    }
+
+    /// Moves the write-ahead log into the file and empties it, waiting for readers as long as the busy time-out says.
+    ///
+    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers let them. Call it
+    /// before the file is copied, or when a long reader is gone and the log is to give its space back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] if the store was opened for reading; [`ErrorKind::DiskFull`] and [`ErrorKind::Io`] if the
+    /// file cannot be written. The log is then as it was, and nothing is lost.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
+    }
+
+    /// Reads all gauges from the file anew: for an application whose exporter is asked now, and for values that another
+    /// process may have changed. As many look-ups as single aggregates are measured, 1,000 by default; no scan.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn refresh_metrics(&self) -> Result<()> {
+        gauges::refresh(&self.scope).map_err(|error| error.during("refresh metrics"))
+    }
+
+    /// Runs an event handler of the application and measures it as `event_handler_duration_seconds`, under this name.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Query, Store};
+    /// let store = Store::in_memory()?;
+    /// store.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?])?;
+    /// for event in store.read(Query::new()) {
+    ///     let sent = store.run_handler("welcome-mail", &event?, |event| event.version.get());
+    ///     assert_eq!(sent, 1);
+    /// }
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
+        let timer = Timer::start();
+        let done = handler(event);
+        self.scope.meter().handler_ran(timer, name, &event.event_type);
+        done
+    }
+
+    /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
+    /// summaries, counters and snapshots. Names each damage and says what can be done about it; goes on behind what
+    /// cannot be read.
+    ///
+    /// Others may go on writing: what they do is not mistaken for damage. Only SQLite's own check of the pages, the first
+    /// step, is one long read that holds up the moving of the write-ahead log into the file. Whether snapshots agree with
+    /// a replay only their fold can tell: see [`Aggregates::verify_snapshots`].
+    ///
+    /// ```
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let report = store.verify(|progress| eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total))?;
+    /// for damage in &report.damages {
+    ///     eprintln!("{damage}");
+    /// }
+    /// assert!(report.is_clean());
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be opened at all.
+    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+        verify::verify(&self.scope, &mut progress).map_err(|error| error.during("verify"))
     }
 
     /// A named reader of the log with a stored checkpoint.
@@ -314,22 +386,6 @@ impl Store {
     /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`].
     pub fn project_inline(&self, projection: impl Projection) -> Result<()> {
         projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
-    }
-
-    /// Reads from the tables of projections, or from the application's own: every row of a query.
-    ///
-    /// # Errors
-    /// If the query fails; it cannot write.
-    pub fn query_read_model<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>> {
-        self.scope
-            .database()
-            .read(|view| read_model::query(view, sql, params, row))
-            .map_err(|error| error.during("query read model"))
     }
 
     /// How every subscription, projection and outbox of this tenant stands, and those that read all tenants.
@@ -376,7 +432,9 @@ impl Store {
     }
 
     fn of(database: Database, options: Options) -> Store {
-        Store { scope: Scope::new(database, options) }
+        let scope = Scope::new(database, options);
+        gauges::sample(&scope);
+        Store { scope }
     }
 }
 

@@ -10,6 +10,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::{Order, OrderEvent, event, metadata};
 use foldlog::Aggregate;
 
+/// key, position, event id, event type, time, data, metadata, aggregate id
+pub type PageRow = (i64, i64, [u8; 16], i64, i64, String, Option<String>, String);
+
 pub struct Floor {
     pub connection: Connection,
     replica: Uuid,
@@ -200,7 +203,7 @@ impl Floor {
     }
 
     /// A page of the log, all columns, as owned values.
-    pub fn page(&self, after: i64, limit: i64) -> Vec<(i64, i64, [u8; 16], i64, i64, String, Option<String>, String)> {
+    pub fn page(&self, after: i64, limit: i64) -> Vec<PageRow> {
         let mut statement = self
             .connection
             .prepare_cached(

@@ -4,8 +4,9 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::database::{View, Writing};
 use super::failure::Sql;
-use super::key_version;
+use super::{key, key_version};
 use crate::error::{Error, ErrorKind, Result};
+use crate::place::Version;
 
 #[derive(Clone, Debug)]
 pub(crate) struct AggregateRow {
@@ -47,10 +48,53 @@ pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> 
     .sql()
 }
 
+/// An aggregate by its number: the number of its type, its id, its row.
+pub(crate) fn by_number(view: &View<'_>, id: i64) -> Result<(i64, String, AggregateRow)> {
+    let found = view
+        .prepare_cached(
+            "SELECT id, version, latest_at, purged_through, archived_through, aggregate_type, aggregate_id FROM aggregates WHERE id = ?1",
+        )
+        .sql()?
+        .query_row(params![id], |row| Ok((row.get(5)?, row.get(6)?, AggregateRow::read(row)?)))
+        .optional()
+        .sql()?;
+    found.ok_or_else(|| contradiction(format!("no aggregate has the number {id} that a row refers to")))
+}
+
+/// Checks an aggregate's row against the log: its events begin where the removed ones end, and end at its version.
+///
+/// A changed version would otherwise give an old state, and a changed mark of removal would leave events out.
+pub(crate) fn check_ends(view: &View<'_>, row: &AggregateRow) -> Result<()> {
+    let (oldest, newest): (Option<i64>, Option<i64>) = view
+        .prepare_cached(
+            "SELECT (SELECT min(key) FROM events WHERE key > ?1 AND key <= ?2), (SELECT max(key) FROM events WHERE key > ?1 AND key <= ?2)",
+        )
+        .sql()?
+        .query_row(params![key(row.id, 0), key(row.id, Version::MAX.get())], |row| Ok((row.get(0)?, row.get(1)?)))
+        .sql()?;
+    let removed = row.removed_through();
+    let (oldest, newest) = (oldest.map_or(removed + 1, key_version), newest.map_or(removed, key_version));
+    if newest != row.version {
+        let what = format!("the aggregate says it is at version {}, its newest event is at {newest}", row.version);
+        return Err(contradiction(what).at_version(Version::new(newest)));
+    }
+    if oldest != removed + 1 {
+        let what = format!("the aggregate says that {removed} events were removed, its oldest event is at version {oldest}");
+        return Err(contradiction(what).at_version(Version::new(oldest)));
+    }
+    Ok(())
+}
+
+fn contradiction(what: String) -> Error {
+    Error::new(ErrorKind::Corrupt, what).advice("copy the file before anything else, then restore a backup")
+}
+
 /// An aggregate that was moved to a new version.
 pub(crate) struct Advanced {
     pub(crate) id: i64,
     pub(crate) version_before: u64,
+    /// Events up to this version are not in the file any more.
+    pub(crate) removed_through: u64,
 }
 
 /// Moves an aggregate on by `events`, if it exists and its version is within `expected` (both ends included).
@@ -81,13 +125,11 @@ pub(crate) fn advance(
     let Some((id, version, removed_through, newest)) = row else { return Ok(None) };
     let version_before = version.saturating_sub(events);
     if newest.map_or(removed_through, key_version) != version_before {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("the aggregate says it is at version {version_before}, its newest event says otherwise"),
-        )
-        .advice("copy the file before anything else, then restore a backup"));
+        return Err(contradiction(format!(
+            "the aggregate says it is at version {version_before}, its newest event says otherwise"
+        )));
     }
-    Ok(Some(Advanced { id, version_before }))
+    Ok(Some(Advanced { id, version_before, removed_through }))
 }
 
 /// Makes an aggregate at version `events`; `None` if it exists already.
@@ -138,6 +180,27 @@ pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<V
     let rows =
         statement.query_map(params![after, limit], |row| Ok((row.get(5)?, row.get(6)?, AggregateRow::read(row)?))).sql()?;
     rows.map(|row| row.sql()).collect()
+}
+
+/// Gives the aggregates after a number, `limit` at most, to `each`: the number of the type, the id, the row.
+pub(crate) fn check_page(
+    view: &View<'_>,
+    after: i64,
+    limit: usize,
+    mut each: impl FnMut(i64, &str, AggregateRow) -> Result<()>,
+) -> Result<()> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT id, version, latest_at, purged_through, archived_through, aggregate_type, aggregate_id FROM aggregates
+             WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )
+        .sql()?;
+    let mut rows = statement.query(params![after, limit]).sql()?;
+    while let Some(row) = rows.next().sql()? {
+        let aggregate_id: String = row.get(6).sql()?;
+        each(row.get(5).sql()?, &aggregate_id, AggregateRow::read(row).sql()?)?;
+    }
+    Ok(())
 }
 
 /// How many aggregates of a type there are.

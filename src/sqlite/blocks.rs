@@ -101,6 +101,38 @@ pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64) ->
     }
 }
 
+/// What is wrong with the summary of a full block, if anything. After a removal it may promise more than there is.
+pub(crate) fn complaint(view: &View<'_>, block: u64) -> Result<Option<String>> {
+    let (after, through) = (block * BLOCK, block * BLOCK + BLOCK);
+    let (events, earliest, latest): (u64, Option<i64>, Option<i64>) = view
+        .prepare_cached("SELECT count(*), min(created_at), max(created_at) FROM events WHERE position > ?1 AND position <= ?2")
+        .sql()?
+        .query_row(params![after, through], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .sql()?;
+    let summary: Option<(i64, i64)> = view
+        .prepare_cached("SELECT earliest, latest FROM log_blocks WHERE block = ?1")
+        .sql()?
+        .query_row(params![block], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .sql()?;
+    let Some(summary) = summary else { return Ok(Some(format!("the summary of block {block} is missing"))) };
+    if let (Some(earliest), Some(latest)) = (earliest, latest) {
+        let covers = summary.0 <= earliest && summary.1 >= latest;
+        if !covers || (events == BLOCK && summary != (earliest, latest)) {
+            return Ok(Some(format!("the summary of block {block} gives other times than its events")));
+        }
+    }
+    let unnamed: u64 = view
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT DISTINCT event_type AS t FROM events WHERE position > ?2 AND position <= ?3) e
+             WHERE NOT EXISTS (SELECT 1 FROM log_block_types b WHERE b.event_type = e.t AND b.block = ?1)",
+        )
+        .sql()?
+        .query_row(params![block, after, through], |row| row.get(0))
+        .sql()?;
+    Ok((unnamed > 0).then(|| format!("the summary of block {block} lacks {unnamed} event types")))
+}
+
 fn last_block(view: &View<'_>) -> Result<Option<u64>> {
     view.prepare_cached("SELECT max(block) FROM log_blocks").sql()?.query_row([], |row| row.get(0)).sql()
 }

@@ -11,13 +11,11 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) id: i64,
-    pub(crate) tenant: String,
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) position: u64,
     pub(crate) leader: Option<[u8; 16]>,
     pub(crate) lease_until: i64,
-    pub(crate) fence: i64,
     pub(crate) failed_position: Option<u64>,
     pub(crate) failure: Option<String>,
     pub(crate) version: u32,
@@ -29,7 +27,7 @@ pub(crate) struct Checkpoint {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant, name, kind, position, leader, lease_until, fence, failed_position, failure, version, generation, ",
+            "SELECT id, name, kind, position, leader, lease_until, failed_position, failure, version, generation, ",
             "rebuild_version, rebuild_position FROM subscriptions ",
             $rest
         )
@@ -40,19 +38,17 @@ impl Checkpoint {
     fn read(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
         Ok(Checkpoint {
             id: row.get(0)?,
-            tenant: row.get(1)?,
-            name: row.get(2)?,
-            kind: row.get(3)?,
-            position: row.get(4)?,
-            leader: row.get(5)?,
-            lease_until: row.get(6)?,
-            fence: row.get(7)?,
-            failed_position: row.get(8)?,
-            failure: row.get(9)?,
-            version: row.get(10)?,
-            generation: row.get(11)?,
-            rebuild_version: row.get(12)?,
-            rebuild_position: row.get(13)?,
+            name: row.get(1)?,
+            kind: row.get(2)?,
+            position: row.get(3)?,
+            leader: row.get(4)?,
+            lease_until: row.get(5)?,
+            failed_position: row.get(6)?,
+            failure: row.get(7)?,
+            version: row.get(8)?,
+            generation: row.get(9)?,
+            rebuild_version: row.get(10)?,
+            rebuild_position: row.get(11)?,
         })
     }
 }

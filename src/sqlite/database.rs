@@ -1,6 +1,6 @@
 //! One writer, readers beside it, and the transactions on them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
 use super::{migrate, state};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{self, Timer};
 use crate::options::Options;
 
 /// Connections that wait for the next reader; beyond it they are closed.
@@ -66,11 +67,13 @@ impl Database {
         let mut opening = Opening::new(Location::File(absolute(path)?), true, options);
         opening.inspect()?;
         let reader = opening.first_reader()?;
-        if migrate::read_format(&reader)? != migrate::Format::Version(migrate::FORMAT) {
-            return Err(Error::new(ErrorKind::ReadOnly, "the file is empty or of an older format")
-                .advice("open it once for writing, which brings it up to date"));
-        }
-        migrate::check_schema(&reader)?;
+        // An older format is read as it is: what came later is missing only to those who ask for it.
+        let migrate::Format::Version(format) = migrate::read_format(&reader)? else {
+            return Err(
+                Error::new(ErrorKind::ReadOnly, "the file is empty").advice("open it for writing, which makes it a store")
+            );
+        };
+        migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
         let patient = Arc::new(AtomicBool::new(true));
         Ok(Database {
@@ -85,6 +88,11 @@ impl Database {
 
     pub(crate) fn is_read_only(&self) -> bool {
         self.opening.read_only
+    }
+
+    /// The size of the write-ahead log's file, in bytes; 0 if there is none.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        self.path().map_or(0, super::open::wal_bytes)
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {
@@ -114,9 +122,18 @@ impl Database {
         done
     }
 
+    /// A look at the file itself: a connection of its own, with no page and no name remembered from earlier calls.
+    pub(crate) fn anew(&self) -> Result<Anew> {
+        let connection = self.opening.reader()?;
+        // A damaged file may have lost it; events of this file are then checked against what it was.
+        let replica = state::replica(&connection).unwrap_or(self.names.replica);
+        Ok(Anew { connection, names: Names::new(replica) })
+    }
+
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        self.write_on(self.wait_for_writer(), Sync::AsOpened, work)
+        let asked = Timer::start();
+        self.write_on(self.wait_for_writer(), asked, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
@@ -134,7 +151,8 @@ impl Database {
     /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        self.write_on(self.wait_for_writer(), Sync::Full, work)
+        let asked = Timer::start();
+        self.write_on(self.wait_for_writer(), asked, Sync::Full, work)
     }
 
     fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
@@ -174,7 +192,7 @@ impl Database {
         // The flag belongs to whoever holds the writer's lock.
         self.patient.store(false, Ordering::Relaxed);
         let impatience = Impatience(&self.patient);
-        let done = self.write_on(writer, Sync::AsOpened, work);
+        let done = self.write_on(writer, Timer::start(), Sync::AsOpened, work);
         drop(impatience);
         match done {
             Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
@@ -182,12 +200,19 @@ impl Database {
         }
     }
 
-    fn write_on<T>(
-        &self,
-        mut writer: MutexGuard<'_, Option<Connection>>,
-        sync: Sync,
-        work: impl FnOnce(&Writing<'_>) -> Result<T>,
-    ) -> Result<T> {
+    /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
+    pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
+        let mut writer = lock(&self.writer);
+        let connection = self.ready(&mut writer)?;
+        let (busy, log, moved): (bool, i64, i64) = connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .sql()?;
+        let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else { return Ok(None) };
+        Ok(Some(Frames { left: log.saturating_sub(moved), complete: !busy }))
+    }
+
+    /// The writing connection, made anew if the last one was left in doubt.
+    fn ready<'a>(&self, writer: &'a mut Option<Connection>) -> Result<&'a Connection> {
         if self.opening.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
@@ -195,18 +220,33 @@ impl Database {
         if writer.as_ref().is_none_or(|connection| !connection.is_autocommit()) {
             *writer = Some(self.opening.writer(&self.patient)?);
         }
-        let Some(connection) = writer.as_ref() else {
-            return Err(Error::new(ErrorKind::Internal, "the writing connection is gone"));
-        };
+        writer.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
+    }
+
+    fn write_on<T>(
+        &self,
+        mut writer: MutexGuard<'_, Option<Connection>>,
+        asked: Timer,
+        sync: Sync,
+        work: impl FnOnce(&Writing<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let connection = self.ready(&mut writer)?;
         if sync == Sync::Full {
             connection.execute_batch("PRAGMA synchronous = FULL").sql()?;
         }
         let transaction = Writing::begin(self, connection)?;
+        if let Some(waited) = asked.elapsed() {
+            metrics::waited_to_write(waited);
+        }
         let done = work(&transaction).and_then(|value| {
             transaction.commit()?;
             Ok(value)
         });
         let learnt = transaction.learnt.take();
+        if let (Some(snapshots), true) = (transaction.snapshots.get(), done.is_ok()) {
+            // Still under the writer's lock, so that of two threads the older figure does not come last.
+            metrics::snapshots_in_file(snapshots);
+        }
         drop(transaction);
         let restored = match sync {
             Sync::Full => self.opening.set_synchronous(connection).is_ok(),
@@ -219,6 +259,25 @@ impl Database {
             self.names.remember(learnt);
         }
         done
+    }
+}
+
+/// See [`Database::anew`].
+pub(crate) struct Anew {
+    connection: Connection,
+    names: Names,
+}
+
+impl Anew {
+    /// Runs `work` in a read transaction.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").sql()?;
+        }
+        self.connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
+        let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
+        let ended = self.connection.execute_batch("COMMIT").sql();
+        done.and_then(|value| ended.map(|()| value))
     }
 }
 
@@ -237,6 +296,13 @@ impl Watcher {
     pub(crate) fn version(&self) -> Result<i64> {
         self.0.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
     }
+}
+
+/// What a checkpoint left in the write-ahead log.
+pub(crate) struct Frames {
+    /// Pages that a reader still needs there.
+    pub(crate) left: u64,
+    pub(crate) complete: bool,
 }
 
 /// Makes the writer patient again, also when the work panics.
@@ -274,6 +340,8 @@ impl Deref for View<'_> {
 pub(crate) struct Writing<'a> {
     view: View<'a>,
     pub(crate) learnt: RefCell<Learnt>,
+    /// How many snapshots the file will have, if this transaction changes that.
+    pub(crate) snapshots: Cell<Option<u64>>,
 }
 
 impl<'a> Writing<'a> {
@@ -281,10 +349,19 @@ impl<'a> Writing<'a> {
         // IMMEDIATE: a deferred transaction that begins to write later fails at once instead of waiting its turn.
         connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
         let view = View { connection, names: &database.names, committed: false };
-        Ok(Writing { view, learnt: RefCell::default() })
+        Ok(Writing { view, learnt: RefCell::default(), snapshots: Cell::default() })
     }
 
     fn commit(&self) -> Result<()> {
+        let timer = Timer::start();
+        let done = self.execute_commit();
+        if let (Some(took), Ok(())) = (timer.elapsed(), &done) {
+            metrics::committed(took);
+        }
+        done
+    }
+
+    fn execute_commit(&self) -> Result<()> {
         self.prepare_cached("COMMIT").sql()?.execute([]).sql().map(drop).map_err(|error| match error.kind() {
             // The pages may be in the log although the disk reported a failure: recovery after a crash could find them.
             ErrorKind::Io => {

@@ -112,12 +112,14 @@ pub(crate) struct Owner {
     pub(crate) identity: u64,
     pub(crate) aggregate_type: Arc<AggregateType>,
     pub(crate) aggregate_id: Arc<str>,
+    /// Events up to this version are not in the file any more, as an append found it; 0 elsewhere.
+    pub(crate) removed_through: u64,
 }
 
 impl Owner {
     pub(crate) fn new(aggregate: i64, aggregate_type: Arc<AggregateType>, aggregate_id: &str) -> Owner {
         let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
-        Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into() }
+        Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into(), removed_through: 0 }
     }
 }
 
@@ -255,15 +257,19 @@ impl<'r> Raw<'r> {
         Ok(raw)
     }
 
+    /// The tags, as they were appended.
+    pub(crate) fn tags(&self) -> Result<Vec<String>> {
+        match self.tags {
+            None => Ok(Vec::new()),
+            Some(tags) => serde_json::from_str(tags).map_err(|_| damaged(self.version)),
+        }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
     }
 
     pub(crate) fn recorded(&self, aggregate_type: &AggregateType, aggregate_id: Arc<str>) -> Result<RecordedEvent> {
-        let tags = match self.tags {
-            None => Vec::new(),
-            Some(tags) => serde_json::from_str(tags).map_err(|_| damaged(self.version))?,
-        };
         Ok(RecordedEvent {
             position: Position::new(self.position),
             id: Uuid::from_bytes(self.event_id),
@@ -276,7 +282,7 @@ impl<'r> Raw<'r> {
             created_at: from_micros(self.created_at)?,
             commit_id: Position::new(self.commit_id),
             origin: self.origin,
-            tags,
+            tags: self.tags()?,
             data: Json::stored(self.data.to_owned()),
             metadata: self.metadata.map(|text| Json::stored(text.to_owned())),
         })
@@ -318,6 +324,35 @@ pub(crate) fn scan_aggregate(
     let rows_read = if descending { through - expected } else { expected - after - 1 };
     if missing && rows_read < u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(hole(expected));
+    }
+    Ok(())
+}
+
+/// A row of the log that nobody has looked at.
+pub(crate) struct Unread<'r, 't> {
+    row: &'r Row<'r>,
+    types: &'t mut Vec<Arc<EventType>>,
+}
+
+impl<'r> Unread<'r, '_> {
+    /// The event, if it is as it was written.
+    pub(crate) fn event(self, view: &View<'_>, identity: u64) -> Result<Raw<'r>> {
+        Raw::read(view, self.row, identity, self.types)
+    }
+}
+
+/// Gives the rows after a key, `limit` at most, of whatever aggregate and in whatever state, to `each`.
+pub(crate) fn check_page(
+    view: &View<'_>,
+    after: i64,
+    limit: usize,
+    mut each: impl FnMut(i64, Unread<'_, '_>) -> Result<()>,
+) -> Result<()> {
+    let mut statement = view.prepare_cached(select!("", "events e WHERE e.key > ?1 ORDER BY e.key LIMIT ?2")).sql()?;
+    let mut rows = statement.query(params![after, limit]).sql()?;
+    let mut types = Vec::new();
+    while let Some(row) = rows.next().sql()? {
+        each(row.get(0).sql()?, Unread { row, types: &mut types })?;
     }
     Ok(())
 }
@@ -412,6 +447,17 @@ pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<P
         .prepare_cached("SELECT position FROM events WHERE event_id = ?1")
         .sql()?
         .query_row(params![event_id.as_bytes()], |row| row.get(0))
+        .optional()
+        .sql()?;
+    Ok(found.map(Position::new))
+}
+
+/// The commit of the event at a position.
+pub(crate) fn commit_id_at(view: &View<'_>, position: Position) -> Result<Option<Position>> {
+    let found: Option<u64> = view
+        .prepare_cached("SELECT position - commit_offset FROM events WHERE position = ?1")
+        .sql()?
+        .query_row(params![position.get()], |row| row.get(0))
         .optional()
         .sql()?;
     Ok(found.map(Position::new))

@@ -38,6 +38,10 @@ pub(crate) fn read_format(connection: &Connection) -> Result<Format> {
     let application = pragma("application_id")?;
     let version = pragma("user_version")?;
     if application == APPLICATION_ID {
+        if version < 1 {
+            return Err(Error::new(ErrorKind::ForeignFile, format!("the file says it has format {version}, which never was"))
+                .advice("restore the file; it was not changed"));
+        }
         if version > FORMAT {
             return Err(Error::new(
                 ErrorKind::FormatTooNew,
@@ -74,7 +78,7 @@ pub(crate) fn prepare(connection: &mut Connection, is_file: bool, patience: Dura
         }
         transaction.commit().sql()?;
     }
-    check_schema(connection)?;
+    check_schema(connection, FORMAT)?;
     if is_file {
         write_ahead(connection, patience)?;
     }
@@ -84,7 +88,7 @@ pub(crate) fn prepare(connection: &mut Connection, is_file: bool, patience: Dura
 
 /// Sets the write-ahead log if it is not set. SQLite does not call the busy handler in every case of this.
 fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
-    let deadline = Instant::now() + patience;
+    let began = Instant::now();
     loop {
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).sql()?;
         if mode.eq_ignore_ascii_case("wal") {
@@ -100,7 +104,7 @@ fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
                 .advice("keep the file on a local disk"));
             }
             Err(rusqlite::Error::SqliteFailure(failure, _))
-                if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) && Instant::now() < deadline =>
+                if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) && began.elapsed() < patience =>
             {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -145,9 +149,12 @@ fn name_in(statement: &str) -> Option<&str> {
     statement.split_whitespace().nth(2)
 }
 
-/// Refuses a file whose tables of ours are not as schema.sql has them, or that hangs something of its own onto them.
-pub(crate) fn check_schema(connection: &Connection) -> Result<()> {
-    let mut expected: HashMap<&str, &str> = STATEMENTS.iter().filter_map(|sql| Some((name_in(sql)?, sql.as_str()))).collect();
+/// Refuses a file whose tables of ours are not as schema.sql has them, or that hangs something of its own onto them. A
+/// file of an older format must have what that format had.
+pub(crate) fn check_schema(connection: &Connection, format: i64) -> Result<()> {
+    let later = |name: &str| ADDED.iter().any(|(version, added)| *version > format && added.contains(&name));
+    let mut expected: HashMap<&str, &str> =
+        STATEMENTS.iter().filter_map(|sql| Some((name_in(sql)?, sql.as_str()))).filter(|(name, _)| !later(name)).collect();
     let ours: Vec<&str> = expected.keys().copied().collect();
     let mut statement = connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema").sql()?;
     let mut rows = statement.query([]).sql()?;

@@ -17,8 +17,9 @@ mod open;
 pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
+pub(crate) mod verify;
 
-pub(crate) use database::{Database, View, Writing};
+pub(crate) use database::{Anew, Database, View, Writing};
 
 /// `key`: the events, and the snapshots, of an aggregate lie side by side in version order.
 pub(crate) fn key(aggregate: i64, version: u64) -> i64 {

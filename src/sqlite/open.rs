@@ -9,8 +9,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::Sql;
-use super::migrate;
+use super::migrate::{self, Format};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::options::{Durability, Options};
 
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
@@ -104,7 +105,7 @@ impl Opening {
         });
         let Location::File(path) = &self.location else { return attempt };
         match attempt {
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && wal_is_empty(path) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && self.wal_is_empty(path) => {
                 self.immutable = true;
                 self.reader()
             }
@@ -127,7 +128,7 @@ impl Opening {
     /// A connection that takes no lock and makes no file.
     fn connect_immutable(&self, path: &Path) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let uri = immutable_uri(path)?;
+        let uri = immutable_uri(path);
         match &self.vfs {
             None => Connection::open_with_flags(uri, flags).sql(),
             Some(vfs) => Connection::open_with_flags_and_vfs(uri, flags, vfs.as_str()).sql(),
@@ -137,16 +138,39 @@ impl Opening {
     /// Refuses a file of another application or of a newer format without a lock and without a write.
     pub(crate) fn inspect(&self) -> Result<()> {
         let Location::File(path) = &self.location else { return Ok(()) };
-        check_path(path, self.read_only)?;
-        if std::fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-            return Ok(());
+        if self.vfs.is_none() {
+            check_path(path, self.read_only)?;
+            match std::fs::metadata(path).map_or(0, |file| file.len()) {
+                0 => return Ok(()),
+                // SQLite takes a file of one byte for an empty one and would write over it.
+                1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
+                _ => {}
+            }
         }
-        let connection = self.connect_immutable(path)?;
-        match migrate::read_format(&connection) {
-            // Another process may have moved pages under our feet; the connections that lock will tell.
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
-            other => other.map(drop),
+        let connection = match self.connect_immutable(path) {
+            // What the operating system shows of a file need not be what another VFS holds: here it says so itself.
+            Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(()),
+            other => other?,
+        };
+        let inspected = migrate::read_format(&connection).and_then(|format| match format {
+            // A log beside the file could hold half of a change that somebody is moving into the file just now. Asked
+            // for after the marks were read: then an empty log means that nobody is.
+            Format::Version(format) if self.wal_is_empty(path) => migrate::check_schema(&connection, format),
+            _ => Ok(()),
+        });
+        match inspected {
+            // What SQLite itself cannot read is not final here: another process may be moving pages, or died while it made
+            // the file and left a journal. The connections that lock see to both, and write nothing to a foreign file.
+            Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => Ok(()),
+            other => other,
         }
+    }
+
+    /// False where it cannot be told.
+    fn wal_is_empty(&self, path: &Path) -> bool {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        self.vfs.is_none() && std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
     }
 
     fn configure(&self, connection: &mut Connection, patient: &Arc<AtomicBool>) -> Result<()> {
@@ -182,9 +206,11 @@ fn wait(timeout: Duration, patient: Arc<AtomicBool>) -> impl FnMut(i32) -> bool 
         let now = Instant::now();
         if attempt == 0 {
             since = now;
+            metrics::busy_wait_began();
         }
         let waited = now.saturating_duration_since(since);
         if waited >= timeout {
+            metrics::busy_wait_given_up();
             return false;
         }
         let longest = BUSY_SLEEP_LEAST.saturating_mul(1 << attempt.clamp(0, 6)).min(BUSY_SLEEP_MOST);
@@ -220,29 +246,27 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
     }
 }
 
-fn wal_is_empty(path: &Path) -> bool {
+/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+pub(crate) fn wal_bytes(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
+    std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
-fn immutable_uri(path: &Path) -> Result<String> {
-    let Some(text) = path.to_str() else {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("the path is not UTF-8: {}", path.display())));
-    };
+/// Every byte but the plainest is escaped: a name need not be UTF-8.
+fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
-    if !text.starts_with('/') {
+    if !path.has_root() || cfg!(windows) {
         uri.push('/');
     }
-    for character in text.chars() {
-        match character {
-            '%' => uri.push_str("%25"),
-            '?' => uri.push_str("%3f"),
-            '#' => uri.push_str("%23"),
-            '\\' if cfg!(windows) => uri.push('/'),
-            other => uri.push(other),
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'\\' if cfg!(windows) => uri.push('/'),
+            b'/' | b':' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() => uri.push(char::from(*plain)),
+            other => uri.push_str(&format!("%{other:02x}")),
         }
     }
     uri.push_str("?immutable=1");
-    Ok(uri)
+    uri
 }

@@ -170,6 +170,21 @@ pub(crate) fn all(view: &View<'_>, aggregate: i64) -> Result<Vec<SnapshotRow>> {
     rows.map(|row| row.sql()).collect()
 }
 
+/// Gives the snapshots after a key, `limit` at most, of whatever aggregate, to `each`; one that cannot be read as its error.
+pub(crate) fn check_page(
+    view: &View<'_>,
+    after: i64,
+    limit: usize,
+    mut each: impl FnMut(i64, Result<SnapshotRow>),
+) -> Result<()> {
+    let mut statement = view.prepare_cached(select!("WHERE key > ?1 ORDER BY key LIMIT ?2")).sql()?;
+    let mut rows = statement.query(params![after, limit]).sql()?;
+    while let Some(row) = rows.next().sql()? {
+        each(row.get(0).sql()?, SnapshotRow::read(row).sql());
+    }
+    Ok(())
+}
+
 /// Deletes all snapshots of an aggregate.
 pub(crate) fn delete_all(writing: &Writing<'_>, aggregate: i64) -> Result<u64> {
     let deleted = writing

@@ -1,7 +1,9 @@
 //! Subscriptions, projections, outbox.
 
+mod documents;
 mod outbox;
 mod outbox_processes;
+
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;

@@ -164,6 +164,43 @@ fn of_two_runners_one_leads_and_the_other_takes_over() {
 }
 
 #[test]
+fn a_follower_sees_what_others_commit_and_is_quiet_meanwhile() {
+    let (directory, store) = store();
+    // A store of its own knows nothing of the other's signals, as if it were in another process.
+    let other = Store::open(directory.path().join("events.db")).unwrap();
+    let follower = other.subscription("far").lease(Duration::from_secs(30)).follow(|_| Ok(())).unwrap();
+    for n in 0..20 {
+        count(&store, n, n + 1);
+        store.wait_until("far", Position::new(n + 1), Duration::from_secs(10)).unwrap();
+    }
+    // Whoever has nothing to do writes nothing.
+    std::thread::sleep(Duration::from_millis(50));
+    let written = wal(&directory);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(wal(&directory), written, "an idle follower writes");
+    assert!(follower.is_leading());
+}
+
+/// The write-ahead log of the store's file.
+fn wal(directory: &tempfile::TempDir) -> Vec<u8> {
+    std::fs::read(directory.path().join("events.db-wal")).unwrap()
+}
+
+#[test]
+fn a_lead_is_given_up_at_a_stop_also_after_it_was_renewed() {
+    let (_directory, store) = store();
+    for _ in 0..5 {
+        // Renewed every 20 ms.
+        let follower = store.subscription("s").lease(Duration::from_millis(60)).follow(|_| Ok(())).unwrap();
+        std::thread::sleep(Duration::from_millis(90));
+        assert!(follower.is_leading());
+        assert!(store.subscriptions().unwrap()[0].is_led);
+        follower.stop();
+        assert!(!store.subscriptions().unwrap()[0].is_led);
+    }
+}
+
+#[test]
 fn waiting_says_what_is_the_matter() {
     let (_directory, store) = store();
     count(&store, 0, 2);

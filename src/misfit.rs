@@ -1,0 +1,92 @@
+//! What serde says about data that does not fit, without the data.
+
+use std::fmt;
+
+use serde_json::error::Category;
+
+/// serde quotes the value that it stumbled over, and a payload does not belong into an error. What remains is what the
+/// program's own types say: the sort of value, what was expected, which field is missing, and where.
+#[derive(Debug)]
+pub(crate) struct Misfit(String);
+
+/// The sorts of value that serde's messages begin with.
+const SORTS: [&str; 9] = ["boolean", "integer", "floating point", "character", "string", "null", "unit", "sequence", "map"];
+
+impl From<serde_json::Error> for Misfit {
+    fn from(error: serde_json::Error) -> Misfit {
+        let text = error.to_string();
+        if error.classify() != Category::Data {
+            // About the grammar: fixed texts of serde_json's.
+            return Misfit(text);
+        }
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let said = text.strip_suffix(&place).unwrap_or(&text);
+        Misfit(format!("{}{place}", without_data(said)))
+    }
+}
+
+fn without_data(said: &str) -> String {
+    if said.starts_with("missing field `") || said.starts_with("duplicate field `") || said.starts_with("invalid length ") {
+        return said.to_owned();
+    }
+    // What was expected comes last, so nothing of the value can stand behind it.
+    let expected = said.rfind(", expected ").and_then(|at| said.get(at..)).unwrap_or_default();
+    for start in ["invalid type", "invalid value"] {
+        if let Some(value) = said.strip_prefix(start).and_then(|rest| rest.strip_prefix(": ")) {
+            let sort = SORTS.into_iter().find(|sort| value.starts_with(sort)).unwrap_or("a value");
+            return format!("{start}: {sort}{expected}");
+        }
+    }
+    for start in ["unknown field", "unknown variant"] {
+        if said.strip_prefix(start).is_some_and(|rest| rest.starts_with(" `")) {
+            return format!("{start}{expected}");
+        }
+    }
+    "a value was refused".to_owned()
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Deposit {
+        cents: u64,
+        pair: Option<(u8, u8)>,
+        colour: Option<Colour>,
+        id: Option<uuid::Uuid>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Colour {
+        Red,
+    }
+
+    #[test]
+    fn what_fits_not_is_told_without_the_data() {
+        for (data, said) in [
+            (r#"{"cents":"secret, expected secret"}"#, "invalid type: string, expected u64 at line 1 column 34"),
+            (r#"{"cents":-777}"#, "invalid value: integer, expected u64 at line 1 column 13"),
+            (r#"{"cents":1,"secret":2}"#, "unknown field, expected one of `cents`, `pair`, `colour`, `id` at line 1 column 19"),
+            (r#"{"cents":1,"colour":"secret"}"#, "unknown variant, expected `Red` at line 1 column 28"),
+            (r#"{"cents":1,"pair":[1]}"#, "invalid length 1, expected a tuple of size 2 at line 1 column 21"),
+            ("{}", "missing field `cents` at line 1 column 2"),
+            (r#"{"cents":1,"id":"secret"}"#, "a value was refused at line 1 column 24"),
+            (r#"{"cents":1"#, "EOF while parsing an object at line 1 column 10"),
+        ] {
+            let error = serde_json::from_str::<Deposit>(data).unwrap_err();
+            assert_eq!(Misfit::from(error).to_string(), said, "{data}");
+        }
+    }
+}

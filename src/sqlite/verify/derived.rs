@@ -1,0 +1,111 @@
+//! What is derived from the log: the index of tags, the summaries of blocks, the snapshots.
+
+use rusqlite::params;
+
+use super::{PAGE, RowsCursor, facts, reference};
+use crate::damage::{Damage, Found};
+use crate::error::Result;
+use crate::sqlite::blocks::{self, BLOCK};
+use crate::sqlite::database::View;
+use crate::sqlite::failure::Sql;
+use crate::sqlite::{key_version, snapshots, state};
+
+/// Blocks looked at in one read transaction; each stands for 512 events.
+const BLOCKS_AT_ONCE: u64 = 4;
+
+/// How far the walk over the index of tags has come.
+#[derive(Debug, Default)]
+pub(crate) struct TagsCursor {
+    after: (i64, String, i64),
+}
+
+/// Every row of the index of tags: its event exists, is the tenant's, and carries the tag.
+pub(crate) fn tags(view: &View<'_>, cursor: &mut TagsCursor, found: &mut Found) -> Result<bool> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT t.tenant, t.tag, t.position, e.key, e.tags FROM event_tags t LEFT JOIN events e ON e.position = t.position
+             WHERE (t.tenant, t.tag, t.position) > (?1, ?2, ?3) ORDER BY t.tenant, t.tag, t.position LIMIT ?4",
+        )
+        .sql()?;
+    let (tenant, tag, position) = &cursor.after;
+    let mut rows = statement.query(params![tenant, tag, position, PAGE]).sql()?;
+    let mut seen = 0;
+    let mut after = None;
+    while let Some(row) = rows.next().sql()? {
+        seen += 1;
+        let (tenant, tag, position): (i64, String, i64) = (row.get(0).sql()?, row.get(1).sql()?, row.get(2).sql()?);
+        let event_key: Option<i64> = row.get(3).sql()?;
+        let stored: Option<String> = row.get(4).sql()?;
+        let carries =
+            stored.and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok()).is_some_and(|tags| tags.contains(&tag));
+        let of_tenant = event_key
+            .and_then(|event_key| facts(view, event_key >> 32).ok())
+            .is_some_and(|(_, owner)| owner.aggregate_type.tenant_id == tenant);
+        if !carries || !of_tenant {
+            found.add(
+                Damage::new("the index of tags names an event that does not carry the tag").at_position(position.cast_unsigned()),
+            );
+        }
+        after = Some((tenant, tag, position));
+    }
+    if let Some(after) = after {
+        cursor.after = after;
+    }
+    Ok(seen == PAGE)
+}
+
+/// Every summary of a block of positions, against the events in the block.
+pub(crate) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let full = state::last_position(view)?.get() / BLOCK;
+    let first = u64::try_from(cursor.id).unwrap_or(0);
+    let advice = "queries by time or type may miss events of this block; restore a backup";
+    for block in first..full.min(first + BLOCKS_AT_ONCE) {
+        cursor.id = i64::try_from(block + 1).unwrap_or(i64::MAX);
+        cursor.rows += 1;
+        if let Some(what) = blocks::complaint(view, block)? {
+            found.add(Damage::new(what).at_position(block * BLOCK + 1).advice(advice));
+        }
+    }
+    if first + BLOCKS_AT_ONCE < full {
+        return Ok(true);
+    }
+    let beyond: u64 = view
+        .query_row(
+            "SELECT (SELECT count(*) FROM log_blocks WHERE block NOT BETWEEN 0 AND ?1 - 1)
+                  + (SELECT count(*) FROM log_block_types WHERE block NOT BETWEEN 0 AND ?1 - 1)",
+            params![full],
+            |row| row.get(0),
+        )
+        .sql()?;
+    if beyond > 0 {
+        found.add(Damage::new(format!("{beyond} summaries are of blocks that are not full")).advice(advice));
+    }
+    Ok(false)
+}
+
+/// Every snapshot: whose it is, and its checksum.
+pub(crate) fn all_snapshots(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let advice = "replay passes it over; delete_snapshots removes it unless the first events were removed";
+    let mut seen = 0;
+    snapshots::check_page(view, cursor.id, PAGE, |found_key, read| {
+        seen += 1;
+        cursor.id = found_key;
+        cursor.rows += 1;
+        let version = key_version(found_key);
+        let (row, owner) = match facts(view, found_key >> 32) {
+            Ok(facts) => facts,
+            Err(error) => {
+                found.add(Damage::new(format!("the snapshot belongs to nobody: {error}")).at_version(version));
+                return;
+            }
+        };
+        let what = match read {
+            Ok(snapshot) if snapshot.is_intact(owner.identity) && version <= row.version => return,
+            Ok(snapshot) if snapshot.is_intact(owner.identity) => "the snapshot is of a version that is not reached",
+            Ok(_) => "the snapshot's checksum is wrong",
+            Err(_) => "the snapshot holds a value of a kind that was never written there",
+        };
+        found.add(Damage::new(what).of(reference(&owner)).at_version(version).advice(advice));
+    })?;
+    Ok(seen == PAGE)
+}

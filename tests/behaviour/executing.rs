@@ -1,0 +1,229 @@
+//! execute: load, decide, append, and again if somebody was faster.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use foldlog::{Aggregate, ErrorKind, EventId, Expected, Query, SnapshotPolicy, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::domain::{Account, AccountEvent, deposits, opened};
+use crate::support::{Place, fast, noted, read, refused, says};
+
+/// An error of the application's own.
+#[derive(Debug)]
+enum Refusal {
+    Overdrawn { missing: u64 },
+    Store(foldlog::Error),
+}
+
+impl From<foldlog::Error> for Refusal {
+    fn from(error: foldlog::Error) -> Refusal {
+        Refusal::Store(error)
+    }
+}
+
+fn withdraw(account: &Account, cents: u64) -> Result<Vec<AccountEvent>, Refusal> {
+    match account.cents.checked_sub(cents) {
+        Some(_) => Ok(vec![AccountEvent::Withdrawn { cents }]),
+        None => Err(Refusal::Overdrawn { missing: cents - account.cents }),
+    }
+}
+
+#[test]
+fn a_new_aggregate_is_decided_on_its_initial_state() {
+    let place = Place::new();
+    let accounts = place.open().aggregates::<Account>();
+    let executed = accounts
+        .execute("a", |account| {
+            assert_eq!(*account, Account::default());
+            Ok::<_, Refusal>([opened(), AccountEvent::Deposited { cents: 5 }])
+        })
+        .unwrap();
+    assert_eq!((executed.version.get(), executed.attempts, executed.state.cents), (2, 1, 5));
+    let appended = executed.appended.unwrap();
+    assert_eq!((appended.version.get(), appended.position.get(), appended.event_ids.len()), (2, 2, 2));
+    assert_eq!(accounts.replay("a").unwrap().state, executed.state);
+}
+
+#[test]
+fn the_applications_own_error_comes_back_as_it_is() {
+    let place = Place::new();
+    let accounts = place.open().aggregates::<Account>();
+    accounts.append("a", 0, deposits(7)).unwrap();
+    let refusal = accounts.execute("a", |account| withdraw(account, 10)).unwrap_err();
+    assert!(matches!(refusal, Refusal::Overdrawn { missing: 3 }), "{refusal:?}");
+    assert_eq!(accounts.version("a").unwrap(), 7);
+    assert_eq!(accounts.execute("a", |account| withdraw(account, 7)).unwrap().state.cents, 0);
+}
+
+#[test]
+fn a_decision_without_events_writes_nothing() {
+    let place = Place::new();
+    let accounts = place.open().aggregates::<Account>();
+    let executed = accounts.execute("new", |_| Ok::<[AccountEvent; 0], Refusal>([])).unwrap();
+    assert_eq!((executed.version, executed.appended, executed.state), (Version::ZERO, None, Account::default()));
+    accounts.append("a", 0, deposits(2)).unwrap();
+    let executed = accounts.execute("a", |_| Ok::<[AccountEvent; 0], Refusal>([])).unwrap();
+    assert_eq!((executed.version.get(), executed.appended, executed.state.cents), (2, None, 2));
+    assert_eq!(place.open().last_position().unwrap(), 2);
+}
+
+#[test]
+fn after_a_conflict_it_decides_again() {
+    let place = Place::new();
+    let store = fast().execute_attempts(3).open(place.file()).unwrap();
+    let accounts = store.aggregates::<Account>();
+    accounts.append("a", 0, deposits(10)).unwrap();
+    let other = place.open().aggregates::<Account>();
+    let mut seen = Vec::new();
+    let executed = accounts
+        .execute("a", |account| {
+            seen.push(account.cents);
+            if seen.len() < 3 {
+                other.append("a", Expected::Any, deposits(1)).unwrap();
+            }
+            withdraw(account, 4)
+        })
+        .unwrap();
+    assert_eq!((seen, executed.attempts), (vec![10, 11, 12], 3));
+    assert_eq!((executed.state.cents, executed.version.get()), (8, 13));
+    assert_eq!(accounts.replay("a").unwrap().state.cents, 8);
+}
+
+#[test]
+fn the_attempts_are_bounded() {
+    let place = Place::new();
+    for most in [0, 1, 4] {
+        let store = fast().execute_attempts(most).open(place.file()).unwrap();
+        let accounts = store.aggregates::<Account>();
+        accounts.append("a", Expected::Any, deposits(1)).unwrap();
+        let before = accounts.version("a").unwrap().get();
+        let mut attempts = 0;
+        let refusal = accounts
+            .execute("a", |account| {
+                attempts += 1;
+                accounts.append("a", Expected::Any, deposits(1)).unwrap();
+                withdraw(account, 1)
+            })
+            .unwrap_err();
+        let Refusal::Store(error) = refusal else { panic!("{refusal:?}") };
+        assert_eq!((error.kind(), attempts), (ErrorKind::Conflict, most.max(1)));
+        assert_eq!(error.conflict().unwrap().actual, before + u64::from(attempts));
+        says(&error, &["account \"a\"", "version conflict"]);
+        assert_eq!(accounts.version("a").unwrap(), before + u64::from(attempts), "nothing of the decision is there");
+    }
+}
+
+#[test]
+fn two_that_make_the_same_new_aggregate() {
+    let place = Place::new();
+    let accounts = place.open().aggregates::<Account>();
+    let executed = accounts
+        .execute("a", |account| {
+            if account.owner.is_empty() {
+                accounts.append("a", Expected::NoStream, [opened()]).unwrap();
+                return Ok::<_, Refusal>(vec![opened()]);
+            }
+            Ok(vec![])
+        })
+        .unwrap();
+    assert_eq!((executed.attempts, executed.appended, executed.version.get()), (2, None, 1));
+}
+
+#[test]
+fn events_that_cannot_be_stored_leave_nothing() {
+    let place = Place::new();
+    let lists = place.open().json_aggregates("list");
+    let executed = lists.execute("a", |_| Ok::<_, foldlog::Error>([noted(1), noted(2).schema_version(0)]));
+    let error = refused(executed.map(drop), ErrorKind::InvalidInput);
+    says(&error, &["list \"a\"", "Noted"]);
+    assert_eq!(lists.version("a").unwrap(), 0);
+}
+
+#[test]
+fn a_decision_that_was_stored_before_is_not_taken_twice() {
+    let place = Place::new();
+    let counters = place.open().json_aggregates("counter").fold_with("count", 1, |state, _, data| {
+        state["sum"] = json!(state["sum"].as_u64().unwrap_or(0) + data["n"].as_u64().unwrap_or(0));
+        Ok(())
+    });
+    let decide = |_: &serde_json::Value| Ok::<_, foldlog::Error>([noted(5).id(EventId::from_u128(7))]);
+    assert_eq!(counters.execute("c", decide).unwrap().state, json!({ "sum": 5 }));
+    counters.append("c", 1, [noted(1)]).unwrap();
+    let again = counters.execute("c", decide).unwrap();
+    assert_eq!((again.state, again.version.get()), (json!({ "sum": 6 }), 2));
+    let appended = again.appended.unwrap();
+    assert!(appended.already_there);
+    assert_eq!(appended.version, 1);
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Unwritable {
+    // JSON has no such keys.
+    seen: HashMap<Vec<u8>, u64>,
+}
+
+impl Aggregate for Unwritable {
+    const TYPE: &'static str = "account";
+    type Event = AccountEvent;
+
+    fn apply(&mut self, _: AccountEvent) {
+        *self.seen.entry(vec![1]).or_default() += 1;
+    }
+}
+
+#[test]
+fn a_state_that_no_snapshot_can_hold_stops_nothing() {
+    let place = Place::new();
+    let store = fast().snapshots(SnapshotPolicy::every(3)).open(place.file()).unwrap();
+    let accounts = store.aggregates::<Unwritable>();
+    for n in 1..=8 {
+        let executed = accounts.execute("a", |_| Ok::<_, foldlog::Error>(deposits(1))).unwrap();
+        assert_eq!(executed.state.seen[&vec![1]], n);
+    }
+    accounts.append("a", 8, deposits(1)).unwrap();
+    assert_eq!(accounts.replay("a").unwrap().state.seen[&vec![1]], 9);
+    refused(accounts.create_snapshot("a", foldlog::SnapshotReason::Manual), ErrorKind::Codec);
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Explosive;
+
+#[derive(Serialize, Deserialize)]
+enum Fuse {
+    Laid,
+    Lit,
+}
+
+impl Aggregate for Explosive {
+    const TYPE: &'static str = "explosive";
+    type Event = Fuse;
+
+    fn apply(&mut self, event: Fuse) {
+        assert!(matches!(event, Fuse::Laid), "apply panics");
+    }
+}
+
+#[test]
+fn a_panic_of_the_application_leaves_the_store_usable() {
+    let place = Place::new();
+    let store = place.open();
+    let (accounts, explosives) = (store.aggregates::<Account>(), store.aggregates::<Explosive>());
+    accounts.append("a", 0, deposits(1)).unwrap();
+    explosives.append("e", 0, [Fuse::Laid, Fuse::Lit]).unwrap();
+    let panics = |work: &mut dyn FnMut()| assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
+    for _ in 0..20 {
+        panics(&mut || drop(accounts.execute("a", |_| -> Result<[AccountEvent; 0], Refusal> { panic!("decide panics") })));
+        panics(&mut || drop(explosives.execute("f", |_| Ok::<_, Refusal>([Fuse::Lit]))));
+        panics(&mut || drop(explosives.replay("e")));
+        panics(&mut || drop(explosives.rebuild(|_, _| Ok::<_, String>(()), |_| ())));
+        panics(&mut || drop(accounts.rebuild(|_, _| -> Result<(), String> { panic!("a read model panics") }, |_| ())));
+    }
+    assert_eq!((explosives.version("f").unwrap().get(), store.last_position().unwrap().get()), (0, 3));
+    accounts.execute("a", |_| Ok::<_, Refusal>(deposits(2))).unwrap();
+    assert_eq!(accounts.replay("a").unwrap().state.cents, 3);
+    assert_eq!(read(&store, Query::new()).len(), 5);
+    // Not from this store alone: no lock is left on the file.
+    place.open().append("account", "a", 3, [noted(1)]).unwrap();
+}

@@ -1,0 +1,135 @@
+//! Appending the same events again, told by their ids.
+
+use foldlog::{Batch, ErrorKind, EventId, Expected, Metadata, NewEvent, Query, Store};
+
+use crate::support::{Place, at, noted, read, refused, says};
+
+fn id(n: u128) -> EventId {
+    EventId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n)
+}
+
+fn known(n: u64) -> NewEvent {
+    noted(n).id(id(n.into()))
+}
+
+/// Everything about an event that can differ.
+fn rich() -> NewEvent {
+    known(1).metadata(&Metadata::new().user_id("u-1")).unwrap().tag("t").schema_version(2).created_at(at(1))
+}
+
+fn batch() -> Batch {
+    Batch::new().append("list", "a", 1, [known(1), known(2)]).append("list", "b", Expected::NoStream, [known(3)])
+}
+
+fn with_batch() -> (Place, Store) {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, [noted(0)]).unwrap();
+    store.commit(batch()).unwrap();
+    (place, store)
+}
+
+#[test]
+fn the_same_append_again_returns_the_first_result() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, [noted(0)]).unwrap();
+    let first = store.commit(batch()).unwrap();
+    assert!(first.iter().all(|appended| !appended.already_there));
+    assert_eq!(first[0].event_ids, [id(1), id(2)]);
+    // Now the expected versions would conflict, and the file was opened anew.
+    store.append("list", "a", 3, [noted(9)]).unwrap();
+    drop(store);
+    let store = place.open();
+    let mut again = store.commit(batch()).unwrap();
+    assert!(again.iter().all(|appended| appended.already_there));
+    again.iter_mut().for_each(|appended| appended.already_there = false);
+    assert_eq!(again, first);
+    assert_eq!(read(&store, Query::new()).len(), 5);
+}
+
+#[test]
+fn a_time_that_was_not_given_need_not_be_the_same() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, [known(1)]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    assert!(store.append("list", "a", 0, [known(1)]).unwrap().already_there);
+}
+
+#[test]
+fn other_content_under_a_known_id_is_refused() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, [rich()]).unwrap();
+    assert!(store.append("list", "a", 0, [rich()]).unwrap().already_there);
+    let others = [
+        ("list", "b", rich()),
+        ("other", "a", rich()),
+        ("list", "a", noted(2).id(id(1))),
+        ("list", "a", NewEvent::new("Other", &serde_json::json!({"n": 1})).unwrap().id(id(1))),
+        ("list", "a", rich().metadata(&Metadata::new().user_id("u-2")).unwrap()),
+        ("list", "a", rich().metadata(&Metadata::new()).unwrap()),
+        ("list", "a", rich().tag("t2")),
+        ("list", "a", rich().schema_version(3)),
+        ("list", "a", rich().created_at(at(2))),
+    ];
+    for (aggregate_type, aggregate_id, event) in others {
+        let error = refused(store.append(aggregate_type, aggregate_id, Expected::Any, [event]), ErrorKind::DuplicateEventId);
+        says(&error, &["append", &id(1).to_string(), "in the log already", "new ids"]);
+        assert_eq!(error.position(), Some(1.into()));
+    }
+    refused(store.tenant("acme").append("list", "a", Expected::Any, [rich()]), ErrorKind::DuplicateEventId);
+    assert_eq!(store.last_position().unwrap(), 1);
+}
+
+#[test]
+fn a_part_of_a_known_append_is_refused() {
+    let (_place, store) = with_batch();
+    let partly = [
+        ("a new event behind", vec![known(1), known(2), known(4)]),
+        ("a new event before", vec![known(4), known(1), known(2)]),
+        ("an event without an id", vec![known(1), known(2), noted(5)]),
+        ("the other order", vec![known(2), known(1)]),
+        ("without the last", vec![known(1)]),
+        ("without the first", vec![known(2)]),
+    ];
+    for (what, events) in partly {
+        let batch = Batch::new().append("list", "a", Expected::Any, events).append("list", "b", Expected::Any, [known(3)]);
+        assert_eq!(store.commit(batch).map(drop).unwrap_err().kind(), ErrorKind::DuplicateEventId, "{what}");
+    }
+    refused(store.append("list", "a", 1, [known(1), known(2)]), ErrorKind::DuplicateEventId);
+    assert_eq!(store.last_position().unwrap(), 4);
+}
+
+#[test]
+fn two_appends_are_not_one() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, [known(1)]).unwrap();
+    store.append("list", "a", 1, [known(2)]).unwrap();
+    refused(store.append("list", "a", 0, [known(1), known(2)]), ErrorKind::DuplicateEventId);
+    assert!(store.append("list", "a", 0, [known(1)]).unwrap().already_there);
+    assert!(store.append("list", "a", 1, [known(2)]).unwrap().already_there);
+}
+
+#[test]
+fn an_id_twice_in_one_append_is_refused() {
+    let place = Place::new();
+    let store = place.open();
+    let error = refused(store.append("list", "a", 0, [known(1), known(1)]), ErrorKind::DuplicateEventId);
+    says(&error, &[&id(1).to_string(), "twice"]);
+    let batch = Batch::new().append("list", "a", 0, [known(1)]).append("list", "b", 0, [known(1)]);
+    refused(store.commit(batch), ErrorKind::DuplicateEventId);
+    assert_eq!(store.last_position().unwrap(), 0);
+}
+
+#[test]
+fn the_ids_that_the_store_made_can_be_used_too() {
+    let place = Place::new();
+    let store = place.open();
+    let first = store.append("list", "a", 0, [noted(1)]).unwrap();
+    let again = store.append("list", "a", 0, [noted(1).id(first.event_ids[0])]).unwrap();
+    assert!(again.already_there);
+    assert_eq!((again.version, again.event_ids), (first.version, first.event_ids));
+}

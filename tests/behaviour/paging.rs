@@ -1,0 +1,132 @@
+//! An iterator over a long log holds nothing open, and ends where the log ended when it began.
+
+use std::time::{Duration, Instant};
+
+use foldlog::{Expected, Json, NewEvent, Query, Store};
+use serde_json::json;
+
+use crate::support::{Place, at, noted, notes, read};
+
+/// Enough for several pages and several blocks.
+const MANY: u64 = 5_000;
+
+fn long_log() -> (Place, Store) {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=MANY)).unwrap();
+    (place, store)
+}
+
+#[test]
+fn every_event_once_in_both_orders() {
+    let (_place, store) = long_log();
+    let up: Vec<u64> = (1..=MANY).collect();
+    let down: Vec<u64> = (1..=MANY).rev().collect();
+    for base in [Query::new(), Query::new().aggregate("list", "a"), Query::new().event_type("Noted")] {
+        let positions = |query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
+        assert_eq!(positions(base.clone()), up);
+        assert_eq!(positions(base.newest_first()), down);
+    }
+}
+
+#[test]
+fn a_long_query_with_few_answers_finds_them_all() {
+    let place = Place::new();
+    let store = place.open();
+    let events = (1..=MANY).map(|n| {
+        let event = noted(n).created_at(at((n % 7) as i64));
+        if n % 1_000 == 1 { NewEvent::new("Rare", &json!({})).unwrap().tag("rare").created_at(at(900)) } else { event }
+    });
+    store.append("list", "a", 0, events).unwrap();
+    let rare = [1, 1_001, 2_001, 3_001, 4_001];
+    for query in [
+        Query::new().event_type("Rare"),
+        Query::new().tag("rare"),
+        Query::new().from(at(100)),
+        Query::new().event_type("Rare").from(at(8)),
+    ] {
+        for (query, aggregate) in [(query.clone(), false), (query.aggregate("list", "a"), true)] {
+            let found = |query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
+            assert_eq!(found(query.clone()), rare, "{aggregate}");
+            assert_eq!(found(query.clone().newest_first()), [4_001, 3_001, 2_001, 1_001, 1], "{aggregate}");
+            assert_eq!(found(query.limit(2)), [1, 1_001], "{aggregate}");
+        }
+    }
+}
+
+#[test]
+fn a_writer_does_not_prolong_a_reading() {
+    let (_place, store) = long_log();
+    for query in
+        [Query::new(), Query::new().aggregate("list", "a"), Query::new().event_type("Noted"), Query::new().newest_first()]
+    {
+        let head = store.last_position().unwrap();
+        let mut events = store.read(query.clone());
+        let mut seen = 1;
+        let mut highest = events.next().unwrap().unwrap().position;
+        store.append("list", "a", Expected::Any, notes(1..=10)).unwrap();
+        for event in events {
+            highest = highest.max(event.unwrap().position);
+            seen += 1;
+        }
+        assert_eq!((seen, highest), (head.get(), head), "{query:?}");
+        assert_eq!(store.last_position().unwrap(), head.get() + 10);
+    }
+}
+
+#[test]
+fn an_unfinished_reading_does_not_hold_the_log() {
+    let (place, store) = long_log();
+    let mut unfinished: Vec<_> =
+        [Query::new(), Query::new().aggregate("list", "a"), Query::new().newest_first(), Query::new().tag("none")]
+            .into_iter()
+            .map(|query| store.read(query))
+            .collect();
+    for events in &mut unfinished {
+        let _ = events.next();
+    }
+    store.append("list", "a", MANY, notes(1..=1_000)).unwrap();
+    let wal = place.join("store.db-wal");
+    assert!(wal.metadata().unwrap().len() > 0);
+    let (busy, left): (i64, i64) =
+        place.raw().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!((busy, left), (0, 0), "somebody holds the log");
+    assert_eq!(wal.metadata().unwrap().len(), 0);
+    let rest: usize = unfinished.into_iter().map(|events| events.map(Result::unwrap).collect::<Vec<_>>().len()).sum();
+    assert_eq!(rest, 3 * (MANY as usize - 1), "and all go on afterwards");
+}
+
+#[test]
+fn the_log_beside_the_file_stays_small_under_readers() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=MANY)).unwrap();
+    let text = Json::from_serialize(&"x".repeat(10_000)).unwrap();
+    let mut events = store.read(Query::new());
+    for n in 0..26 {
+        let batch = (0..100).map(|_| NewEvent::with_json("Written", text.clone()));
+        store.append("list", &format!("b-{n}"), 0, batch).unwrap();
+        events.by_ref().take(50).for_each(|event| drop(event.unwrap()));
+    }
+    // 26 MB were written through a log of 16 MiB.
+    assert!(place.join("store.db-wal").metadata().unwrap().len() < 20 << 20);
+}
+
+#[test]
+fn readers_do_not_wait_for_a_writer() {
+    let (place, store) = long_log();
+    let writer = place.raw();
+    writer.execute_batch("BEGIN IMMEDIATE; DELETE FROM event_tags").unwrap();
+    let began = Instant::now();
+    assert_eq!(read(&store, Query::new()).len() as u64, MANY);
+    let lists = store.json_aggregates("list");
+    let replayed = lists.replay("a").unwrap();
+    assert_eq!(replayed.version, MANY);
+    assert_eq!(store.statistics().unwrap().total_events, MANY);
+    // The busy time-out is five seconds; a snapshot is due and is left to the next replay.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(lists.snapshots("a").unwrap(), []);
+    writer.execute_batch("ROLLBACK").unwrap();
+    lists.replay("a").unwrap();
+    assert_eq!(lists.snapshots("a").unwrap().len(), 1);
+}

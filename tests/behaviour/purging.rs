@@ -1,0 +1,201 @@
+//! Purging: explicit, reported, and never at the cost of a replay unless that was asked for.
+
+use foldlog::{ErrorKind, Expected, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
+
+use crate::domain::{Account, AccountEvent, deposits, opened};
+use crate::support::{Place, at, fast, noted, read, refused, says};
+
+/// Ten events a second apart, from second 0.
+fn ten_old() -> (Place, Store) {
+    let place = Place::new();
+    let store = place.open();
+    let events = std::iter::once(opened()).chain(deposits(9));
+    let events = events.enumerate().map(|(n, event)| foldlog::NewEvent::of(&event).unwrap().created_at(at(n as i64)).tag("t"));
+    store.append("account", "a", 0, events).unwrap();
+    (place, store)
+}
+
+fn later() -> Purge {
+    Purge::created_before(at(1_000_000))
+}
+
+#[test]
+fn without_a_snapshot_everything_stays() {
+    let (_place, store) = ten_old();
+    let report = store.purge(later()).unwrap();
+    assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept), (0, 0, 10));
+    assert_eq!(report.kept.len(), 1);
+    assert_eq!((&*report.kept[0].0.aggregate_id, report.kept[0].1.get()), ("a", 10));
+    assert!(report.broken.is_empty());
+    assert_eq!(read(&store, Query::new()).len(), 10);
+}
+
+#[test]
+fn with_a_snapshot_the_replay_stays_the_same() {
+    let (place, store) = ten_old();
+    let accounts = store.aggregates::<Account>();
+    accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    accounts.append("a", 10, deposits(2)).unwrap();
+    let before = accounts.replay("a").unwrap();
+    let report = store.purge(later()).unwrap();
+    assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept), (10, 1, 0));
+    assert!(report.kept.is_empty() && report.broken.is_empty());
+    assert_eq!(accounts.replay("a").unwrap(), before);
+    assert_eq!(accounts.replay_to_version("a", 11).unwrap().state.cents, 10);
+    drop((store, accounts));
+
+    let store = place.open();
+    let accounts = store.aggregates::<Account>();
+    assert_eq!(accounts.replay("a").unwrap(), before);
+    assert_eq!(accounts.history("a").map(|event| event.unwrap().version.get()).collect::<Vec<_>>(), [11, 12]);
+    assert_eq!(store.version("account", "a").unwrap(), 12);
+    assert_eq!(store.count_events(None, None, None).unwrap(), 2);
+    assert_eq!(store.file_statistics().unwrap().events, 2);
+    assert_eq!(read(&store, Query::new().tag("t")), [], "their tags went with them");
+}
+
+#[test]
+fn what_needs_the_removed_events_says_so() {
+    let (_place, store) = ten_old();
+    let accounts = store.aggregates::<Account>();
+    accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    store.purge(later()).unwrap();
+    let kind = ErrorKind::HistoryRemoved;
+    says(&refused(accounts.without_snapshots().replay("a"), kind), &["replay", "up to version 10", "account \"a\"", "restore"]);
+    refused(accounts.replay_to_version("a", 9), kind);
+    refused(accounts.replay_to_time("a", at(3)), kind);
+    refused(store.json_aggregates("account").replay("a"), kind);
+    assert_eq!(accounts.replay_to_version("a", 10).unwrap().state.cents, 9);
+    assert_eq!(accounts.replay_to_time("a", at(9)).unwrap().state.cents, 9);
+}
+
+#[test]
+fn only_a_beginning_goes() {
+    let (_place, store) = ten_old();
+    let accounts = store.aggregates::<Account>();
+    accounts.append_events("a", 10, [noted_at(500), noted_at(1)]).unwrap();
+    accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    let report = store.purge(Purge::created_before(at(100))).unwrap();
+    assert_eq!((report.events_removed, report.events_kept), (10, 0), "an old event behind a younger one stays");
+    assert_eq!(store.purge(Purge::created_before(at(100))).unwrap().events_removed, 0);
+    assert_eq!(store.purge(Purge::created_before(at(501))).unwrap().events_removed, 2);
+}
+
+fn noted_at(second: i64) -> foldlog::NewEvent {
+    foldlog::NewEvent::of(&AccountEvent::Deposited { cents: 1 }).unwrap().created_at(at(second))
+}
+
+#[test]
+fn the_bound_itself_is_not_old() {
+    let (_place, store) = ten_old();
+    store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
+    assert_eq!(store.purge(Purge::created_before(at(0))).unwrap().events_removed, 0);
+    assert_eq!(store.purge(Purge::created_before(at(4))).unwrap().events_removed, 4);
+    assert_eq!(read(&store, Query::new())[0].created_at, at(4));
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let (place, store) = ten_old();
+    store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
+    let tried = store.purge(later().dry_run()).unwrap();
+    assert_eq!(tried.events_removed, 10);
+    assert_eq!(read(&store, Query::new()).len(), 10);
+    drop(store);
+    let store = place.open();
+    assert_eq!(read(&store, Query::new()).len(), 10);
+    assert_eq!(store.purge(later()).unwrap(), tried);
+}
+
+#[test]
+fn a_replay_is_broken_only_on_request_and_named() {
+    let (_place, store) = ten_old();
+    let report = store.purge(later().even_if_replay_breaks()).unwrap();
+    assert_eq!((report.events_removed, report.events_kept), (10, 0));
+    assert_eq!(report.broken.iter().map(ToString::to_string).collect::<Vec<_>>(), ["account \"a\""]);
+    refused(store.aggregates::<Account>().replay("a"), ErrorKind::HistoryRemoved);
+    assert_eq!(store.version("account", "a").unwrap(), 10);
+}
+
+#[test]
+fn only_what_was_named_is_purged() {
+    let (_place, store) = ten_old();
+    let accounts = store.aggregates::<Account>();
+    accounts.append_events("b", 0, [noted_at(0)]).unwrap();
+    store.append("list", "a", 0, [noted(1).created_at(at(0))]).unwrap();
+    let acme = store.tenant("acme");
+    acme.append("account", "a", 0, [noted_at(0)]).unwrap();
+    let force = |purge: Purge| store.purge(purge.even_if_replay_breaks().dry_run()).unwrap().events_removed;
+    assert_eq!(force(later().aggregate("account", "a")), 10);
+    assert_eq!(force(later().aggregate("account", "missing")), 0);
+    assert_eq!(force(later().aggregate_type("account")), 11);
+    assert_eq!(force(later()), 12);
+    store.purge(later().even_if_replay_breaks()).unwrap();
+    assert_eq!(read(&store, Query::new()), []);
+    assert_eq!(read(&acme, Query::new()).len(), 1, "another tenant's events");
+}
+
+#[test]
+fn positions_and_versions_are_never_used_twice() {
+    let (place, store) = ten_old();
+    assert_eq!(store.purge(later().even_if_replay_breaks()).unwrap().events_removed, 10);
+    assert_eq!(store.last_position().unwrap(), 10, "the newest event of the file is gone, its position is not free");
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.last_position().unwrap(), 10);
+    refused(store.append("account", "a", Expected::NoStream, [noted(1)]), ErrorKind::Conflict);
+    let appended = store.append("account", "a", 10, [noted(1)]).unwrap();
+    assert_eq!((appended.version.get(), appended.position.get(), appended.commit_id.get()), (11, 11, 11));
+    let appended = store.append("account", "b", 0, [noted(1)]).unwrap();
+    assert_eq!((appended.version.get(), appended.position.get()), (1, 12));
+    assert_eq!(store.file_statistics().unwrap().events, 2);
+    assert_eq!(store.statistics().unwrap().total_events, 2);
+}
+
+#[test]
+fn the_needed_snapshot_stays() {
+    let place = Place::new();
+    let clock = foldlog::Clock::fixed(at(0));
+    let policy = SnapshotPolicy::manual();
+    let store = fast().clock(clock.clone()).snapshots(policy).open(place.file()).unwrap();
+    let accounts = store.aggregates::<Account>();
+    for id in ["purged", "whole"] {
+        for n in 0..3 {
+            accounts.append(id, n, deposits(1)).unwrap();
+            accounts.create_snapshot(id, SnapshotReason::Manual).unwrap();
+        }
+    }
+    store.purge(later().aggregate("account", "purged")).unwrap();
+    says(&refused(accounts.delete_snapshots("purged"), ErrorKind::HistoryRemoved), &["delete snapshots", "needs a snapshot"]);
+    clock.set(at(1_000));
+    assert_eq!(store.expire_snapshots(std::time::Duration::from_secs(10)).unwrap(), 5);
+    assert_eq!(accounts.snapshots("whole").unwrap(), []);
+    assert_eq!(accounts.latest_snapshot("purged").unwrap().unwrap().version, 3);
+    assert_eq!(accounts.replay("purged").unwrap().state.cents, 3);
+    assert_eq!(accounts.delete_snapshots("whole").unwrap(), 0);
+}
+
+#[test]
+fn a_damaged_snapshot_stands_in_for_nothing() {
+    let (place, store) = ten_old();
+    store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
+    place.raw().execute_batch("UPDATE snapshots SET state = replace(state, 'Ada', 'Eve')").unwrap();
+    let report = store.purge(later()).unwrap();
+    assert_eq!((report.events_removed, report.events_kept), (0, 10));
+}
+
+#[test]
+fn a_purge_of_many_aggregates() {
+    let place = Place::new();
+    let store = place.open();
+    let lists = store.json_aggregates("list");
+    for n in 0..150 {
+        lists.append(&format!("l-{n}"), 0, [noted(n).created_at(at(0))]).unwrap();
+        if n % 3 == 0 {
+            lists.create_snapshot(&format!("l-{n}"), SnapshotReason::Manual).unwrap();
+        }
+    }
+    let report = store.purge(later()).unwrap();
+    assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept, report.kept.len()), (50, 50, 100, 100));
+    assert_eq!(lists.rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap().succeeded, 150);
+}

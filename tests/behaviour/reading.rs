@@ -1,0 +1,189 @@
+//! Reading: each option by itself, and what is counted. The combinations are in tests/model.rs.
+
+use foldlog::{ErrorKind, Expected, NewEvent, Query, RecordedEvent, Store};
+use serde_json::json;
+
+use crate::support::{Place, at, noted, notes, read, refused, says};
+
+fn event(event_type: &str, second: i64, tag: &str) -> NewEvent {
+    NewEvent::new(event_type, &json!({})).unwrap().created_at(at(second)).tag(tag)
+}
+
+/// Eight events: of two types, two aggregates of one type and one of another, times not in order, two tenants.
+fn sample() -> (Place, Store) {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, [event("Made", 10, "red"), event("Noted", 30, "red")]).unwrap();
+    store.append("list", "b", 0, [event("Made", 20, "blue")]).unwrap();
+    store.append("book", "a", 0, [event("Made", 5, "red")]).unwrap();
+    store.tenant("acme").append("list", "a", 0, [event("Made", 15, "red"), event("Noted", 25, "red")]).unwrap();
+    store.append("list", "a", 2, [event("Noted", 20, "blue"), event("Gone", 40, "red")]).unwrap();
+    (place, store)
+}
+
+fn positions(events: &[RecordedEvent]) -> Vec<u64> {
+    events.iter().map(|event| event.position.get()).collect()
+}
+
+#[test]
+fn each_option_by_itself() {
+    let (_place, store) = sample();
+    let q = Query::new;
+    for (query, expected) in [
+        (q(), vec![1, 2, 3, 4, 7, 8]),
+        (q().newest_first(), vec![8, 7, 4, 3, 2, 1]),
+        (q().aggregate("list", "a"), vec![1, 2, 7, 8]),
+        (q().aggregate("list", "a").newest_first(), vec![8, 7, 2, 1]),
+        (q().aggregate("list", "a").after_version(2), vec![7, 8]),
+        (q().aggregate("list", "a").after_version(2).newest_first(), vec![8, 7]),
+        (q().aggregate("list", "a").after_version(4), vec![]),
+        (q().aggregate("list", "missing"), vec![]),
+        (q().aggregate("missing", "a"), vec![]),
+        (q().aggregate_type("list"), vec![1, 2, 3, 7, 8]),
+        (q().aggregate_type("missing"), vec![]),
+        (q().event_type("Made"), vec![1, 3, 4]),
+        (q().event_type("Made").event_type("Gone"), vec![1, 3, 4, 8]),
+        (q().event_type("Made").event_type("Never"), vec![1, 3, 4]),
+        (q().event_type("Never"), vec![]),
+        (q().event_type("Noted").newest_first().limit(1), vec![7]),
+        (q().tag("red"), vec![1, 2, 4, 8]),
+        (q().tag("re"), vec![]),
+        (q().from(at(20)), vec![2, 3, 7, 8]),
+        (q().to(at(20)), vec![1, 3, 4, 7]),
+        (q().from(at(20)).to(at(20)), vec![3, 7]),
+        (q().from(at(21)).to(at(20)), vec![]),
+        (q().after_position(3), vec![4, 7, 8]),
+        (q().up_to_position(3), vec![1, 2, 3]),
+        (q().after_position(3).up_to_position(7), vec![4, 7]),
+        (q().after_position(7).up_to_position(3), vec![]),
+        (q().after_position(u64::MAX), vec![]),
+        (q().up_to_position(u64::MAX).limit(u64::MAX), vec![1, 2, 3, 4, 7, 8]),
+        (q().limit(2), vec![1, 2]),
+        (q().limit(0), vec![]),
+        (q().all_tenants(), vec![1, 2, 3, 4, 5, 6, 7, 8]),
+        (q().all_tenants().aggregate_type("list").event_type("Noted"), vec![2, 6, 7]),
+        (q().aggregate("list", "a").tag("red").event_type("Noted").from(at(1)).to(at(50)), vec![2]),
+        (q().aggregate("list", "a").after_position(1).up_to_position(7), vec![2, 7]),
+    ] {
+        let shown = format!("{query:?}");
+        assert_eq!(positions(&read(&store, query)), expected, "{shown}");
+    }
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    let (_place, store) = sample();
+    for query in [Query::new().all_tenants().aggregate("list", "a"), Query::new().all_tenants().tag("red")] {
+        let mut events = store.read(query);
+        says(&refused(events.next().unwrap(), ErrorKind::InvalidInput), &["read", "all_tenants"]);
+        assert!(events.next().is_none(), "after an error the iterator is at its end");
+    }
+}
+
+#[test]
+fn an_event_by_its_id() {
+    let (_place, store) = sample();
+    for event in read(&store, Query::new()) {
+        assert_eq!(store.event(event.id).unwrap(), Some(event));
+    }
+    assert_eq!(store.event(foldlog::EventId::from_u128(7)).unwrap(), None);
+    let theirs = read(&store.tenant("acme"), Query::new()).remove(0);
+    assert_eq!(store.event(theirs.id).unwrap(), None, "another tenant's event");
+}
+
+#[test]
+fn recent_events_and_history() {
+    let (_place, store) = sample();
+    assert_eq!(positions(&store.recent_events(3).unwrap()), [8, 7, 4]);
+    assert_eq!(positions(&store.recent_events(100).unwrap()).len(), 6);
+    assert_eq!(store.recent_events(0).unwrap(), []);
+    let history: Vec<_> = store.json_aggregates("list").history("a").map(|event| event.unwrap()).collect();
+    assert_eq!(history, read(&store, Query::new().aggregate("list", "a")));
+    assert_eq!(history.iter().map(|event| event.version.get()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn counts() {
+    let (_place, store) = sample();
+    for (aggregate_type, aggregate_id, event_type, count) in [
+        (None, None, None, 6),
+        (None, None, Some("Made"), 3),
+        (None, None, Some("Never"), 0),
+        (Some("list"), None, None, 5),
+        (Some("list"), None, Some("Noted"), 2),
+        (Some("list"), Some("a"), None, 4),
+        (Some("list"), Some("a"), Some("Noted"), 2),
+        (Some("list"), Some("missing"), None, 0),
+        (Some("missing"), None, None, 0),
+    ] {
+        assert_eq!(
+            store.count_events(aggregate_type, aggregate_id, event_type).unwrap(),
+            count,
+            "{aggregate_type:?} {aggregate_id:?} {event_type:?}"
+        );
+    }
+    refused(store.count_events(None, Some("a"), None), ErrorKind::InvalidInput);
+    assert_eq!(store.tenant("acme").count_events(None, None, None).unwrap(), 2);
+    assert_eq!(store.tenant("nobody").count_events(None, None, None).unwrap(), 0);
+}
+
+#[test]
+fn statistics() {
+    let (place, store) = sample();
+    let statistics = store.statistics().unwrap();
+    assert_eq!((statistics.total_events, statistics.aggregates), (6, 3));
+    let by_type: Vec<_> = statistics.events_by_type.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    assert_eq!(by_type, [("Gone", 1), ("Made", 3), ("Noted", 2)]);
+    assert_eq!(store.tenant("acme").statistics().unwrap().total_events, 2);
+
+    store.json_aggregates("list").create_snapshot("a", foldlog::SnapshotReason::Manual).unwrap();
+    let file = store.file_statistics().unwrap();
+    assert_eq!((file.last_position.get(), file.events, file.snapshots), (8, 8, 1));
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.file_statistics().unwrap().size_bytes, place.file().metadata().unwrap().len());
+    assert_eq!(
+        (store.aggregate_types().unwrap(), store.tenants().unwrap()),
+        (vec!["book".into(), "list".into()], vec!["acme".to_owned(), "default".to_owned()])
+    );
+}
+
+#[test]
+fn ids_of_aggregates_page_by_page() {
+    let place = Place::new();
+    let lists = place.open().json_aggregates("list");
+    for id in ["c", "a", "d", "b"] {
+        lists.append(id, Expected::NoStream, [noted(1)]).unwrap();
+    }
+    assert_eq!(lists.ids(None, 10).unwrap(), ["a", "b", "c", "d"]);
+    assert_eq!(lists.ids(None, 2).unwrap(), ["a", "b"]);
+    assert_eq!(lists.ids(Some("b"), 2).unwrap(), ["c", "d"]);
+    assert_eq!(lists.ids(Some("bb"), 1).unwrap(), ["c"]);
+    assert_eq!(lists.ids(Some("d"), 2).unwrap(), [""; 0]);
+    assert_eq!(place.open().json_aggregates("missing").ids(None, 1).unwrap(), [""; 0]);
+}
+
+#[test]
+fn versions() {
+    let (_place, store) = sample();
+    assert_eq!(store.version("list", "a").unwrap(), 4);
+    assert_eq!(store.json_aggregates("list").version("b").unwrap(), 1);
+    assert_eq!(store.version("list", "missing").unwrap(), 0);
+    assert_eq!(store.version("missing", "a").unwrap(), 0);
+    assert_eq!(store.last_position().unwrap(), 8);
+}
+
+#[test]
+fn damage_is_reported_and_never_returned() {
+    let place = Place::new();
+    place.open().append("list", "a", 0, notes(1..=3)).unwrap();
+    place.raw().execute_batch(r#"UPDATE events SET data = '{"n":7}' WHERE position = 2"#).unwrap();
+    let store = place.open();
+    let events: Vec<_> = store.read(Query::new()).collect();
+    let error = events.last().unwrap().as_ref().unwrap_err();
+    assert_eq!((error.kind(), error.position(), error.version()), (ErrorKind::Corrupt, Some(2.into()), Some(2.into())));
+    assert!(events.len() <= 2);
+    let error = refused(store.json_aggregates("list").replay("a"), ErrorKind::Corrupt);
+    assert_eq!(error.version(), Some(2.into()));
+    says(&error, &["replay", "checksum", "\"a\"", "restore a backup"]);
+}

@@ -1,0 +1,127 @@
+//! Several threads on one store, and on several stores of one file.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use foldlog::{Batch, ErrorKind, Query, Store};
+
+use crate::domain::{Account, AccountEvent};
+use crate::support::{Place, fast, noted, read};
+
+const THREADS: usize = 8;
+
+/// All threads append at the same expected version at the same moment, round after round.
+fn race(stores: &[Store], rounds: u64) {
+    let barrier = Barrier::new(stores.len());
+    let winners = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for store in stores {
+            scope.spawn(|| {
+                for round in 0..rounds {
+                    barrier.wait();
+                    match store.append("list", "a", round, [noted(round)]) {
+                        Ok(appended) => {
+                            assert_eq!(appended.version, round + 1);
+                            winners.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+                            assert_eq!(error.conflict().unwrap().actual, round + 1);
+                        }
+                    }
+                    barrier.wait();
+                    assert_eq!(winners.load(Ordering::SeqCst), round + 1, "exactly one winner");
+                    barrier.wait();
+                }
+            });
+        }
+    });
+    let versions: Vec<u64> = read(&stores[0], Query::new()).iter().map(|event| event.version.get()).collect();
+    assert_eq!(versions, (1..=rounds).collect::<Vec<_>>());
+}
+
+#[test]
+fn one_winner_per_expected_version_on_one_store() {
+    let place = Place::new();
+    let store = place.open();
+    race(&vec![store; THREADS], 60);
+}
+
+#[test]
+fn one_winner_per_expected_version_on_stores_of_one_file() {
+    let place = Place::new();
+    let stores: Vec<_> = (0..THREADS).map(|_| place.open()).collect();
+    race(&stores, 25);
+}
+
+#[test]
+fn one_winner_per_expected_version_in_memory() {
+    race(&vec![fast().in_memory().unwrap(); THREADS], 60);
+}
+
+#[test]
+fn readers_see_whole_commits_without_gaps_while_writers_write() {
+    let place = Place::new();
+    let store = place.open();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|writer| {
+                let store = &store;
+                scope.spawn(move || {
+                    for n in 0..40 {
+                        let own = format!("own-{writer}");
+                        let batch = Batch::new().append("list", own, n * 2, [noted(n), noted(n)]).append(
+                            "list",
+                            "shared",
+                            foldlog::Expected::Any,
+                            [noted(n)],
+                        );
+                        store.commit(batch).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let events = read(&store, Query::new());
+                    assert_eq!(events.len() % 3, 0, "a part of a commit");
+                    assert!(events.iter().zip(1..).all(|(event, position)| event.position == position), "a gap");
+                    let shared = read(&store, Query::new().aggregate("list", "shared"));
+                    assert!(shared.iter().zip(1..).all(|(event, version)| event.version == version));
+                    assert!(shared.len() >= events.len() / 3);
+                }
+            });
+        }
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        done.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(store.last_position().unwrap(), 360);
+    assert_eq!(store.version("list", "shared").unwrap(), 120);
+}
+
+#[test]
+fn nothing_is_lost_when_all_execute_on_one_aggregate() {
+    let place = Place::new();
+    let store = fast().execute_attempts(10_000).open(place.file()).unwrap();
+    let attempts = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let accounts = store.aggregates::<Account>();
+                for _ in 0..30 {
+                    let executed = accounts.execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Deposited { cents: 1 }]));
+                    attempts.fetch_add(u64::from(executed.unwrap().attempts), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let accounts = store.aggregates::<Account>();
+    let replayed = accounts.replay("a").unwrap();
+    assert_eq!((replayed.state.cents, replayed.version.get()), (240, 240));
+    assert_eq!(accounts.without_snapshots().replay("a").unwrap().state, replayed.state);
+    assert!(replayed.from_snapshot.is_some(), "snapshots were made in between");
+    assert!(attempts.load(Ordering::Relaxed) > 240, "there were conflicts to retry");
+}

@@ -1,0 +1,10 @@
+//! What a monitoring system gets to see.
+//!
+//! A recorder of its own for each test, on the test's thread: the process has only one global recorder.
+#![cfg(feature = "metrics")]
+
+mod contract;
+mod gauges;
+mod labels;
+mod recorder;
+mod support;

@@ -1,0 +1,7 @@
+//! What several test programs share. Each uses a part of it.
+#![allow(dead_code)]
+
+pub mod disk;
+pub mod model;
+pub mod outcome;
+pub mod random;

@@ -1,0 +1,193 @@
+//! `verify` names each damage, and nothing else.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use foldlog::{
+    Batch, Durability, ErrorKind, Expected, NewEvent, Options, Purge, SnapshotPolicy, SnapshotReason, Store, VerifyReport,
+};
+use serde_json::{Value, json};
+
+fn event(number: u64) -> NewEvent {
+    NewEvent::new(if number.is_multiple_of(3) { "Third" } else { "Other" }, &json!({ "n": number })).unwrap()
+}
+
+/// 1,400 events of seven aggregates in two tenants, with tags, snapshots and two full blocks.
+fn fill(path: &Path) {
+    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+    std::fs::write(path, FILE.get_or_init(make)).unwrap();
+}
+
+fn make() -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let store = Options::new().snapshots(SnapshotPolicy::every(50)).durability(Durability::Fast).open(&path).unwrap();
+    let acme = store.tenant("acme");
+    for number in 0..700 {
+        let tagged = event(number).tag(format!("t-{}", number % 5)).tag("all");
+        store.append("order", &format!("o-{}", number % 5), Expected::Any, [tagged]).unwrap();
+        acme.append("order", &format!("o-{}", number % 2), Expected::Any, [event(number)]).unwrap();
+    }
+    for id in 0..5 {
+        store.json_aggregates("order").create_snapshot(&format!("o-{id}"), SnapshotReason::Manual).unwrap();
+    }
+    drop((acme, store));
+    std::fs::read(&path).unwrap()
+}
+
+fn verify(path: &Path) -> VerifyReport {
+    Store::open(path).unwrap().verify(|_| {}).unwrap()
+}
+
+fn damaged_by(sql: &str) -> VerifyReport {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path);
+    let bare = rusqlite::Connection::open(&path).unwrap();
+    bare.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
+    bare.execute_batch(sql).unwrap();
+    drop(bare);
+    verify(&path)
+}
+
+#[test]
+fn a_sound_file_is_clean() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path);
+    let store = Store::open(&path).unwrap();
+    let mut steps = Vec::new();
+    let report = store.verify(|progress| steps.push(progress.step)).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damages);
+    assert_eq!((report.events, report.aggregates, report.snapshots), (1_400, 7, 5));
+    steps.dedup();
+    assert_eq!(steps.len(), 9, "{steps:?}");
+}
+
+#[test]
+fn a_purged_file_is_clean() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path);
+    let store = Store::open(&path).unwrap();
+    let removed = store.purge(Purge::created_before(chrono::Utc::now())).unwrap();
+    assert_eq!(removed.events_removed, 700);
+    let all = Purge::created_before(chrono::Utc::now()).even_if_replay_breaks();
+    store.tenant("acme").purge(all).unwrap();
+    assert!(verify(&path).is_clean(), "{:?}", verify(&path).damages);
+    let batch = (0..600).fold(Batch::new(), |batch, n| batch.append("order", format!("o-{}", n % 9), Expected::Any, [event(n)]));
+    store.commit(batch).unwrap();
+    assert!(verify(&path).is_clean(), "{:?}", verify(&path).damages);
+}
+
+#[test]
+fn writers_beside_it_are_not_mistaken_for_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path);
+    let store = Options::new().snapshots(SnapshotPolicy::every(50)).open(&path).unwrap();
+    let orders = store.json_aggregates("order");
+    let mut number = 0;
+    let report = store
+        .verify(|_| {
+            // Between any two pages something happens, at both ends of the log.
+            number += 1;
+            orders.append(&format!("o-{}", number % 7), Expected::Any, [event(number).tag("all")]).unwrap();
+            orders.create_snapshot(&format!("o-{}", number % 5), SnapshotReason::Manual).unwrap();
+            store.purge(Purge::created_before(chrono::Utc::now()).aggregate("order", format!("o-{}", number % 5))).unwrap();
+        })
+        .unwrap();
+    assert!(report.is_clean(), "{:?}", report.damages);
+    assert!(number > 10);
+}
+
+/// Each damage is made with SQL, so that it is exactly one; flipped bits are in `corruption.rs`.
+#[test]
+fn each_damage_is_named() {
+    let key = "(SELECT key FROM events WHERE position = 101)";
+    for (sql, named) in [
+        (format!("UPDATE events SET data = '{{\"n\": 7}}' WHERE key = {key}"), "the event's checksum is wrong"),
+        (format!("UPDATE events SET created_at = created_at - 1 WHERE key = {key}"), "the event's checksum is wrong"),
+        (format!("UPDATE events SET event_type = 77 WHERE key = {key}"), "no event type has the number 77"),
+        (format!("UPDATE events SET origin = 9 WHERE key = {key}"), "no replica has the number 9"),
+        (format!("DELETE FROM events WHERE key = {key}"), "the events from version 11 to 11 are missing"),
+        (format!("DELETE FROM events WHERE key = {key}"), "no event stands at positions 101 to 101"),
+        ("DELETE FROM events WHERE position = 1391".into(), "the events after version 139 are missing"),
+        ("UPDATE aggregates SET version = version - 1 WHERE id = 1".into(), "the aggregate says it is at version 139"),
+        ("UPDATE aggregates SET version = version + 1 WHERE id = 1".into(), "the aggregate says it is at version 141"),
+        ("UPDATE aggregates SET latest_at = latest_at + 1 WHERE id = 1".into(), "latest time"),
+        ("UPDATE aggregates SET latest_at = latest_at - 1 WHERE id = 1".into(), "latest time"),
+        ("UPDATE aggregates SET aggregate_type = 44 WHERE id = 1".into(), "no aggregate type has the number 44"),
+        ("UPDATE aggregates SET aggregate_id = 'x' WHERE id = 1".into(), "the event's checksum is wrong"),
+        ("UPDATE aggregates SET purged_through = 3 WHERE id = 1".into(), "3 events were removed"),
+        ("DELETE FROM aggregates WHERE id = 1".into(), "belong to nobody"),
+        ("UPDATE event_types SET name = 'Fourth' WHERE name = 'Third'".into(), "the event's checksum is wrong"),
+        ("DELETE FROM event_types WHERE name = 'Third'".into(), "no event type has the number"),
+        ("DELETE FROM tenants WHERE name = 'acme'".into(), "no aggregate type has the number"),
+        ("DELETE FROM event_tags WHERE tag = 't-0' AND position = 101".into(), "missing from the index of tags"),
+        ("INSERT INTO event_tags VALUES (1, 'never', 101)".into(), "does not carry the tag"),
+        ("INSERT INTO event_tags VALUES (2, 'all', 101)".into(), "does not carry the tag"),
+        ("INSERT INTO event_tags VALUES (1, 'all', 9999)".into(), "does not carry the tag"),
+        ("DELETE FROM log_blocks WHERE block = 1".into(), "the summary of block 1 is missing"),
+        ("UPDATE log_blocks SET latest = latest - 1 WHERE block = 1".into(), "the summary of block 1 gives other times"),
+        ("INSERT INTO log_blocks VALUES (5, 0, 0)".into(), "blocks that are not full"),
+        ("DELETE FROM log_block_types WHERE block = 1 AND event_type = 1".into(), "the summary of block 1 lacks 1 event types"),
+        ("UPDATE snapshots SET state = '{}' WHERE key >> 32 = 1".into(), "the snapshot's checksum is wrong"),
+        ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to nobody"),
+        ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, the log says 5"),
+        ("UPDATE log_state SET events_removed = 1".into(), "0 events by purging, the log says 1"),
+        ("UPDATE log_state SET position_floor = 5000".into(), "1400 events stand at positions 1 to 5000"),
+    ] {
+        let report = damaged_by(&sql);
+        assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{sql}: {:#?}", report.damages);
+        assert!(report.damages.iter().all(|damage| !damage.advice.is_empty()));
+    }
+}
+
+#[test]
+fn a_file_that_lost_its_identity_while_it_was_open_is_named() {
+    for (sql, named) in
+        [("DELETE FROM replicas", "a row that must be in the file is missing"), ("DELETE FROM log_state", "log_state has 0 rows")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        fill(&path);
+        let store = Store::open(&path).unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let report = store.verify(|_| {}).unwrap();
+        assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{sql}: {:#?}", report.damages);
+        drop(store);
+        assert_eq!(Store::open(&path).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn a_damaged_event_is_named_with_its_place() {
+    let report = damaged_by("UPDATE events SET data = '{\"n\": 7}' WHERE position = 101");
+    assert_eq!(report.damage_count, 1, "{:#?}", report.damages);
+    let damage = &report.damages[0];
+    assert_eq!(damage.aggregate.as_ref().unwrap().to_string(), "order \"o-0\"");
+    assert_eq!((damage.version.unwrap().get(), damage.position.unwrap().get()), (11, 101));
+}
+
+#[test]
+fn a_snapshot_that_differs_from_the_replay_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path);
+    let store = Store::open(&path).unwrap();
+    let orders = store.json_aggregates("order");
+    assert!(orders.verify_snapshots(|_| {}).unwrap().is_clean());
+    // The same name and version, another function: what a forgotten fold version looks like.
+    let fold = |add: u64| {
+        store.json_aggregates("order").fold_with("sum", 1, move |state: &mut Value, _, data| {
+            state["sum"] = json!(state["sum"].as_u64().unwrap_or(0) + data["n"].as_u64().unwrap_or(0) + add);
+            Ok(())
+        })
+    };
+    fold(0).create_snapshot("o-1", SnapshotReason::Manual).unwrap();
+    assert!(fold(0).verify_snapshots(|_| {}).unwrap().is_clean());
+    let report = fold(1).verify_snapshots(|_| {}).unwrap();
+    assert_eq!((report.aggregates, report.snapshots, report.snapshots_not_compared, report.damage_count), (5, 5, 4, 1));
+    assert_eq!(report.damages[0].aggregate.as_ref().unwrap().to_string(), "order \"o-1\"");
+}
