@@ -75,7 +75,8 @@ impl Nats {
         self
     }
 
-    /// How to connect: credentials, certificates, name. Called for each connection.
+    /// How to connect: user and password, certificates, name. Called for each connection. For credential files and keys
+    /// switch on the feature `nkeys` of [`async_nats`], which is of the version that this crate re-exports.
     pub fn connect_options(mut self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         self.options = Box::new(options);
         self
