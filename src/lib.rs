@@ -87,6 +87,10 @@ pub use statistics::{EventStatistics, FileStatistics};
 pub use store::Store;
 pub use subscription::{StartFrom, Subscription};
 
+/// The NATS client that [`Nats::connect_options`] speaks: its version is part of this crate's public API.
+#[cfg(feature = "nats")]
+pub use async_nats;
+
 /// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
 pub use rusqlite;
 pub use trace_context::TraceContext;

@@ -7,6 +7,7 @@ use super::publisher::{Message, PublishError, Publisher, shortened};
 use super::{LONGEST_PAUSE, Settings, event_at};
 use crate::error::Result;
 use crate::event::RecordedEvent;
+use crate::metrics::Timer;
 use crate::read::{self, Query};
 use crate::runner::{self, Halt, Lease, Step, Work, now};
 use crate::scope::Scope;
@@ -231,7 +232,7 @@ impl<P: Publisher> Delivering<P> {
             if !outcomes.is_empty() && began.elapsed() >= longest {
                 break;
             }
-            let outcome = if held.contains(&item.aggregate) { Outcome::Held } else { self.attempt(item) };
+            let outcome = if held.contains(&item.aggregate) { Outcome::Held } else { self.attempt(scope, item) };
             match &outcome {
                 Outcome::Delivered => delivered += 1,
                 Outcome::Dead(_) if !self.settings.holds() => {}
@@ -251,17 +252,18 @@ impl<P: Publisher> Delivering<P> {
     }
 
     /// One attempt.
-    fn attempt(&mut self, item: &Item) -> Outcome {
+    fn attempt(&mut self, scope: &Scope, item: &Item) -> Outcome {
         let event = match &item.event {
             Ok(event) => event,
             Err(reason) => return Outcome::Dead(shortened(reason)),
         };
         let message = Message { event, attempt: item.attempt, outbox: &self.name };
-        let mut published = Ok(());
+        let (mut published, timer) = (Ok(()), Timer::start());
         let run = runner::caught(|| {
             published = self.publisher.publish(&message);
             Ok(())
         });
+        scope.meter().handler_ran(timer, &self.name, &event.event_type);
         let error = match (run, published) {
             (Ok(()), Ok(())) => return Outcome::Delivered,
             (Ok(()), Err(error)) => error,

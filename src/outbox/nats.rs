@@ -75,7 +75,8 @@ impl Nats {
         self
     }
 
-    /// How to connect: credentials, certificates, name. Called for each connection.
+    /// How to connect: user and password, certificates, name. Called for each connection. For credential files and keys
+    /// switch on the feature `nkeys` of [`async_nats`], which is of the version that this crate re-exports.
     pub fn connect_options(mut self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         self.options = Box::new(options);
         self
@@ -103,8 +104,8 @@ impl Nats {
         let failed = |error: &dyn fmt::Display| PublishError::Retry(format!("no connection: {error}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
         let options = (self.options)().connection_timeout(self.timeout);
-        let client = runtime.block_on(options.connect(self.url.as_str())).map_err(|error| failed(&error))?;
-        let mut context = jetstream::new(client);
+        let connecting = async { options.connect(self.url.as_str()).await.map(jetstream::new) };
+        let mut context = runtime.block_on(connecting).map_err(|error| failed(&error))?;
         context.set_timeout(self.timeout);
         Ok(Session { context, runtime, used: Instant::now() })
     }

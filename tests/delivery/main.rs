@@ -5,6 +5,8 @@ mod outbox;
 mod outbox_processes;
 mod preview;
 mod projections;
+#[cfg(any(feature = "nats", feature = "webhook"))]
+mod publishers;
 mod subscriptions;
 
 use foldlog::{Expected, NewEvent, Store};

