@@ -87,22 +87,34 @@ fn a_batch_that_is_repeated_gives_its_first_results() {
     assert!(again.iter().all(|one| one.already_there) && first.iter().all(|one| !one.already_there));
     assert_holds(&file.store, &set);
 
-    // The id of an event under other content, though it be a single space, is no repetition.
-    let with = |aggregate_id: &str, data: &str, metadata: &str| {
-        let event = NewEvent::with_json(lines[0].event_type.as_str(), Json::from_text(data).unwrap())
+    // A part of it is another append than the whole.
+    let error = file.store.commit(batch(&lines[..lines.len() - 1])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DuplicateEventId);
+    assert_holds(&file.store, &set);
+}
+
+/// The id of an event under other content, though it differ by a single space, is no repetition.
+#[test]
+fn an_id_stands_for_one_content() {
+    let Some(set) = DataSet::find(ARCHIVE) else { return };
+    let file = TestStore::new(SnapshotPolicy::default());
+    let line = set.events().next().unwrap();
+    let append = |aggregate_id: &str, data: &str, metadata: &str| {
+        let event = NewEvent::with_json(line.event_type.as_str(), Json::from_text(data).unwrap())
             .metadata_json(Json::from_text(metadata).unwrap())
-            .created_at(lines[0].occurred_at)
-            .id(event_id(&lines[0]));
+            .created_at(line.occurred_at)
+            .id(event_id(&line));
         file.store.append("repo", aggregate_id, Expected::Any, [event])
     };
-    let (id, data, metadata) = (lines[0].aggregate_id.as_str(), lines[0].data.get(), lines[0].metadata.get());
-    assert!(with(id, data, metadata).unwrap().already_there);
+    let (id, data, metadata) = (line.aggregate_id.as_str(), line.data.get(), line.metadata.get());
+    assert!(!append(id, data, metadata).unwrap().already_there);
+    assert!(append(id, data, metadata).unwrap().already_there);
     let other_data = data.replacen('{', "{ ", 1);
     let other_metadata = metadata.replacen('{', "{ ", 1);
-    for other in [with("another", data, metadata), with(id, &other_data, metadata), with(id, data, &other_metadata)] {
+    for other in [append("another", data, metadata), append(id, &other_data, metadata), append(id, data, &other_metadata)] {
         assert_eq!(other.unwrap_err().kind(), ErrorKind::DuplicateEventId);
     }
-    assert_holds(&file.store, &set);
+    assert_eq!(file.store.last_position().unwrap(), 1);
 }
 
 #[derive(Serialize, Deserialize)]
