@@ -8,6 +8,7 @@ pub(crate) mod blocks;
 pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;
+mod doubt;
 pub(crate) mod events;
 mod failure;
 mod migrate;
