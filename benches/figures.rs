@@ -9,19 +9,11 @@ use std::time::Instant;
 
 use foldlog::{Durability, Query, SnapshotReason, Store};
 use support::floor::Floor;
+use support::table::Table;
 use support::{Order, event, fill_interleaved, fill_one, in_turn, median, metadata, options, order_id, timed};
 
 /// Measures something: where files may lie, how many events a large one has, where the figures go.
-type Part = fn(&Path, u64, &mut Vec<Line>);
-
-struct Line {
-    what: String,
-    ours: f64,
-    floor: Option<f64>,
-    unit: &'static str,
-    bound: String,
-    holds: bool,
-}
+type Part = fn(&Path, u64, &mut Table);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -33,7 +25,7 @@ fn main() {
     let events = if has("--quick") { 100_000 } else { 1_000_000 };
     let directory = tempfile::tempdir().unwrap();
     let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1).map(String::as_str);
-    let mut lines = Vec::new();
+    let mut lines = Table::default();
     let parts: [(&str, Part); 3] = [("append", append), ("replay", replay), ("size", size)];
     for (name, part) in parts {
         if only.is_none_or(|only| only == name) {
@@ -41,27 +33,11 @@ fn main() {
             part(directory.path(), events, &mut lines);
         }
     }
-    if has("--json") {
-        print_json(&lines);
-    } else {
-        print_table(&lines);
-    }
-    if has("--check") && lines.iter().any(|line| !line.holds) {
-        std::process::exit(1);
-    }
-}
-
-fn ratio(lines: &mut Vec<Line>, what: impl Into<String>, (ours, floor): (f64, f64), most: f64) {
-    let holds = ours / floor <= most;
-    lines.push(Line { what: what.into(), ours, floor: Some(floor), unit: "µs", bound: format!("≤ {most} × floor"), holds });
-}
-
-fn value(lines: &mut Vec<Line>, what: impl Into<String>, ours: f64, unit: &'static str, most: f64) {
-    lines.push(Line { what: what.into(), ours, floor: None, unit, bound: format!("≤ {most} {unit}"), holds: ours <= most });
+    lines.print_and_check(&arguments);
 }
 
 /// Appends of 1, 10, 100 and 1,000 events per transaction to 50 small orders, in turn with the floor's.
-fn append(directory: &Path, _: u64, lines: &mut Vec<Line>) {
+fn append(directory: &Path, _: u64, lines: &mut Table) {
     for (durability, synchronous, name) in [(Durability::Durable, "FULL", "durable"), (Durability::Fast, "NORMAL", "fast")] {
         for (count, rounds, repeats) in [(1, 41, 50), (10, 31, 20), (100, 31, 10), (1_000, 21, 2)] {
             let store = options(durability).open(directory.join(format!("ours-{name}-{count}.db"))).unwrap();
@@ -101,7 +77,7 @@ fn append(directory: &Path, _: u64, lines: &mut Vec<Line>) {
                 _ => 1.4,
             };
             let per_event = (measured.0 / count as f64, measured.1 / count as f64);
-            ratio(lines, format!("append, {name}, {count} per transaction, per event"), per_event, most);
+            lines.ratio(format!("append, {name}, {count} per transaction, per event"), per_event, most);
         }
     }
 }
@@ -118,7 +94,7 @@ fn lengths(events: u64) -> Vec<u64> {
     lengths
 }
 
-fn replay(directory: &Path, events: u64, lines: &mut Vec<Line>) {
+fn replay(directory: &Path, events: u64, lines: &mut Table) {
     let path = directory.join("interleaved.db");
     let store = options(Durability::Fast).open(&path).unwrap();
     let started = Instant::now();
@@ -147,28 +123,28 @@ fn replay(directory: &Path, events: u64, lines: &mut Vec<Line>) {
             || timed(|| (0..repeats).for_each(|_| assert_eq!(alone_floor.replay(&order_id(0)).events, length))) / repeats,
         );
         let most = if length >= 1_000 { 1.25 } else { 1.5 };
-        ratio(lines, format!("full replay of {length} events, alone in its file"), alone_times, most);
+        lines.ratio(format!("full replay of {length} events, alone in its file"), alone_times, most);
         let id = order_id(which);
         let times = in_turn(
             rounds,
             || timed(|| (0..repeats).for_each(|_| assert_eq!(orders.replay(&id).unwrap().version, length))) / repeats,
             || timed(|| (0..repeats).for_each(|_| assert_eq!(floor.replay(&id).events, length))) / repeats,
         );
-        ratio(lines, format!("full replay of {length} events among {events} interleaved"), times, most);
-        ratio(lines, format!("… against alone in its file ({length} events)"), (times.0, alone_times.0), 1.5);
+        lines.ratio(format!("full replay of {length} events among {events} interleaved"), times, most);
+        lines.ratio(format!("… against alone in its file ({length} events)"), (times.0, alone_times.0), 1.5);
         if length == 5_000 {
-            value(lines, "full replay of 5,000 events (the original: 2,500 ms)", alone_times.0 / 1_000.0, "ms", 5.0);
+            lines.value("full replay of 5,000 events (the original: 2,500 ms)", alone_times.0 / 1_000.0, "ms", 5.0);
         }
     }
     snapshots(directory, events, lines);
     let mut opened: Vec<f64> =
         (0..31).map(|_| timed(|| Store::open(&path).unwrap().last_position().unwrap()).as_secs_f64() * 1e3).collect();
-    value(lines, format!("open a file of {events} events, first query included, warm"), median(&mut opened), "ms", 2.0);
+    lines.value(format!("open a file of {events} events, first query included, warm"), median(&mut opened), "ms", 2.0);
     read(&store, &floor, events, lines);
 }
 
 /// Replay from a snapshot with 50 events after it, at several lengths of history.
-fn snapshots(directory: &Path, events: u64, lines: &mut Vec<Line>) {
+fn snapshots(directory: &Path, events: u64, lines: &mut Table) {
     let mut by_length = Vec::new();
     let mut lengths = vec![100, 5_000, 100_000, events];
     lengths.dedup();
@@ -185,7 +161,7 @@ fn snapshots(directory: &Path, events: u64, lines: &mut Vec<Line>) {
             || timed(|| (0..100).for_each(|_| assert_eq!(orders.replay(&order_id(0)).unwrap().events_folded, 50))) / 100,
             || timed(|| (0..100).for_each(|_| assert_eq!(floor.replay_from_snapshot(&order_id(0)).events, length))) / 100,
         );
-        ratio(lines, format!("replay from a snapshot, 50 events after it, history of {length}"), times, 1.3);
+        lines.ratio(format!("replay from a snapshot, 50 events after it, history of {length}"), times, 1.3);
         by_length.push((length, store));
     }
     // The comparison between lengths takes turns too.
@@ -198,14 +174,14 @@ fn snapshots(directory: &Path, events: u64, lines: &mut Vec<Line>) {
             || timed(|| (0..100).for_each(|_| drop(orders.replay(&order_id(0)).unwrap()))) / 100,
             || timed(|| (0..100).for_each(|_| drop(shortest.replay(&order_id(0)).unwrap()))) / 100,
         );
-        ratio(lines, format!("… history of {length} against history of 100"), times, 1.2);
+        lines.ratio(format!("… history of {length} against history of 100"), times, 1.2);
     }
     let orders = by_length[1].1.aggregates::<Order>();
     let mut times: Vec<f64> = (0..1_001).map(|_| timed(|| orders.replay(&order_id(0)).unwrap()).as_secs_f64() * 1e3).collect();
-    value(lines, "replay of 5,000 events with a snapshot (the original: 5 ms)", median(&mut times), "ms", 0.1);
+    lines.value("replay of 5,000 events with a snapshot (the original: 5 ms)", median(&mut times), "ms", 0.1);
 }
 
-fn read(store: &Store, floor: &Floor, events: u64, lines: &mut Vec<Line>) {
+fn read(store: &Store, floor: &Floor, events: u64, lines: &mut Table) {
     let mut at = 0;
     let mut next = || {
         at = (at * 31 + 977) % (events - 1_000);
@@ -225,11 +201,11 @@ fn read(store: &Store, floor: &Floor, events: u64, lines: &mut Vec<Line>) {
             timed(|| assert_eq!(floor.page(starts[floor_at] as i64, 1_000).len(), 1_000))
         },
     );
-    ratio(lines, "read 1,000 events by position, random place, whole events", times, 1.6);
+    lines.ratio("read 1,000 events by position, random place, whole events", times, 1.6);
 }
 
 /// Bytes per event and memory.
-fn size(directory: &Path, events: u64, lines: &mut Vec<Line>) {
+fn size(directory: &Path, events: u64, lines: &mut Table) {
     let path = directory.join("size.db");
     let mut json = 0;
     for n in 0..1_000 {
@@ -242,16 +218,16 @@ fn size(directory: &Path, events: u64, lines: &mut Vec<Line>) {
     let store = options(Durability::Fast).open(&path).unwrap();
     fill_one(&store, &order_id(0), 0, events / 2);
     let imported = resident_bytes();
-    value(lines, format!("memory grown by an import of {} events", events / 2), grown(before, imported), "MB", 16.0);
+    lines.value(format!("memory grown by an import of {} events", events / 2), grown(before, imported), "MB", 16.0);
     let orders: Vec<u64> = vec![events / 2 / 1_000; 1_000];
     drop(store);
     let store = options(Durability::Fast).open(&path).unwrap();
     let before = resident_bytes();
     assert_eq!(store.read(Query::new()).map(Result::unwrap).count() as u64, events / 2);
-    value(lines, format!("memory grown by reading {} events", events / 2), grown(before, resident_bytes()), "MB", 16.0);
+    lines.value(format!("memory grown by reading {} events", events / 2), grown(before, resident_bytes()), "MB", 16.0);
     let before = resident_bytes();
     assert_eq!(store.aggregates::<Order>().without_snapshots().replay(&order_id(0)).unwrap().version, events / 2);
-    value(lines, format!("memory grown by replaying {} events", events / 2), grown(before, resident_bytes()), "MB", 16.0);
+    lines.value(format!("memory grown by replaying {} events", events / 2), grown(before, resident_bytes()), "MB", 16.0);
     drop(store);
     let interleaved = directory.join("size-interleaved.db");
     let store = options(Durability::Fast).open(&interleaved).unwrap();
@@ -260,7 +236,7 @@ fn size(directory: &Path, events: u64, lines: &mut Vec<Line>) {
         drop(Store::open(file).unwrap());
         let store = Store::open(file).unwrap();
         let bytes = store.file_statistics().unwrap().size_bytes as f64 / count as f64;
-        value(lines, format!("bytes of file per event of {:.0} B JSON, {what}", json as f64 / 1_000.0), bytes, "B", 330.0);
+        lines.value(format!("bytes of file per event of {:.0} B JSON, {what}", json as f64 / 1_000.0), bytes, "B", 330.0);
     }
 }
 
@@ -273,32 +249,4 @@ fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("VmRSS: 0 kB");
     line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1_024
-}
-
-fn print_table(lines: &[Line]) {
-    println!("{:<72} {:>12} {:>12} {:>7}  {:<16} holds", "figure (median)", "foldlog", "floor", "ratio", "bound");
-    for line in lines {
-        let floor = line.floor.map_or(String::new(), |floor| format!("{floor:.2} {}", line.unit));
-        let ratio = line.floor.map_or(String::new(), |floor| format!("{:.2}", line.ours / floor));
-        let ours = format!("{:.2} {}", line.ours, line.unit);
-        println!(
-            "{:<72} {ours:>12} {floor:>12} {ratio:>7}  {:<16} {}",
-            line.what,
-            line.bound,
-            if line.holds { "yes" } else { "NO" }
-        );
-    }
-}
-
-fn print_json(lines: &[Line]) {
-    let lines: Vec<serde_json::Value> = lines
-        .iter()
-        .map(|line| {
-            serde_json::json!({
-                "figure": line.what, "foldlog": line.ours, "floor": line.floor, "unit": line.unit,
-                "bound": line.bound, "holds": line.holds,
-            })
-        })
-        .collect();
-    println!("{}", serde_json::json!({ "figures": lines }));
 }

@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use crate::aggregate::{Aggregate, Expected};
 use crate::append::{self, Appended, Batch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Metadata, NewEvent};
 use crate::execute::{self, Executed, with_metadata};
 use crate::fold::sealed::Fold;
 use crate::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::json::Json;
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::read::{Events, Query};
 use crate::replay::{self, Loaded, Replayed, Until};
@@ -31,11 +32,11 @@ const FAILURES_KEPT: usize = 100;
 /// Made by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
 pub struct Aggregates<A: Folds> {
-    scope: Scope,
-    fold: A::Fold,
-    metadata: Option<Json>,
+    pub(crate) scope: Scope,
+    pub(crate) fold: A::Fold,
+    pub(crate) metadata: Option<Json>,
     created_by: Option<String>,
-    use_snapshots: bool,
+    pub(crate) use_snapshots: bool,
 }
 
 impl<A: Folds> Clone for Aggregates<A> {
@@ -163,7 +164,7 @@ impl<A: Folds> Aggregates<A> {
             }
             Ok(())
         })?;
-        let appended = appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))?;
+        let appended = appended.into_iter().next().ok_or_else(append::no_result)?;
         if self.use_snapshots && newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
             // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
             let _ = self.replay_and_save(aggregate_id);
@@ -274,7 +275,10 @@ impl<A: Folds> Aggregates<A> {
             let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
             for id in &page {
                 let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => each(id, &loaded.replayed).map_err(|error| error.to_string()),
+                    Ok(loaded) => self
+                        .scope
+                        .meter()
+                        .handle("rebuild", "*", || each(id, &loaded.replayed).map_err(|error| error.to_string())),
                     Err(error) => Err(error.to_string()),
                 };
                 match done {
@@ -304,8 +308,9 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::replay`] and [`Aggregates::append`].
     pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
+        let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
-        self.save(&loaded, reason).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(&loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(loaded.replayed.version)
     }
 
@@ -317,13 +322,14 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
     pub fn auto_snapshot(&self, aggregate_id: &str) -> Result<Option<Version>> {
+        let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
         let version = loaded.replayed.version;
         let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO);
         if !self.scope.options().snapshots.is_due(base.get(), version.get()) {
             return Ok(None);
         }
-        self.save(&loaded, SnapshotReason::Threshold).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(&loaded, SnapshotReason::Threshold, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(Some(version))
     }
 
@@ -384,11 +390,8 @@ impl<A: Folds> Aggregates<A> {
         Ok(loaded)
     }
 
-    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason) -> Result<()> {
-        let draft = replay::draft(&self.fold, loaded, reason, self.created_by.as_deref())?;
-        let now = self.scope.options().clock.now_micros();
-        let retain = self.scope.options().snapshots.retained();
-        self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
+        replay::save(&self.scope, &self.fold, loaded, reason, self.created_by.as_deref(), timer)
     }
 
     fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {

@@ -56,6 +56,37 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// A name that stays the same, in small letters: for labels, spans and machine-readable output.
+    ///
+    /// ```
+    /// assert_eq!(foldlog::ErrorKind::DiskFull.as_str(), "disk_full");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Codec => "codec",
+            ErrorKind::UnknownEventType => "unknown_event_type",
+            ErrorKind::InvalidInput => "invalid_input",
+            ErrorKind::LimitExceeded => "limit_exceeded",
+            ErrorKind::DuplicateEventId => "duplicate_event_id",
+            ErrorKind::HistoryRemoved => "history_removed",
+            ErrorKind::FormatTooNew => "format_too_new",
+            ErrorKind::ForeignFile => "foreign_file",
+            ErrorKind::Handler => "handler",
+            ErrorKind::ProjectionOutdated => "projection_outdated",
+            ErrorKind::ReadOnly => "read_only",
+            ErrorKind::DiskFull => "disk_full",
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::Io => "io",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
 /// The expected and the actual version of a refused append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

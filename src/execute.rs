@@ -6,11 +6,13 @@ use crate::error::{Error, ErrorKind};
 use crate::event::NewEvent;
 use crate::fold::sealed::Fold;
 use crate::json::Json;
+use crate::metrics::Timer;
 use crate::place::Version;
 use crate::replay::{self, Loaded, Until};
 use crate::scope::Scope;
 use crate::snapshot::{Draft, SnapshotReason};
 use crate::sqlite::{aggregates, snapshots};
+use crate::trace;
 
 /// What a decision led to.
 #[derive(Clone, Debug)]
@@ -39,32 +41,22 @@ where
     I: IntoIterator<Item = F::Event>,
     E: From<Error>,
 {
-    let of = |error: Error| error.during("execute").of(&scope.aggregate(fold.aggregate_type(), aggregate_id));
+    let span = trace::span("execute", fold.aggregate_type());
+    let of = |error: Error| {
+        span.failed(&error);
+        error.during("execute").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))
+    };
     let most = scope.options().execute_attempts;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let loaded = load(scope, fold, aggregate_id, use_snapshots).map_err(of)?;
-        let (mut state, version, base) = match loaded {
-            Some(loaded) => {
-                let base = loaded.newest_snapshot;
-                (loaded.replayed.state, loaded.replayed.version, base)
-            }
-            None => (fold.initial(), Version::ZERO, 0),
-        };
-        let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
-        if decided.is_empty() {
+        let Decided { state, version, newest_snapshot, events } = decide_on(fold, metadata, loaded, &mut decide, of)?;
+        if events.is_empty() {
             return Ok(Executed { state, version, appended: None, attempts });
         }
-        let mut events = Vec::with_capacity(decided.len());
-        for event in &decided {
-            events.push(with_metadata(fold.encode(event).map_err(of)?, metadata));
-        }
-        for event in decided {
-            fold.apply(&mut state, event).map_err(of)?;
-        }
-        let due = use_snapshots && scope.options().snapshots.is_due(base, version.get() + events.len() as u64);
-        let draft = if due { draft(fold, version, base, &events, &state) } else { None };
+        let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
+        let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
         match append_decided(scope, fold, aggregate_id, version, events, draft) {
             Ok(appended) if appended.already_there => {
                 // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
@@ -81,18 +73,50 @@ where
     }
 }
 
-fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
-    match replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots) {
-        Ok(loaded) => {
-            if use_snapshots {
-                // A snapshot is a cache: failing to write one does not stop the work.
-                let _ = replay::save_if_due(scope, fold, &loaded);
-            }
-            Ok(Some(loaded))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// A decision that is ready to be appended.
+pub(crate) struct Decided<S> {
+    /// The state with the events in it.
+    pub(crate) state: S,
+    /// The version without them.
+    pub(crate) version: Version,
+    pub(crate) newest_snapshot: u64,
+    pub(crate) events: Vec<NewEvent>,
+}
+
+/// Decides on what was loaded, or on the initial state.
+pub(crate) fn decide_on<F: Fold, I, E>(
+    fold: &F,
+    metadata: Option<&Json>,
+    loaded: Option<Loaded<F::State>>,
+    decide: impl FnOnce(&F::State) -> Result<I, E>,
+    of: impl Fn(Error) -> Error,
+) -> Result<Decided<F::State>, E>
+where
+    I: IntoIterator<Item = F::Event>,
+    E: From<Error>,
+{
+    let (mut state, version, newest_snapshot) = match loaded {
+        Some(loaded) => (loaded.replayed.state, loaded.replayed.version, loaded.newest_snapshot),
+        None => (fold.initial(), Version::ZERO, 0),
+    };
+    let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
+    let mut events = Vec::with_capacity(decided.len());
+    for event in &decided {
+        events.push(with_metadata(fold.encode(event).map_err(&of)?, metadata));
     }
+    for event in decided {
+        fold.apply(&mut state, event).map_err(&of)?;
+    }
+    Ok(Decided { state, version, newest_snapshot, events })
+}
+
+fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
+    let loaded = replay::replay_if_any(scope, fold, aggregate_id, use_snapshots)?;
+    if let (Some(loaded), true) = (&loaded, use_snapshots) {
+        // A snapshot is a cache: failing to write one does not stop the work.
+        let _ = replay::save_if_due(scope, fold, loaded);
+    }
+    Ok(loaded)
 }
 
 /// The snapshot of a state with events in it that are about to be appended; `None` if it cannot be written as JSON, for
@@ -120,14 +144,19 @@ fn append_decided<F: Fold>(
     events: Vec<NewEvent>,
     draft: Option<Draft<'_>>,
 ) -> Result<Appended, Error> {
+    let mut made = None;
     let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
     let appended = append::commit(scope, &batch, |writing, owners| {
         let (Some(draft), Some(owner)) = (&draft, owners.first()) else { return Ok(()) };
+        let saving = Timer::start();
         let mut row = draft.row(owner, scope.options().clock.now_micros());
         row.latest_event_at = aggregates::latest_at(writing, owner.aggregate)?;
-        snapshots::save(writing, &row, scope.options().snapshots.retained())
+        snapshots::save(writing, &row, scope.options().snapshots.retained())?;
+        made = saving.elapsed();
+        Ok(())
     })?;
-    appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
+    scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
+    appended.into_iter().next().ok_or_else(append::no_result)
 }
 
 /// The handle's metadata for events that have none of their own.

@@ -127,6 +127,7 @@ impl Definition {
 /// Makes the row and the tables of a projection if there are none.
 fn ensure(scope: &Scope, definition: &Definition) -> Result<Identity> {
     let name = definition.projection.name();
+    refuse_foreign_tables(scope, definition)?;
     let identity = subscription::make(scope, name, "projection", &definition.filter, StartFrom::Beginning, definition.version())?;
     scope.database().write(|writing| {
         let row = row_of(writing, &identity)?;
@@ -137,6 +138,24 @@ fn ensure(scope: &Scope, definition: &Definition) -> Result<Identity> {
         Ok(())
     })?;
     Ok(identity)
+}
+
+/// Tables that were there before the projection are somebody else's: another tenant's projection of the same name, one
+/// that was removed, or the application's own. Their rows must not be mixed with ours.
+fn refuse_foreign_tables(scope: &Scope, definition: &Definition) -> Result<()> {
+    let identity = subscription::identity(scope, definition.projection.name(), &definition.filter);
+    scope.database().read(|view| {
+        if checkpoints::find(view, &identity.tenant, &identity.name)?.is_some() {
+            return Ok(());
+        }
+        for table in definition.tables.iter() {
+            if read_model::exists(view, table)? {
+                return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} is in the file already"))
+                    .advice("choose another name, or drop it; one projection serves several tenants with Query::all_tenants"));
+            }
+        }
+        Ok(())
+    })
 }
 
 fn row_of(writing: &Writing<'_>, identity: &Identity) -> Result<Checkpoint> {
@@ -195,6 +214,12 @@ pub(crate) fn run_inline(scope: &Scope, writing: &Writing<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The tables of the projections that run inside this process's appends.
+pub(crate) fn inline_tables(scope: &Scope) -> Vec<String> {
+    let inline = scope.log.inline.read().unwrap_or_else(PoisonError::into_inner);
+    inline.iter().flat_map(|inline| inline.definition.tables.iter().cloned()).collect()
 }
 
 /// Keeps a projection up to date: once, on a thread, or by building it anew.

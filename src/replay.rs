@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::sealed::Fold;
+use crate::gauges;
+use crate::metrics::{self, Timer};
 use crate::misfit::Misfit;
 use crate::place::Version;
 use crate::scope::{Scope, history_removed, not_found};
@@ -11,6 +13,7 @@ use crate::snapshot::{Draft, Rejected, SnapshotReason, SnapshotWarning};
 use crate::sqlite::aggregates::AggregateRow;
 use crate::sqlite::events::{self, Owner};
 use crate::sqlite::{View, snapshots};
+use crate::trace::{self, Span};
 
 /// Events folded in one read transaction: a long replay pins no write-ahead log.
 const PAGE: usize = 1_024;
@@ -72,8 +75,46 @@ pub(crate) fn replay<F: Fold>(
     until: Until,
     use_snapshots: bool,
 ) -> Result<Loaded<F::State>> {
-    load(scope, fold, aggregate_id, until, use_snapshots)
-        .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)))
+    let timer = Timer::start();
+    let span = trace::span("replay", fold.aggregate_type());
+    let done = load(scope, fold, aggregate_id, until, use_snapshots)
+        .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)));
+    measure(scope, timer, &span, use_snapshots, done.as_ref());
+    done
+}
+
+/// As [`replay`], but an aggregate without events is not a failure.
+pub(crate) fn replay_if_any<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    aggregate_id: &str,
+    use_snapshots: bool,
+) -> Result<Option<Loaded<F::State>>> {
+    let timer = Timer::start();
+    let span = trace::span("replay", fold.aggregate_type());
+    let done = match load(scope, fold, aggregate_id, Until::Now, use_snapshots) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))),
+    };
+    // Where there is no event nothing was replayed.
+    if let Some(done) = done.as_ref().map(Option::as_ref).transpose() {
+        measure(scope, timer, &span, use_snapshots, done);
+    }
+    done
+}
+
+fn measure<S>(scope: &Scope, timer: Timer, span: &Span, use_snapshots: bool, done: Result<&Loaded<S>, &Error>) {
+    if let Err(error) = done {
+        span.failed(error);
+    }
+    let outcome = done.map(|Loaded { replayed, .. }| metrics::Replay {
+        events_folded: replayed.events_folded,
+        found_snapshot: replayed.from_snapshot.is_some(),
+        rejected: replayed.warnings.iter().map(|warning| warning.rejected.label()),
+    });
+    scope.meter().replayed(timer, use_snapshots, outcome);
+    gauges::sample(scope);
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_snapshots: bool) -> Result<Loaded<F::State>> {
@@ -212,19 +253,58 @@ fn fold_page<F: Fold>(
 
 /// Saves a snapshot of what was replayed, waiting for nobody: if the file is busy the next replay will.
 pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> Result<bool> {
+    let timer = Timer::start();
+    let saved = try_to_save(scope, fold, loaded);
+    match &saved {
+        Ok(true) => scope.meter().snapshot_made(timer.elapsed(), SnapshotReason::Threshold.as_str()),
+        Ok(false) => {}
+        // Most callers pass over it, for a snapshot is only a cache; an operator wants to know.
+        Err(error) => scope.meter().failed("snapshot", error),
+    }
+    saved
+}
+
+fn try_to_save<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> Result<bool> {
     let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO).get();
     if scope.database().is_read_only() || !scope.options().snapshots.is_due(base, loaded.replayed.version.get()) {
         return Ok(false);
     }
-    let draft = draft(fold, loaded, SnapshotReason::Threshold, None)?;
-    let now = scope.options().clock.now_micros();
-    let retain = scope.options().snapshots.retained();
-    let saved = scope.database().try_write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))?;
-    Ok(saved.is_some())
+    let span = trace::span("snapshot", fold.aggregate_type());
+    let saved = draft(fold, loaded, SnapshotReason::Threshold, None).and_then(|draft| {
+        let now = scope.options().clock.now_micros();
+        let retain = scope.options().snapshots.retained();
+        scope.database().try_write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+    });
+    saved.map(|saved| saved.is_some()).inspect_err(|error| span.failed(error))
+}
+
+/// Saves a snapshot that somebody asked for, waiting for its turn.
+pub(crate) fn save<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    loaded: &Loaded<F::State>,
+    reason: SnapshotReason,
+    created_by: Option<&str>,
+    timer: Timer,
+) -> Result<()> {
+    let span = trace::span("snapshot", fold.aggregate_type());
+    let saved = draft(fold, loaded, reason, created_by).and_then(|draft| {
+        let now = scope.options().clock.now_micros();
+        let retain = scope.options().snapshots.retained();
+        scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+    });
+    match &saved {
+        Ok(()) => scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
+        Err(error) => {
+            scope.meter().failed("snapshot", error);
+            span.failed(error);
+        }
+    }
+    saved
 }
 
 /// A snapshot of what was replayed up to now.
-pub(crate) fn draft<'a, F: Fold>(
+fn draft<'a, F: Fold>(
     fold: &'a F,
     loaded: &Loaded<F::State>,
     reason: SnapshotReason,

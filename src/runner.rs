@@ -55,6 +55,11 @@ impl Lease {
         (self.lasts / 3).saturating_sub(self.renewed.get().elapsed())
     }
 
+    /// How long one of the steps may take so that the lease is renewed well before it runs out.
+    pub(crate) fn step_time(&self, longest: Duration) -> Duration {
+        longest.min(self.lasts / 3)
+    }
+
     /// Takes or renews the lead; `None` if another runner has it.
     fn take(scope: &Scope, identity: &Identity, runner: Uuid, lasts: Duration) -> Result<Option<Lease>> {
         scope.database().write(|writing| {
@@ -76,7 +81,7 @@ impl Lease {
 }
 
 /// Leases are about the machine's time, whatever clock the events have.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     Clock::system().now_micros()
 }
 

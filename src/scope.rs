@@ -3,6 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Meter;
 use crate::options::Options;
 use crate::place::{AggregateRef, DEFAULT_TENANT};
 use crate::projection::Inline;
@@ -27,12 +28,14 @@ pub(crate) struct Log {
     pub(crate) appended: Signal,
     /// Projections that run inside this process's appends.
     pub(crate) inline: RwLock<Vec<Inline>>,
+    pub(crate) meter: Meter,
 }
 
 impl Scope {
     pub(crate) fn new(database: Database, options: Options) -> Scope {
+        let meter = Meter::new(options.label_bounds);
         Scope {
-            log: Arc::new(Log { database, options, appended: Signal::default(), inline: RwLock::default() }),
+            log: Arc::new(Log { database, options, meter, appended: Signal::default(), inline: RwLock::default() }),
             tenant: DEFAULT_TENANT.into(),
         }
     }
@@ -43,6 +46,10 @@ impl Scope {
 
     pub(crate) fn options(&self) -> &Options {
         &self.log.options
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.log.meter
     }
 
     pub(crate) fn aggregate(&self, aggregate_type: &str, aggregate_id: &str) -> AggregateRef {

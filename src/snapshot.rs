@@ -111,6 +111,17 @@ pub enum Rejected {
     Undecodable(String),
 }
 
+impl Rejected {
+    /// The metrics' label.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Rejected::Damaged => "damaged",
+            Rejected::OtherFold { .. } => "other_fold",
+            Rejected::Undecodable(_) => "undecodable",
+        }
+    }
+}
+
 impl fmt::Display for SnapshotWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "snapshot at version {} was not used: ", self.version)?;

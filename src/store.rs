@@ -1,5 +1,8 @@
 //! The store: what an application opens.
 
+mod outbox;
+mod read_models;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +17,8 @@ use crate::append::{self, Appended, Batch};
 use crate::clock::from_micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent, RecordedEvent};
+use crate::gauges;
+use crate::maintenance::checkpoint::{self, Checkpoint};
 use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
@@ -24,9 +29,10 @@ use crate::read::{Events, Query};
 use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, events, names, read_model, state};
+use crate::sqlite::{Database, events, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
 use crate::subscription::{self, Subscription};
+use crate::trace;
 
 /// An open event store.
 ///
@@ -154,7 +160,7 @@ impl Store {
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
         let appended = self.commit(Batch::new().append(aggregate_type, aggregate_id, expected, events))?;
-        appended.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "the append gave no result"))
+        appended.into_iter().next().ok_or_else(append::no_result)
     }
 
     /// Appends events to several aggregates, all or none; a result for each [`Batch::append`], in order.
@@ -285,7 +291,48 @@ impl Store {
     /// # Errors
     /// If the file cannot be written; what was removed before stays removed.
     pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
-        purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"))
+        let done = purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"));
+        // Also after a failure: what was removed before stays removed. The gauges' own failure changes nothing.
+        let _ = gauges::refresh(&self.scope);
+        done
+    }
+
+    /// Moves the write-ahead log into the file and empties it, waiting for readers as long as the busy time-out says.
+    ///
+    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers let them. Call it
+    /// before the file is copied, or when a long reader is gone and the log is to give its space back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] if the store was opened for reading; [`ErrorKind::DiskFull`] and [`ErrorKind::Io`] if the
+    /// file cannot be written. The log is then as it was, and nothing is lost.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
+    }
+
+    /// Reads all gauges from the file anew: for an application whose exporter is asked now, and for values that another
+    /// process may have changed. As many look-ups as single aggregates are measured, 1,000 by default; no scan.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn refresh_metrics(&self) -> Result<()> {
+        gauges::refresh(&self.scope).map_err(|error| error.during("refresh metrics"))
+    }
+
+    /// Runs an event handler of the application and measures it as `event_handler_duration_seconds`, under this name.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Query, Store};
+    /// let store = Store::in_memory()?;
+    /// store.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?])?;
+    /// for event in store.read(Query::new()) {
+    ///     let sent = store.run_handler("welcome-mail", &event?, |event| event.version.get());
+    ///     assert_eq!(sent, 1);
+    /// }
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
+        let _span = trace::handler_span(name, event);
+        self.scope.meter().handle(name, &event.event_type, || handler(event))
     }
 
     /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
@@ -339,22 +386,6 @@ impl Store {
         projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
     }
 
-    /// Reads from the tables of projections, or from the application's own: every row of a query.
-    ///
-    /// # Errors
-    /// If the query fails; it cannot write.
-    pub fn query_read_model<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>> {
-        self.scope
-            .database()
-            .read(|view| read_model::query(view, sql, params, row))
-            .map_err(|error| error.during("query read model"))
-    }
-
     /// How every subscription, projection and outbox of this tenant stands, and those that read all tenants.
     ///
     /// # Errors
@@ -399,7 +430,9 @@ impl Store {
     }
 
     fn of(database: Database, options: Options) -> Store {
-        Store { scope: Scope::new(database, options) }
+        let scope = Scope::new(database, options);
+        gauges::opened(&scope);
+        Store { scope }
     }
 }
 

@@ -219,7 +219,7 @@ pub(crate) fn statuses(scope: &Scope) -> Result<Vec<SubscriptionStatus>> {
     })
 }
 
-fn find(scope: &Scope, name: &str) -> Result<checkpoints::Checkpoint> {
+pub(crate) fn find(scope: &Scope, name: &str) -> Result<checkpoints::Checkpoint> {
     scope.database().read(|view| {
         let own = checkpoints::find(view, &scope.tenant, name)?;
         match own {

@@ -14,6 +14,8 @@ const KINDS: [&str; 2] = ["list", "book"];
 const IDS: [&str; 2] = ["a", "b"];
 const TYPES: [&str; 4] = ["Made", "Noted", "Changed", "Gone"];
 const TAGS: [&str; 2] = ["red", "blue"];
+/// So few that questions often ask for the very first or last time of a block.
+const SECONDS: i64 = 16;
 
 fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap()
@@ -79,17 +81,17 @@ struct Question {
 
 fn segment() -> impl Strategy<Value = Segment> {
     let place = (0..TENANTS.len(), 0..KINDS.len(), 0..IDS.len());
-    (place, 0..TYPES.len(), 0..60i64, of(0..TAGS.len()), prop_oneof![1..8u64, 1..700u64])
+    (place, 0..TYPES.len(), 0..SECONDS, of(0..TAGS.len()), prop_oneof![1..8u64, 1..700u64])
         .prop_map(|((tenant, kind, id), event_type, second, tag, len)| Segment { tenant, kind, id, event_type, second, tag, len })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![6 => segment().prop_map(Step::Append), 1 => (0..60i64).prop_map(Step::Purge)]
+    prop_oneof![6 => segment().prop_map(Step::Append), 1 => (0..SECONDS).prop_map(Step::Purge)]
 }
 
 fn question() -> impl Strategy<Value = Question> {
     let scope = (0..TENANTS.len(), any::<bool>(), of(0..KINDS.len()), of(0..IDS.len()));
-    let content = (vec(0..TYPES.len(), 0..3), of(0..TAGS.len()), of(0..60i64), of(0..60i64));
+    let content = (vec(0..TYPES.len(), 0..3), of(0..TAGS.len()), of(0..SECONDS), of(0..SECONDS));
     let places = (of(0..2_500u64), of(0..2_500u64), of(0..800u64), any::<bool>(), of(0..600u64));
     (scope, content, places).prop_map(|((tenant, all_tenants, kind, id), (event_types, tag, from, to), places)| {
         let (after_position, up_to_position, after_version, newest_first, limit) = places;
@@ -123,7 +125,7 @@ impl Segment {
             owner: (self.tenant, self.kind, self.id),
             // Now and then one that is not like the others.
             event_type: if n.is_multiple_of(97) { (self.event_type + 1) % TYPES.len() } else { self.event_type },
-            second: if n.is_multiple_of(89) { 59 - self.second } else { self.second + (n % 3) as i64 },
+            second: if n.is_multiple_of(89) { SECONDS - 1 - self.second } else { self.second + (n % 3) as i64 },
             tag: self.tag.filter(|_| !n.is_multiple_of(5)),
         };
         (1..=self.len).map(row).collect()

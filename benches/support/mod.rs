@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
 pub mod floor;
+pub mod table;
 
 use std::time::{Duration, Instant};
 

@@ -132,6 +132,8 @@ fn contradiction(what: String) -> Error {
 pub(crate) struct Advanced {
     pub(crate) id: i64,
     pub(crate) version_before: u64,
+    /// Events up to this version are not in the file any more.
+    pub(crate) removed_through: u64,
 }
 
 /// Moves an aggregate on by `events`, if it exists and its version is within `expected` (both ends included).
@@ -170,7 +172,7 @@ pub(crate) fn advance(
             "the aggregate says it is at version {version_before}, its newest event says otherwise"
         )));
     }
-    Ok(Some(Advanced { id, version_before }))
+    Ok(Some(Advanced { id, version_before, removed_through }))
 }
 
 /// Makes an aggregate at version `events`; `None` if it exists already.

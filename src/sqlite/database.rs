@@ -1,10 +1,10 @@
 //! One writer, readers beside it, and the transactions on them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::failure::Sql;
 use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
-use super::{migrate, state};
+use super::{migrate, state, waiting};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{self, Timer};
 use crate::options::Options;
 
 /// Connections that wait for the next reader; beyond it they are closed.
@@ -28,8 +29,6 @@ pub(crate) struct Database {
     opening: Opening,
     // None after a failure that left the connection in doubt: the next write opens a new one.
     writer: Mutex<Option<Connection>>,
-    // Whether the writer waits for other processes.
-    patient: Arc<AtomicBool>,
     readers: Mutex<Vec<Connection>>,
     // Callers that wait for the writer: work in the background lets them go first.
     waiting: AtomicUsize,
@@ -48,18 +47,10 @@ impl Database {
     fn open_at(location: Location, options: &Options) -> Result<Database> {
         let opening = Opening::new(location, false, options);
         opening.inspect()?;
-        let patient = Arc::new(AtomicBool::new(true));
-        let mut writer = opening.writer(&patient)?;
+        let mut writer = opening.writer()?;
         migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
         let names = Names::new(state::replica(&writer)?);
-        Ok(Database {
-            opening,
-            writer: Mutex::new(Some(writer)),
-            patient,
-            readers: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            names,
-        })
+        Ok(Database { opening, writer: Mutex::new(Some(writer)), readers: Mutex::default(), waiting: AtomicUsize::new(0), names })
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
@@ -74,19 +65,16 @@ impl Database {
         };
         migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
-        let patient = Arc::new(AtomicBool::new(true));
-        Ok(Database {
-            opening,
-            writer: Mutex::new(None),
-            patient,
-            readers: Mutex::new(vec![reader]),
-            waiting: AtomicUsize::new(0),
-            names,
-        })
+        Ok(Database { opening, writer: Mutex::new(None), readers: Mutex::new(vec![reader]), waiting: AtomicUsize::new(0), names })
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
         self.opening.read_only
+    }
+
+    /// The size of the write-ahead log's file, in bytes; 0 if there is none.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        self.path().map_or(0, super::open::wal_bytes)
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {
@@ -103,6 +91,7 @@ impl Database {
             Some(connection) => connection,
             None => self.opening.reader()?,
         };
+        waiting::up_to(self.opening.busy_timeout);
         connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
         // If `work` panics the connection is closed, and with it the transaction.
         let done = work(&View { connection: &connection, names: &self.names, committed: true });
@@ -121,12 +110,13 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
-        Ok(Anew { connection, names: Names::new(replica) })
+        Ok(Anew { connection, busy_timeout: self.opening.busy_timeout, names: Names::new(replica) })
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        self.write_on(self.wait_for_writer(), Sync::AsOpened, work)
+        let asked = Timer::start();
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
@@ -144,7 +134,8 @@ impl Database {
     /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        self.write_on(self.wait_for_writer(), Sync::Full, work)
+        let asked = Timer::start();
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Full, work)
     }
 
     fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
@@ -156,22 +147,24 @@ impl Database {
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
-        self.opening.reader().map(Watcher)
+        Ok(Watcher { connection: self.opening.reader()?, busy_timeout: self.opening.busy_timeout })
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
+    ///
+    /// It runs on a connection of its own that is closed afterwards, so that temporary tables, settings and statements go
+    /// with it.
     pub(crate) fn write_and_roll_back<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let mut outcome = None;
-        // The transaction ends with an error of our own, which is what rolls it back.
-        let ended = self.write(|writing| -> Result<()> {
-            outcome = Some(work(writing)?);
-            Err(Error::new(ErrorKind::Internal, "rolled back on purpose"))
-        });
-        match (outcome, ended) {
-            (Some(value), _) => Ok(value),
-            (None, Err(error)) => Err(error),
-            (None, Ok(())) => Err(Error::new(ErrorKind::Internal, "a transaction that always fails did not")),
+        if self.opening.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
+        // Whoever writes in this process queues here and not at the file's lock.
+        let _turn = self.wait_for_writer();
+        let connection = self.opening.writer()?;
+        let writing = Writing::begin(self, &connection)?;
+        let done = work(&writing);
+        drop(writing);
+        done
     }
 
     /// As [`Database::write`], but `None` at once if somebody else is writing.
@@ -181,42 +174,62 @@ impl Database {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
-        // The flag belongs to whoever holds the writer's lock.
-        self.patient.store(false, Ordering::Relaxed);
-        let impatience = Impatience(&self.patient);
-        let done = self.write_on(writer, Sync::AsOpened, work);
-        drop(impatience);
-        match done {
+        match self.write_on(writer, Timer::start(), Duration::ZERO, Sync::AsOpened, work) {
             Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
             other => other.map(Some),
         }
     }
 
-    fn write_on<T>(
-        &self,
-        mut writer: MutexGuard<'_, Option<Connection>>,
-        sync: Sync,
-        work: impl FnOnce(&Writing<'_>) -> Result<T>,
-    ) -> Result<T> {
+    /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
+    pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
+        let mut writer = lock(&self.writer);
+        let connection = self.ready(&mut writer)?;
+        waiting::up_to(self.opening.busy_timeout);
+        let (busy, log, moved): (bool, i64, i64) = connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .sql()?;
+        let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else { return Ok(None) };
+        Ok(Some(Frames { left: log.saturating_sub(moved), complete: !busy }))
+    }
+
+    /// The writing connection, made anew if the last one was left in doubt.
+    fn ready<'a>(&self, writer: &'a mut Option<Connection>) -> Result<&'a Connection> {
         if self.opening.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         // Not in autocommit here: a panic, and then not even the rollback worked.
         if writer.as_ref().is_none_or(|connection| !connection.is_autocommit()) {
-            *writer = Some(self.opening.writer(&self.patient)?);
+            *writer = Some(self.opening.writer()?);
         }
-        let Some(connection) = writer.as_ref() else {
-            return Err(Error::new(ErrorKind::Internal, "the writing connection is gone"));
-        };
+        writer.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
+    }
+
+    fn write_on<T>(
+        &self,
+        mut writer: MutexGuard<'_, Option<Connection>>,
+        asked: Timer,
+        patience: Duration,
+        sync: Sync,
+        work: impl FnOnce(&Writing<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let connection = self.ready(&mut writer)?;
+        waiting::up_to(patience);
         if sync == Sync::Full {
             connection.execute_batch("PRAGMA synchronous = FULL").sql()?;
         }
         let transaction = Writing::begin(self, connection)?;
+        if let Some(waited) = asked.elapsed() {
+            metrics::waited_to_write(waited);
+        }
         let done = work(&transaction).and_then(|value| {
             transaction.commit()?;
             Ok(value)
         });
         let learnt = transaction.learnt.take();
+        if let (Some(snapshots), true) = (transaction.snapshots.get(), done.is_ok()) {
+            // Still under the writer's lock, so that of two threads the older figure does not come last.
+            metrics::snapshots_in_file(snapshots);
+        }
         drop(transaction);
         let restored = match sync {
             Sync::Full => self.opening.set_synchronous(connection).is_ok(),
@@ -235,12 +248,14 @@ impl Database {
 /// See [`Database::anew`].
 pub(crate) struct Anew {
     connection: Connection,
+    busy_timeout: Duration,
     names: Names,
 }
 
 impl Anew {
     /// Runs `work` in a read transaction.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        waiting::up_to(self.busy_timeout);
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").sql()?;
         }
@@ -259,22 +274,24 @@ enum Sync {
 }
 
 /// See [`Database::watcher`].
-pub(crate) struct Watcher(Connection);
+pub(crate) struct Watcher {
+    connection: Connection,
+    busy_timeout: Duration,
+}
 
 impl Watcher {
     /// A number that changes with each commit of another connection.
     pub(crate) fn version(&self) -> Result<i64> {
-        self.0.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
+        waiting::up_to(self.busy_timeout);
+        self.connection.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
     }
 }
 
-/// Makes the writer patient again, also when the work panics.
-struct Impatience<'a>(&'a AtomicBool);
-
-impl Drop for Impatience<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// What a checkpoint left in the write-ahead log.
+pub(crate) struct Frames {
+    /// Pages that a reader still needs there.
+    pub(crate) left: u64,
+    pub(crate) complete: bool,
 }
 
 /// A panic of the application's code inside a transaction rolls it back (see the drops below) and leaves what a lock
@@ -303,6 +320,8 @@ impl Deref for View<'_> {
 pub(crate) struct Writing<'a> {
     view: View<'a>,
     pub(crate) learnt: RefCell<Learnt>,
+    /// How many snapshots the file will have, if this transaction changes that.
+    pub(crate) snapshots: Cell<Option<u64>>,
 }
 
 impl<'a> Writing<'a> {
@@ -310,10 +329,19 @@ impl<'a> Writing<'a> {
         // IMMEDIATE: a deferred transaction that begins to write later fails at once instead of waiting its turn.
         connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
         let view = View { connection, names: &database.names, committed: false };
-        Ok(Writing { view, learnt: RefCell::default() })
+        Ok(Writing { view, learnt: RefCell::default(), snapshots: Cell::default() })
     }
 
     fn commit(&self) -> Result<()> {
+        let timer = Timer::start();
+        let done = self.execute_commit();
+        if let (Some(took), Ok(())) = (timer.elapsed(), &done) {
+            metrics::committed(took);
+        }
+        done
+    }
+
+    fn execute_commit(&self) -> Result<()> {
         self.prepare_cached("COMMIT").sql()?.execute([]).sql().map(drop).map_err(|error| match error.kind() {
             // The pages may be in the log although the disk reported a failure: recovery after a crash could find them.
             ErrorKind::Io => {

@@ -118,12 +118,14 @@ pub(crate) struct Owner {
     pub(crate) identity: u64,
     pub(crate) aggregate_type: Arc<AggregateType>,
     pub(crate) aggregate_id: Arc<str>,
+    /// Events up to this version are not in the file any more, as an append found it; 0 elsewhere.
+    pub(crate) removed_through: u64,
 }
 
 impl Owner {
     pub(crate) fn new(aggregate: i64, aggregate_type: Arc<AggregateType>, aggregate_id: &str) -> Owner {
         let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
-        Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into() }
+        Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into(), removed_through: 0 }
     }
 }
 

@@ -5,9 +5,11 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod blocks;
+pub(crate) mod changes;
 pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;
+pub(crate) mod deliveries;
 mod doubt;
 pub(crate) mod events;
 mod failure;
@@ -18,6 +20,7 @@ pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod verify;
+mod waiting;
 
 pub(crate) use database::{Anew, Database, View, Writing};
 

@@ -1,15 +1,14 @@
 //! Opening a connection: where the file is, and how SQLite is set up for it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::Sql;
 use super::migrate::{self, Format};
+use super::waiting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options};
 
@@ -17,8 +16,6 @@ use crate::options::{Durability, Options};
 const WAL_AUTOCHECKPOINT_PAGES: u32 = 4_000;
 /// One more than the statements there are, so that none is prepared twice.
 const STATEMENT_CACHE: usize = 96;
-const BUSY_SLEEP_LEAST: Duration = Duration::from_micros(50);
-const BUSY_SLEEP_MOST: Duration = Duration::from_millis(1);
 
 /// Where a store lives.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ pub(crate) struct Opening {
     // On a medium that takes no writes a WAL file cannot be opened but as one that never changes.
     immutable: bool,
     durability: Durability,
-    busy_timeout: Duration,
+    pub(crate) busy_timeout: Duration,
     cache_kibibytes: usize,
     vfs: Option<String>,
 }
@@ -60,11 +57,11 @@ impl Opening {
         matches!(self.location, Location::File(_))
     }
 
-    /// The connection that writes. `patient` is whether it waits for other processes.
-    pub(crate) fn writer(&self, patient: &Arc<AtomicBool>) -> Result<Connection> {
+    /// The connection that writes.
+    pub(crate) fn writer(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = self.connect(flags)?;
-        self.configure(&mut connection, patient)?;
+        self.configure(&mut connection)?;
         self.set_synchronous(&connection)?;
         connection
             .execute_batch(&format!(
@@ -91,7 +88,7 @@ impl Opening {
             Location::File(path) if self.immutable => self.connect_immutable(path)?,
             _ => self.connect(flags)?,
         };
-        self.configure(&mut connection, &Arc::new(AtomicBool::new(true)))?;
+        self.configure(&mut connection)?;
         connection.execute_batch("PRAGMA query_only = ON").sql()?;
         Ok(connection)
     }
@@ -172,9 +169,10 @@ impl Opening {
         self.vfs.is_none() && std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
     }
 
-    fn configure(&self, connection: &mut Connection, patient: &Arc<AtomicBool>) -> Result<()> {
+    fn configure(&self, connection: &mut Connection) -> Result<()> {
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-        connection.busy_handler(Some(wait(self.busy_timeout, patient.clone()))).sql()?;
+        waiting::up_to(self.busy_timeout);
+        connection.busy_handler(Some(waiting::wait as fn(i32) -> bool)).sql()?;
         for (setting, value) in [
             // Without it SQLite plans a cached statement anew whenever a bound value changes: 5 µs for each replay.
             (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
@@ -191,29 +189,6 @@ impl Opening {
                 self.cache_kibibytes
             ))
             .sql()
-    }
-}
-
-/// Waits for a lock with short, growing, uneven sleeps: with SQLite's own, of two busy processes the less lucky one got
-/// a tenth of the turns.
-fn wait(timeout: Duration, patient: Arc<AtomicBool>) -> impl FnMut(i32) -> bool + Send + 'static {
-    let mut since = Instant::now();
-    move |attempt| {
-        if !patient.load(Ordering::Relaxed) {
-            return false;
-        }
-        let now = Instant::now();
-        if attempt == 0 {
-            since = now;
-        }
-        let waited = now.saturating_duration_since(since);
-        if waited >= timeout {
-            return false;
-        }
-        let longest = BUSY_SLEEP_LEAST.saturating_mul(1 << attempt.clamp(0, 6)).min(BUSY_SLEEP_MOST);
-        let uneven = longest.mul_f64(0.5 + f64::from(waited.subsec_nanos() % 1_024) / 2_048.0);
-        std::thread::sleep(uneven.min(timeout.saturating_sub(waited)));
-        true
     }
 }
 
@@ -241,6 +216,13 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
         },
         Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
     }
+}
+
+/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+pub(crate) fn wal_bytes(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
 /// Every byte but the plainest is escaped: a name need not be UTF-8.

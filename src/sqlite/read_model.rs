@@ -118,9 +118,8 @@ pub(crate) fn check_tables(tables: &[String]) -> Result<()> {
 }
 
 /// Whether a table of this name is in the file.
-pub(crate) fn exists(writing: &Writing<'_>, table: &str) -> Result<bool> {
-    writing
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)")
+pub(crate) fn exists(view: &View<'_>, table: &str) -> Result<bool> {
+    view.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE)")
         .sql()?
         .query_row([table], |row| row.get(0))
         .sql()
@@ -153,20 +152,55 @@ pub(crate) fn swap(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A document of a projection that keeps documents: its JSON text.
-pub(crate) fn document(view: &View<'_>, table: &str, key: &str) -> Result<Option<String>> {
-    view.prepare_cached(&format!("SELECT document FROM \"{table}\" WHERE key = ?1"))
-        .sql()?
-        .query_row([key], |row| row.get(0))
-        .optional()
-        .sql()
+/// The statements of a projection that keeps documents, on a table of this (quoted or braced) name.
+pub(crate) struct DocumentSql {
+    pub(crate) create: String,
+    pub(crate) get: String,
+    pub(crate) put: String,
+    pub(crate) delete: String,
 }
 
-/// Documents in the order of their keys, after the key `after`.
-pub(crate) fn documents(view: &View<'_>, table: &str, after: &str, limit: usize) -> Result<Vec<(String, String)>> {
-    let mut statement =
-        view.prepare_cached(&format!("SELECT key, document FROM \"{table}\" WHERE key > ?1 ORDER BY key LIMIT ?2")).sql()?;
-    let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+pub(crate) fn document_sql(table: &str) -> DocumentSql {
+    DocumentSql {
+        create: format!(
+            "CREATE TABLE {table} (tenant TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (tenant, key)) STRICT, \
+             WITHOUT ROWID"
+        ),
+        get: format!("SELECT document FROM {table} WHERE tenant = ?1 AND key = ?2"),
+        put: format!("INSERT INTO {table} VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document"),
+        delete: format!("DELETE FROM {table} WHERE tenant = ?1 AND key = ?2"),
+    }
+}
+
+/// Whether there is a table of this name and it holds documents.
+pub(crate) fn has_documents(view: &View<'_>, table: &str) -> Result<bool> {
+    let columns: Option<String> = view
+        .prepare_cached("SELECT group_concat(name, ' ') FROM (SELECT name FROM pragma_table_info(?1) ORDER BY cid)")
+        .sql()?
+        .query_row([table], |row| row.get(0))
+        .sql()?;
+    Ok(columns.as_deref() == Some("tenant key document"))
+}
+
+/// A tenant's document: its JSON text. The table's name has been checked.
+pub(crate) fn document(view: &View<'_>, table: &str, tenant: &str, key: &str) -> Result<Option<String>> {
+    let sql = document_sql(&format!("\"{table}\"")).get;
+    view.prepare_cached(&sql).sql()?.query_row([tenant, key], |row| row.get(0)).optional().sql()
+}
+
+/// A tenant's documents in the order of their keys, after the key `after`. The table's name has been checked.
+pub(crate) fn documents(
+    view: &View<'_>,
+    table: &str,
+    tenant: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, String)>> {
+    // An empty key is a key: only after one that was given is it passed over.
+    let from = if after.is_some() { ">" } else { ">=" };
+    let sql = format!("SELECT key, document FROM \"{table}\" WHERE tenant = ?1 AND key {from} ?2 ORDER BY key LIMIT ?3");
+    let mut statement = view.prepare_cached(&sql).sql()?;
+    let rows = statement.query_map(params![tenant, after.unwrap_or(""), limit], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
     rows.map(|row| row.sql()).collect()
 }
 

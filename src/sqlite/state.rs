@@ -71,12 +71,13 @@ pub(crate) fn note_snapshots(writing: &Writing<'_>, change: i64) -> Result<()> {
     if change == 0 {
         return Ok(());
     }
-    writing
-        .prepare_cached("UPDATE log_state SET snapshot_count = snapshot_count + ?1 WHERE id = 1")
+    let count = writing
+        .prepare_cached("UPDATE log_state SET snapshot_count = snapshot_count + ?1 WHERE id = 1 RETURNING snapshot_count")
         .sql()?
-        .execute(params![change])
-        .sql()
-        .map(drop)
+        .query_row(params![change], |row| row.get(0))
+        .sql()?;
+    writing.snapshots.set(Some(count));
+    Ok(())
 }
 
 pub(crate) fn note_expired(writing: &Writing<'_>, at_micros: i64) -> Result<()> {

@@ -4,39 +4,39 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use foldlog::{Batch, ErrorKind, Query, Store};
+use foldlog::{Appended, Batch, ErrorKind, Query, Result, Store};
 
 use crate::domain::{Account, AccountEvent};
 use crate::support::{Place, fast, noted, read};
 
 const THREADS: usize = 8;
 
-/// All threads append at the same expected version at the same moment, round after round.
+/// All threads append at the same expected version at the same moment, round after round. What comes of it is looked at
+/// afterwards: a thread that panicked between two barriers would keep the others waiting for ever.
 fn race(stores: &[Store], rounds: u64) {
     let barrier = Barrier::new(stores.len());
-    let winners = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for store in stores {
-            scope.spawn(|| {
-                for round in 0..rounds {
-                    barrier.wait();
-                    match store.append("list", "a", round, [noted(round)]) {
-                        Ok(appended) => {
-                            assert_eq!(appended.version, round + 1);
-                            winners.fetch_add(1, Ordering::SeqCst);
-                        }
-                        Err(error) => {
-                            assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
-                            assert_eq!(error.conflict().unwrap().actual, round + 1);
-                        }
-                    }
-                    barrier.wait();
-                    assert_eq!(winners.load(Ordering::SeqCst), round + 1, "exactly one winner");
-                    barrier.wait();
-                }
-            });
-        }
+    let run = |store: &Store| -> Vec<Result<Appended>> {
+        let attempt = |round| {
+            barrier.wait();
+            let outcome = store.append("list", "a", round, [noted(round)]);
+            barrier.wait();
+            outcome
+        };
+        (0..rounds).map(attempt).collect()
+    };
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = stores.iter().map(|store| scope.spawn(|| run(store))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    for round in 0..rounds {
+        let of_round = || outcomes.iter().map(|of_thread| &of_thread[round as usize]);
+        let winners: Vec<u64> = of_round().flatten().map(|appended| appended.version.get()).collect();
+        assert_eq!(winners, [round + 1], "exactly one winner");
+        for error in of_round().filter_map(|outcome| outcome.as_ref().err()) {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+            assert_eq!(error.conflict().unwrap().actual, round + 1);
+        }
+    }
     let versions: Vec<u64> = read(&stores[0], Query::new()).iter().map(|event| event.version.get()).collect();
     assert_eq!(versions, (1..=rounds).collect::<Vec<_>>());
 }

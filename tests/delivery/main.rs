@@ -1,5 +1,9 @@
 //! Subscriptions, projections, outbox.
 
+mod documents;
+mod outbox;
+mod outbox_processes;
+mod preview;
 mod projections;
 mod subscriptions;
 

@@ -1,0 +1,253 @@
+//! What one store reports.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::facade::{self, Text};
+use super::labels::{Bound, LabelBounds, Labels, OTHER};
+use super::names;
+use crate::error::{Error, ErrorKind};
+
+/// How often gauges that nobody's change announces are read again while the store is in use.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Failures that an operator is woken for.
+const ALARMING: [ErrorKind; 5] =
+    [ErrorKind::Corrupt, ErrorKind::DiskFull, ErrorKind::Io, ErrorKind::OutcomeUnknown, ErrorKind::ReadOnly];
+
+/// A running measurement; stands still while nobody listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Timer(Option<Instant>);
+
+impl Timer {
+    pub(crate) fn start() -> Timer {
+        Timer(facade::is_live().then(Instant::now))
+    }
+
+    /// The time so far; `None` while nobody listens.
+    pub(crate) fn elapsed(self) -> Option<Duration> {
+        self.0.map(|started| started.elapsed())
+    }
+}
+
+/// What a replay found, as far as it is measured.
+pub(crate) struct Replay<R> {
+    pub(crate) events_folded: u64,
+    pub(crate) found_snapshot: bool,
+    /// Why snapshots were passed over.
+    pub(crate) rejected: R,
+}
+
+/// What one store has told the recorder, as far as it has to be remembered.
+pub(crate) struct Meter {
+    event_types: Labels,
+    tenants: Labels,
+    // Each metric has its own first values: aggregates in conflict are seldom those that were touched first.
+    conflicts: Labels,
+    handlers: Labels,
+    aggregates: Bound,
+    followed: Mutex<Followed>,
+    born: Instant,
+    // Milliseconds after `born` from which on the gauges are due again.
+    due_at_millis: AtomicU64,
+    introduced: AtomicBool,
+}
+
+/// The aggregates whose number of events is a gauge.
+#[derive(Default)]
+struct Followed {
+    // By aggregate id: the label has no room for the type and the tenant, so aggregates of one id count together.
+    by_id: HashMap<Arc<str>, Vec<Holding>>,
+    count: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Holding {
+    /// The aggregate's number in the file.
+    aggregate: i64,
+    version: u64,
+    events: u64,
+}
+
+impl Meter {
+    pub(crate) fn new(bounds: LabelBounds) -> Meter {
+        Meter {
+            event_types: Labels::new(bounds.event_types),
+            tenants: Labels::new(bounds.tenants),
+            conflicts: Labels::new(bounds.aggregates),
+            handlers: Labels::new(Bound::AtMost(super::DEFAULT_VALUES)),
+            aggregates: bounds.aggregates,
+            followed: Mutex::default(),
+            born: Instant::now(),
+            due_at_millis: AtomicU64::new(0),
+            introduced: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        facade::is_live()
+    }
+
+    /// True once, for the call that finds a recorder for the first time.
+    pub(crate) fn is_first_contact(&self) -> bool {
+        !self.introduced.load(Ordering::Relaxed) && !self.introduced.swap(true, Ordering::Relaxed)
+    }
+
+    /// Shows the counters whose labels are known beforehand at zero: `rate()` does not see the first step of a counter that
+    /// begins at one, and a first damaged page must not go unseen.
+    pub(crate) fn show_zeros(&self) {
+        facade::count(names::CONFLICTS, [("aggregate_id", OTHER.into())], 0);
+        for (success, allowed) in [(true, true), (true, false), (false, true), (false, false)] {
+            facade::count(names::REPLAYS, [("success", bool_label(success)), ("use_snapshot", bool_label(allowed))], 0);
+        }
+        for reason in ["manual", "scheduled", "threshold"] {
+            facade::count(names::SNAPSHOTS_CREATED, [("reason", reason.into())], 0);
+        }
+        for result in ["hit", "miss"] {
+            facade::count(names::SNAPSHOT_LOOKUPS, [("result", result.into())], 0);
+        }
+        for reason in ["damaged", "other_fold", "undecodable"] {
+            facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 0);
+        }
+        for operation in ["append", "checkpoint", "replay", "snapshot"] {
+            for kind in ALARMING {
+                facade::count(names::ERRORS, [("operation", operation.into()), ("kind", kind.as_str().into())], 0);
+            }
+        }
+        facade::count(names::BUSY_WAITS, [], 0);
+        facade::count(names::BUSY_TIMEOUTS, [], 0);
+    }
+
+    /// Whether the gauges are to be read again; true for one caller a second.
+    pub(crate) fn is_sample_due(&self) -> bool {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due_at = self.due_at_millis.load(Ordering::Relaxed);
+        let next = now.saturating_add(SAMPLE_EVERY.as_millis() as u64);
+        now >= due_at && self.due_at_millis.compare_exchange(due_at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// An append of these event types was committed.
+    pub(crate) fn appended<'a>(&self, timer: Timer, tenant: &str, event_types: impl Iterator<Item = &'a str>) {
+        let Some(took) = timer.elapsed() else { return };
+        // Counted first, so that a batch of a thousand events of one type is one call to the recorder.
+        let mut counts = BTreeMap::new();
+        let mut events = 0;
+        for event_type in event_types {
+            *counts.entry(event_type).or_insert(0) += 1;
+            events += 1;
+        }
+        let tenant = self.tenants.admit(tenant);
+        for (event_type, count) in counts {
+            let event_type = self.event_types.admit(event_type);
+            facade::observe(names::SAVE_DURATION, [("event_type", event_type.clone())], took.as_secs_f64());
+            facade::count(names::EVENTS, [("event_type", event_type), ("tenant_id", tenant.clone())], count);
+        }
+        facade::observe(names::BATCH_EVENTS, [], f64::from(events));
+    }
+
+    /// A call failed.
+    pub(crate) fn failed(&self, operation: &'static str, error: &Error) {
+        if !facade::is_live() || error.kind() == ErrorKind::NotFound {
+            return;
+        }
+        if error.kind() == ErrorKind::Conflict {
+            let aggregate = error.aggregate().map_or("", |aggregate| &aggregate.aggregate_id);
+            facade::count(names::CONFLICTS, [("aggregate_id", self.conflicts.admit(aggregate))], 1);
+            return;
+        }
+        facade::count(names::ERRORS, [("operation", operation.into()), ("kind", error.kind().as_str().into())], 1);
+    }
+
+    /// A replay ended, well or badly.
+    pub(crate) fn replayed<R>(&self, timer: Timer, use_snapshots: bool, outcome: Result<Replay<R>, &Error>)
+    where
+        R: Iterator<Item = &'static str>,
+    {
+        let Some(took) = timer.elapsed() else { return };
+        let allowed = bool_label(use_snapshots);
+        facade::count(names::REPLAYS, [("success", bool_label(outcome.is_ok())), ("use_snapshot", allowed.clone())], 1);
+        let class = names::event_count_class(outcome.as_ref().map_or(0, |replay| replay.events_folded));
+        facade::observe(names::REPLAY_DURATION, [("use_snapshot", allowed), ("event_count", class.into())], took.as_secs_f64());
+        match outcome {
+            Ok(replay) => {
+                if use_snapshots {
+                    let result = if replay.found_snapshot { "hit" } else { "miss" };
+                    facade::count(names::SNAPSHOT_LOOKUPS, [("result", result.into())], 1);
+                }
+                for reason in replay.rejected {
+                    facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 1);
+                }
+            }
+            Err(error) => self.failed("replay", error),
+        }
+    }
+
+    /// A snapshot was made and is in the file.
+    pub(crate) fn snapshot_made(&self, took: Option<Duration>, reason: &'static str) {
+        let Some(took) = took else { return };
+        facade::count(names::SNAPSHOTS_CREATED, [("reason", reason.into())], 1);
+        facade::observe(names::SNAPSHOT_DURATION, [("reason", reason.into())], took.as_secs_f64());
+    }
+
+    /// Runs a handler on an event of this type.
+    pub(crate) fn handle<T>(&self, handler: &str, event_type: &str, work: impl FnOnce() -> T) -> T {
+        let timer = Timer::start();
+        let done = work();
+        if let Some(took) = timer.elapsed() {
+            let labels = [("handler_name", self.handlers.admit(handler)), ("event_type", self.event_types.admit(event_type))];
+            facade::observe(names::HANDLER_DURATION, labels, took.as_secs_f64());
+        }
+        done
+    }
+
+    /// An aggregate has so many events in the file at this version.
+    pub(crate) fn aggregate_holds(&self, aggregate: i64, aggregate_id: &str, version: u64, events: u64) {
+        let holding = Holding { aggregate, version, events };
+        // Told under the lock, so that of two threads the older figure does not come last.
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((label, events)) = followed.take(self.aggregates, aggregate_id, holding) {
+            facade::set(names::EVENTS_BY_AGGREGATE, [("aggregate_id", label)], events as f64);
+        }
+    }
+
+    /// The aggregates that are followed, by number and id.
+    pub(crate) fn followed(&self) -> Vec<(i64, Arc<str>)> {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.by_id.iter().flat_map(|(id, holdings)| holdings.iter().map(|holding| (holding.aggregate, id.clone()))).collect()
+    }
+
+    pub(crate) fn aggregate_bound(&self) -> Bound {
+        self.aggregates
+    }
+}
+
+impl Followed {
+    /// Takes a figure up; returns the label and its new value, unless the aggregate is beyond the bound or the figure old.
+    fn take(&mut self, bound: Bound, aggregate_id: &str, new: Holding) -> Option<(Text, u64)> {
+        let has_room = bound.limit().is_none_or(|limit| self.count < limit);
+        if !self.by_id.contains_key(aggregate_id) {
+            if !has_room {
+                return None;
+            }
+            self.by_id.insert(aggregate_id.into(), Vec::with_capacity(1));
+        }
+        let id = self.by_id.get_key_value(aggregate_id)?.0.clone();
+        let holdings = self.by_id.get_mut(aggregate_id)?;
+        match holdings.iter_mut().find(|holding| holding.aggregate == new.aggregate) {
+            Some(known) if known.version > new.version => return None,
+            Some(known) => *known = new,
+            None if has_room => {
+                holdings.push(new);
+                self.count += 1;
+            }
+            None => return None,
+        }
+        Some((facade::shared(id), holdings.iter().map(|holding| holding.events).sum()))
+    }
+}
+
+fn bool_label(value: bool) -> Text {
+    if value { "true".into() } else { "false".into() }
+}

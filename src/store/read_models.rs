@@ -1,0 +1,59 @@
+//! What a store reads from read models.
+
+use super::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::json::Json;
+use crate::sqlite::read_model;
+
+impl Store {
+    /// Reads from the tables of projections, or from the application's own: every row of a query.
+    ///
+    /// # Errors
+    /// If the query fails; it cannot write.
+    pub fn query_read_model<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.scope
+            .database()
+            .read(|view| read_model::query(view, sql, params, row))
+            .map_err(|error| error.during("query read model"))
+    }
+
+    /// The document with this key that a [`Documents`](crate::Documents) projection keeps for this tenant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there are no documents of this name; [`ErrorKind::InvalidInput`] for a name that
+    /// documents cannot have.
+    pub fn document(&self, name: &str, key: &str) -> Result<Option<Json>> {
+        let document = read_model::check_tables(&[name.to_owned()]).and_then(|()| {
+            self.scope.database().read(|view| {
+                read_model::has_documents(view, name)?.then_some(()).ok_or_else(|| no_documents(name))?;
+                read_model::document(view, name, &self.scope.tenant, key)
+            })
+        });
+        Ok(document.map_err(|error| error.during("document"))?.map(Json::stored))
+    }
+
+    /// Documents of this tenant with their keys, in the order of the keys, `limit` at most, after the key `after`.
+    ///
+    /// # Errors
+    /// As [`Store::document`].
+    pub fn documents(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Json)>> {
+        let documents = read_model::check_tables(&[name.to_owned()]).and_then(|()| {
+            self.scope.database().read(|view| {
+                read_model::has_documents(view, name)?.then_some(()).ok_or_else(|| no_documents(name))?;
+                read_model::documents(view, name, &self.scope.tenant, after, limit)
+            })
+        });
+        let documents = documents.map_err(|error| error.during("documents"))?;
+        Ok(documents.into_iter().map(|(key, text)| (key, Json::stored(text))).collect())
+    }
+}
+
+fn no_documents(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there are no documents {name:?}"))
+        .advice("make them first, with Store::projection or Store::project_inline")
+}
