@@ -10,6 +10,7 @@ pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 pub(crate) mod database;
 pub(crate) mod deliveries;
+mod doubt;
 pub(crate) mod events;
 mod failure;
 mod migrate;
