@@ -118,9 +118,10 @@ impl Definition {
         })
     }
 
-    fn apply(&self, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
+    fn apply(&self, scope: &Scope, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
         let model = ReadModel::new(writing, &self.tables, naming);
-        runner::caught(|| self.projection.apply(event, &model)).map_err(|error| subscription::failed(event, error))
+        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, &model))
+            .map_err(|error| subscription::failed(event, error))
     }
 }
 
@@ -207,7 +208,7 @@ impl Inline for InlineProjection {
         while position < last {
             let (events, scanned) = read::read_after(&scope, writing, &self.definition.filter, position, PAGE)?;
             for event in &events {
-                self.definition.apply(writing, naming, event)?;
+                self.definition.apply(&scope, writing, naming, event)?;
             }
             position = scanned;
         }
@@ -360,7 +361,7 @@ fn take(
         let (events, scanned) = read::read_after(scope, writing, &definition.filter, reached, limit)?;
         let count = events.len();
         for (before, event) in events.iter().enumerate() {
-            definition.apply(writing, naming, event).inspect_err(|_| *failed_after = Some(before + taken as usize))?;
+            definition.apply(scope, writing, naming, event).inspect_err(|_| *failed_after = Some(before + taken as usize))?;
             if began.elapsed() >= HOLDS {
                 let all = before + 1 == count;
                 return Ok((if all { scanned } else { event.position.get() }, taken + before as u64 + 1));

@@ -12,10 +12,13 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::RecordedEvent;
 use crate::place::Position;
 use crate::scope::Scope;
 use crate::sqlite::checkpoints::{self, Checkpoint};
 use crate::sqlite::database::Watcher;
+use crate::sqlite::state;
+use crate::trace;
 
 /// How often a follower looks whether another process has committed; within its own it is woken at once.
 const LOOK_EVERY: Duration = Duration::from_millis(12);
@@ -125,7 +128,7 @@ pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lasts: Duration, wo
     };
     let mut handled = 0;
     let done = loop {
-        match guarded(scope, &lease, work) {
+        match guarded(scope, identity, &lease, work) {
             Ok(Step::Worked(events)) => handled += events,
             Ok(Step::CaughtUp(None)) => break Ok(handled),
             Ok(Step::CaughtUp(Some(pause))) => std::thread::sleep(pause),
@@ -144,10 +147,30 @@ pub(crate) fn caught(code: impl FnOnce() -> Result<(), HandlerError>) -> Result<
     catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|_| Err("the application's code panicked".into()))
 }
 
+/// Runs the application's code on an event; measured, and in a span that names the event's own.
+pub(crate) fn handle(
+    scope: &Scope,
+    name: &str,
+    event: &RecordedEvent,
+    code: impl FnOnce() -> Result<(), HandlerError>,
+) -> Result<(), HandlerError> {
+    let _span = trace::handler_span(name, event);
+    scope.meter().handle(name, &event.event_type, || caught(code))
+}
+
 /// A last net: the application's code is called through [`caught`], which knows the event.
-fn guarded(scope: &Scope, lease: &Lease, work: &mut impl Work) -> std::result::Result<Step, Halt> {
-    catch_unwind(AssertUnwindSafe(|| work.step(scope, lease)))
-        .unwrap_or_else(|_| Err(Halt::Error(Error::new(ErrorKind::Handler, "the application's code panicked"))))
+fn guarded(scope: &Scope, identity: &Identity, lease: &Lease, work: &mut impl Work) -> std::result::Result<Step, Halt> {
+    let done = catch_unwind(AssertUnwindSafe(|| work.step(scope, lease)))
+        .unwrap_or_else(|_| Err(Halt::Error(Error::new(ErrorKind::Handler, "the application's code panicked"))));
+    if scope.meter().is_live() {
+        // The figure's own failure changes nothing.
+        let _ = scope.database().read(|view| {
+            let reached = checkpoints::find_by_id(view, lease.id)?.map_or(0, |row| row.position);
+            scope.meter().lags(&identity.name, state::last_position(view)?.get().saturating_sub(reached));
+            Ok(())
+        });
+    }
+    done
 }
 
 /// Writes down at which event the application's code failed.
@@ -265,7 +288,7 @@ impl Run {
                 let pause = match &lease {
                     None => self.try_to_lead(&mut lease)?,
                     Some(held) if held.rest().is_zero() => self.try_to_lead(&mut lease)?,
-                    Some(held) => match guarded(&self.scope, held, &mut work) {
+                    Some(held) => match guarded(&self.scope, &self.identity, held, &mut work) {
                         Ok(Step::Worked(_)) => None,
                         Ok(Step::CaughtUp(pause)) => Some(pause.map_or(held.rest(), |pause| pause.min(held.rest()))),
                         Err(Halt::LeadLost) => {

@@ -202,6 +202,11 @@ impl Meter {
         done
     }
 
+    /// A subscription, projection or outbox has so many positions before it.
+    pub(crate) fn lags(&self, subscription: &str, positions: u64) {
+        facade::set(names::LAG, [("subscription", self.handlers.admit(subscription))], positions as f64);
+    }
+
     /// An aggregate has so many events in the file at this version.
     pub(crate) fn aggregate_holds(&self, aggregate: i64, aggregate_id: &str, version: u64, events: u64) {
         let holding = Holding { aggregate, version, events };

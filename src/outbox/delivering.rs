@@ -7,7 +7,6 @@ use super::publisher::{Message, PublishError, Publisher, shortened};
 use super::{LONGEST_PAUSE, Settings, event_at};
 use crate::error::Result;
 use crate::event::RecordedEvent;
-use crate::metrics::Timer;
 use crate::read::{self, Query};
 use crate::runner::{self, Halt, Lease, Step, Work, now};
 use crate::scope::Scope;
@@ -258,12 +257,11 @@ impl<P: Publisher> Delivering<P> {
             Err(reason) => return Outcome::Dead(shortened(reason)),
         };
         let message = Message { event, attempt: item.attempt, outbox: &self.name };
-        let (mut published, timer) = (Ok(()), Timer::start());
-        let run = runner::caught(|| {
+        let mut published = Ok(());
+        let run = runner::handle(scope, &self.name, event, || {
             published = self.publisher.publish(&message);
             Ok(())
         });
-        scope.meter().handler_ran(timer, &self.name, &event.event_type);
         let error = match (run, published) {
             (Ok(()), Ok(())) => return Outcome::Delivered,
             (Ok(()), Err(error)) => error,
