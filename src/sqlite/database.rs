@@ -3,16 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
 
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use super::beside::{Anew, Frames, Watcher, data_version};
 use super::failure::Sql;
 use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
+use super::pace::Pace;
 use super::{migrate, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, Timer};
@@ -20,20 +21,20 @@ use crate::options::Options;
 
 /// Connections that wait for the next reader; beyond it they are closed.
 const IDLE_READERS: usize = 8;
-/// How often, and how long each time, work in the background lets others go first.
-const BACKGROUND_YIELDS: usize = 64;
-const BACKGROUND_YIELD: Duration = Duration::from_micros(100);
 
 /// An open file.
 pub(crate) struct Database {
     opening: Opening,
     // None after a failure that left the connection in doubt: the next write opens a new one.
-    writer: Mutex<Option<Connection>>,
+    writer: Mutex<Option<Writer>>,
     // Whether the writer waits for other processes.
     patient: Arc<AtomicBool>,
     readers: Mutex<Vec<Connection>>,
-    // Callers that wait for the writer: work in the background lets them go first.
+    // Callers that wait for the writer, and how many ever did: work in the background lets them go first.
     waiting: AtomicUsize,
+    turns: AtomicU64,
+    // Work in the background takes turns with itself, too.
+    pace: Mutex<Pace>,
     pub(crate) names: Names,
 }
 
@@ -55,10 +56,12 @@ impl Database {
         let names = Names::new(state::replica(&writer)?);
         Ok(Database {
             opening,
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(Some(Writer { connection: writer, sync: Sync::AsOpened })),
             patient,
             readers: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            pace: Mutex::default(),
             names,
         })
     }
@@ -82,6 +85,8 @@ impl Database {
             patient,
             readers: Mutex::new(vec![reader]),
             waiting: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            pace: Mutex::default(),
             names,
         })
     }
@@ -127,7 +132,7 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
-        Ok(Anew { connection, names: Names::new(replica) })
+        Ok(Anew::new(connection, Names::new(replica)))
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
@@ -136,16 +141,32 @@ impl Database {
         self.write_on(self.wait_for_writer(), asked, Sync::AsOpened, work)
     }
 
-    /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
+    /// As [`Database::write`], but whatever the store's durability a power cut may lose it, with all that came after it
+    /// in this way, until something else is written: for what is found again, or done again, then.
+    pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        let asked = Timer::start();
+        self.write_on(self.wait_for_writer(), asked, Sync::Relaxed, work)
+    }
+
+    /// As [`Database::write_relaxed`], for work that goes on and on and is in nobody's way: it leaves the file to others
+    /// for twice as long as it held it. It should end when [`Database::is_wanted`].
     pub(crate) fn write_in_background<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        // Bounded: a stream of callers without an end must not stop the work for good.
-        for _ in 0..BACKGROUND_YIELDS {
-            if self.waiting.load(Ordering::Relaxed) == 0 {
-                break;
-            }
-            std::thread::sleep(BACKGROUND_YIELD);
-        }
-        self.write(work)
+        let mut pace = lock(&self.pace);
+        std::thread::sleep(pace.pause(self.turns.load(Ordering::Relaxed)));
+        let asked = Timer::start();
+        let writer = self.wait_for_writer();
+        pace.begin(self.turns.load(Ordering::Relaxed));
+        let done = self.write_on(writer, asked, Sync::Relaxed, |writing| {
+            pace.look(data_version(writing)?);
+            work(writing)
+        });
+        pace.end();
+        done
+    }
+
+    /// Whether somebody in this process waits until whoever writes has finished.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
@@ -155,7 +176,8 @@ impl Database {
         self.write_on(self.wait_for_writer(), asked, Sync::Full, work)
     }
 
-    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -164,7 +186,7 @@ impl Database {
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
-        self.opening.reader().map(Watcher)
+        Ok(Watcher::new(self.opening.reader()?))
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
@@ -205,7 +227,7 @@ impl Database {
     /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
         let mut writer = lock(&self.writer);
-        let connection = self.ready(&mut writer)?;
+        let connection = self.ready(&mut writer, Sync::AsOpened)?;
         let (busy, log, moved): (bool, i64, i64) = connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .sql()?;
@@ -214,28 +236,45 @@ impl Database {
     }
 
     /// The writing connection, made anew if the last one was left in doubt.
-    fn ready<'a>(&self, writer: &'a mut Option<Connection>) -> Result<&'a Connection> {
+    fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
         if self.opening.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         // Not in autocommit here: a panic, and then not even the rollback worked.
-        if writer.as_ref().is_none_or(|connection| !connection.is_autocommit()) {
-            *writer = Some(self.opening.writer(&self.patient)?);
+        if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
+            *writer = Some(Writer { connection: self.opening.writer(&self.patient)?, sync: Sync::AsOpened });
         }
-        writer.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
+        // Before each transaction and never after one: whatever becomes of it, the next one waits for what it needs.
+        if let Some(stale) = writer.as_mut().filter(|writer| writer.sync != sync) {
+            match self.opening.set_synchronous(&stale.connection, sync) {
+                Ok(()) => stale.sync = sync,
+                Err(error) => {
+                    *writer = None;
+                    return Err(error);
+                }
+            }
+        }
+        let ready = writer.as_ref().map(|writer| &writer.connection);
+        ready.ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
     }
 
     fn write_on<T>(
         &self,
-        mut writer: MutexGuard<'_, Option<Connection>>,
+        mut writer: MutexGuard<'_, Option<Writer>>,
         asked: Timer,
         sync: Sync,
         work: impl FnOnce(&Writing<'_>) -> Result<T>,
     ) -> Result<T> {
-        let connection = self.ready(&mut writer)?;
-        if sync == Sync::Full {
-            connection.execute_batch("PRAGMA synchronous = FULL").sql()?;
+        let connection = self.ready(&mut writer, sync)?;
+        let done = self.transact(connection, asked, work);
+        if !connection.is_autocommit() {
+            // Not even the rollback worked: nobody may build on this connection.
+            *writer = None;
         }
+        done
+    }
+
+    fn transact<T>(&self, connection: &Connection, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let transaction = Writing::begin(self, connection)?;
         if let Some(waited) = asked.elapsed() {
             metrics::waited_to_write(waited);
@@ -250,61 +289,28 @@ impl Database {
             metrics::snapshots_in_file(snapshots);
         }
         drop(transaction);
-        let restored = match sync {
-            Sync::Full => self.opening.set_synchronous(connection).is_ok(),
-            Sync::AsOpened => true,
-        };
-        if !restored || !connection.is_autocommit() {
-            // Not even the rollback worked: nobody may build on this connection.
-            *writer = None;
-        } else if done.is_ok() {
+        if done.is_ok() {
             self.names.remember(learnt);
         }
         done
     }
 }
 
-/// See [`Database::anew`].
-pub(crate) struct Anew {
+/// The connection that writes, and what its commits wait for now.
+struct Writer {
     connection: Connection,
-    names: Names,
-}
-
-impl Anew {
-    /// Runs `work` in a read transaction.
-    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK").sql()?;
-        }
-        self.connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
-        let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
-        let ended = self.connection.execute_batch("COMMIT").sql();
-        done.and_then(|value| ended.map(|()| value))
-    }
+    sync: Sync,
 }
 
 /// What a commit waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
+pub(crate) enum Sync {
+    /// For what the store was opened with.
     AsOpened,
+    /// For the disk.
     Full,
-}
-
-/// See [`Database::watcher`].
-pub(crate) struct Watcher(Connection);
-
-impl Watcher {
-    /// A number that changes with each commit of another connection.
-    pub(crate) fn version(&self) -> Result<i64> {
-        self.0.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
-    }
-}
-
-/// What a checkpoint left in the write-ahead log.
-pub(crate) struct Frames {
-    /// Pages that a reader still needs there.
-    pub(crate) left: u64,
-    pub(crate) complete: bool,
+    /// For nothing: the next commit that waits takes it along.
+    Relaxed,
 }
 
 /// Makes the writer patient again, also when the work panics.
@@ -324,7 +330,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a transaction, of either sort, sees.
 pub(crate) struct View<'a> {
-    connection: &'a Connection,
+    pub(super) connection: &'a Connection,
     pub(crate) names: &'a Names,
     /// Whether what it sees will still be there tomorrow: a write transaction sees rows that may be rolled back.
     pub(crate) committed: bool,
