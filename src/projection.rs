@@ -1,11 +1,14 @@
 //! Projections: read models in tables of the same file.
 
+mod rebuild;
+
+pub use rebuild::RebuildProgress;
+
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
-use crate::place::Position;
 use crate::read::{self, Query};
 use crate::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, Work};
 use crate::scope::{Inline, Log, Scope};
@@ -16,8 +19,10 @@ use crate::subscription::{self, LEASE, StartFrom};
 
 /// Events read at once.
 const PAGE: usize = 256;
-/// How long one transaction of a projection may hold the file: so long an append waits at the most.
+/// How long one transaction of a projection may hold the file: so long an append of another process waits at the most.
 const HOLDS: Duration = Duration::from_millis(8);
+/// How long it may when somebody in this process waits.
+const HOLDS_WANTED: Duration = Duration::from_millis(1);
 
 /// A read model: tables of the application's own in the same file, kept up to date from events.
 ///
@@ -267,81 +272,12 @@ impl ProjectionRunner {
     fn work(&self) -> Projecting {
         Projecting { definition: self.definition.clone(), limit: PAGE }
     }
-
-    /// Builds the tables anew beside the old ones, which serve until the new ones are ready; appends go on meanwhile. The
-    /// last transaction takes up the newest events, puts the new tables in place and moves the checkpoint.
-    ///
-    /// `progress` is called after each transaction and can cancel: the next rebuild of this version then goes on from
-    /// there, as it does after the process was killed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Handler`] with the position if `apply` failed; the old tables are as they were.
-    pub fn rebuild(&self, mut progress: impl FnMut(&RebuildProgress) -> std::ops::ControlFlow<()>) -> Result<RebuildProgress> {
-        let mut limit = PAGE;
-        let mut events = 0;
-        loop {
-            let mut failed_after = None;
-            let part = self.scope.database().write_in_background(|writing| self.rebuild_part(writing, limit, &mut failed_after));
-            match part {
-                Ok(mut part) => {
-                    limit = PAGE;
-                    events += part.events;
-                    part.events = events;
-                    if progress(&part).is_break() || part.finished {
-                        self.scope.log.appended.raise();
-                        return Ok(part);
-                    }
-                }
-                // Keep what came before the event at which it failed.
-                Err(_) if failed_after.is_some_and(|before| before > 0) => limit = failed_after.unwrap_or(1),
-                Err(error) => return Err(error.during("rebuild projection")),
-            }
-        }
-    }
-
-    fn rebuild_part(&self, writing: &Writing<'_>, limit: usize, failed_after: &mut Option<usize>) -> Result<RebuildProgress> {
-        let row = row_of(writing, &self.identity)?;
-        let version = self.definition.version();
-        let naming = Naming { generation: row.generation + 1, shadow: true };
-        let position = match (row.rebuild_version, row.rebuild_position) {
-            (Some(building), Some(position)) if building == version => position,
-            _ => {
-                read_model::drop_shadows(writing, &self.definition.tables)?;
-                self.definition.create(writing, naming)?;
-                0
-            }
-        };
-        let (reached, events) = take(&self.scope, writing, &self.definition, naming, position, limit, failed_after)?;
-        let last = state::last_position(writing)?.get();
-        let finished = reached >= last;
-        if finished {
-            read_model::swap(writing, &self.definition.tables)?;
-            checkpoints::note_swapped(writing, row.id, version, reached)?;
-        } else {
-            checkpoints::note_rebuild(writing, row.id, version, reached)?;
-        }
-        Ok(RebuildProgress { position: Position::new(reached), last_position: Position::new(last), events, finished })
-    }
 }
 
 impl std::fmt::Debug for ProjectionRunner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProjectionRunner").field("name", &self.identity.name).finish_non_exhaustive()
     }
-}
-
-/// How far a rebuild has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RebuildProgress {
-    /// The new tables hold every event up to here.
-    pub position: Position,
-    /// The newest event of the log.
-    pub last_position: Position,
-    /// Events taken so far by this call.
-    pub events: u64,
-    /// Whether the new tables are in place.
-    pub finished: bool,
 }
 
 /// Takes the events after `position` into tables, as many as fit into the time that a transaction may take; returns how
@@ -356,13 +292,17 @@ fn take(
     failed_after: &mut Option<usize>,
 ) -> Result<(u64, u64)> {
     let began = Instant::now();
+    let time_is_up = || {
+        let held = began.elapsed();
+        held >= HOLDS || (held >= HOLDS_WANTED && scope.database().is_wanted())
+    };
     let (mut reached, mut taken) = (position, 0);
     loop {
         let (events, scanned) = read::read_after(scope, writing, &definition.filter, reached, limit)?;
         let count = events.len();
         for (before, event) in events.iter().enumerate() {
             definition.apply(scope, writing, naming, event).inspect_err(|_| *failed_after = Some(before + taken as usize))?;
-            if began.elapsed() >= HOLDS {
+            if time_is_up() {
                 let all = before + 1 == count;
                 return Ok((if all { scanned } else { event.position.get() }, taken + before as u64 + 1));
             }
@@ -370,7 +310,7 @@ fn take(
         taken += count as u64;
         let at_end = scanned == reached || count == 0;
         reached = scanned;
-        if at_end || limit < PAGE || began.elapsed() >= HOLDS {
+        if at_end || limit < PAGE || time_is_up() {
             return Ok((reached, taken));
         }
     }
@@ -385,6 +325,9 @@ struct Projecting {
 impl Work for Projecting {
     fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt> {
         let (mut failed_after, mut lead_lost) = (None, false);
+        if self.has_nothing_to_do(scope, lease)? {
+            return Ok(Step::CaughtUp(None));
+        }
         let done = scope.database().write_in_background(|writing| {
             let row =
                 checkpoints::find_by_id(writing, lease.id)?.ok_or_else(|| runner::unknown(self.definition.projection.name()))?;
@@ -415,5 +358,16 @@ impl Work for Projecting {
             }
             Err(error) => Err(Halt::Error(error)),
         }
+    }
+}
+
+impl Projecting {
+    /// Looks without a lock, for a follower is woken by every commit.
+    fn has_nothing_to_do(&self, scope: &Scope, lease: &Lease) -> Result<bool> {
+        scope.database().read(|view| {
+            let row = checkpoints::find_by_id(view, lease.id)?;
+            let last = state::last_position(view)?.get();
+            Ok(row.is_some_and(|row| row.version == self.definition.version() && row.position >= last))
+        })
     }
 }

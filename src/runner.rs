@@ -15,13 +15,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
 use crate::place::Position;
 use crate::scope::Scope;
+use crate::sqlite::beside::Watcher;
 use crate::sqlite::checkpoints::{self, Checkpoint};
-use crate::sqlite::database::Watcher;
 use crate::sqlite::state;
 use crate::trace;
 
-/// How often a follower looks whether another process has committed; within its own it is woken at once.
+/// How often a follower looks whether another process has committed; within its own it is woken at once. When nothing
+/// comes for long it looks less often, so that it costs next to nothing: after a hundredth of the time that it was quiet.
 const LOOK_EVERY: Duration = Duration::from_millis(12);
+const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(100);
+const LOOK_AFTER_SHARE: u32 = 100;
 /// How long a follower waits after the file was busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -65,7 +68,8 @@ impl Lease {
 
     /// Takes or renews the lead; `None` if another runner has it.
     fn take(scope: &Scope, identity: &Identity, runner: Uuid, lasts: Duration) -> Result<Option<Lease>> {
-        scope.database().write(|writing| {
+        // After a power cut nobody leads anyway.
+        scope.database().write_relaxed(|writing| {
             let checkpoint =
                 checkpoints::find(writing, &identity.tenant, &identity.name)?.ok_or_else(|| unknown(&identity.name))?;
             let mut lease = Lease { id: checkpoint.id, fence: 0, lasts, renewed: Cell::new(Instant::now()) };
@@ -79,7 +83,7 @@ impl Lease {
 
     fn give_up(&self, scope: &Scope) {
         // If it cannot be written, the lease runs out by itself.
-        let _ = scope.database().write(|writing| checkpoints::resign(writing, self.id, self.fence));
+        let _ = scope.database().write_relaxed(|writing| checkpoints::resign(writing, self.id, self.fence));
     }
 }
 
@@ -255,7 +259,15 @@ pub(crate) fn follow(scope: &Scope, identity: Identity, lasts: Duration, work: i
     let thread = std::thread::Builder::new()
         .name(format!("foldlog-{}", identity.name.chars().filter(|character| !character.is_control()).collect::<String>()))
         .spawn(move || {
-            let mut run = Run { scope: scope_of_thread, identity, lasts, watcher, runner: Uuid::new_v4(), shared: of_thread };
+            let mut run = Run {
+                scope: scope_of_thread,
+                identity,
+                lasts,
+                watcher,
+                runner: Uuid::new_v4(),
+                shared: of_thread,
+                last_commit: Instant::now(),
+            };
             let reason = run.until_stopped(work);
             run.shared.leads.store(false, Ordering::Release);
             *run.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
@@ -272,6 +284,8 @@ struct Run {
     watcher: Watcher,
     runner: Uuid,
     shared: Arc<Shared>,
+    /// When it last saw that somebody had committed.
+    last_commit: Instant,
 }
 
 impl Run {
@@ -335,14 +349,16 @@ impl Run {
     }
 
     /// Waits for a commit, of this process or of another, for `longest` at most.
-    fn wait(&self, seen: u64, version: i64, longest: Duration) -> Result<()> {
+    fn wait(&mut self, seen: u64, version: i64, longest: Duration) -> Result<()> {
         let until = Instant::now() + longest;
         while !self.shared.stop.load(Ordering::Acquire) {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero()
-                || self.scope.log.appended.wait_after(seen, LOOK_EVERY.min(left))
-                || self.watcher.version()? != version
-            {
+            if left.is_zero() {
+                break;
+            }
+            let pause = (self.last_commit.elapsed() / LOOK_AFTER_SHARE).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST).min(left);
+            if self.scope.log.appended.wait_after(seen, pause) || self.watcher.version()? != version {
+                self.last_commit = Instant::now();
                 break;
             }
         }

@@ -194,7 +194,7 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
 fn advance(scope: &Scope, lease: &Lease, position: u64) -> std::result::Result<(), Halt> {
     let moved = scope
         .database()
-        .write_in_background(|writing| checkpoints::advance(writing, lease.id, lease.fence, position, lease.until()))?;
+        .write_relaxed(|writing| checkpoints::advance(writing, lease.id, lease.fence, position, lease.until()))?;
     // Whoever waits for the subscription looks when something is committed.
     scope.log.appended.raise();
     if moved { Ok(()) } else { Err(Halt::LeadLost) }

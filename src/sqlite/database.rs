@@ -3,16 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use super::beside::{Anew, Frames, Watcher, data_version};
 use super::failure::Sql;
 use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
+use super::pace::Pace;
 use super::{migrate, state, waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, Timer};
@@ -20,18 +22,18 @@ use crate::options::Options;
 
 /// Connections that wait for the next reader; beyond it they are closed.
 const IDLE_READERS: usize = 8;
-/// How often, and how long each time, work in the background lets others go first.
-const BACKGROUND_YIELDS: usize = 64;
-const BACKGROUND_YIELD: Duration = Duration::from_micros(100);
 
 /// An open file.
 pub(crate) struct Database {
     opening: Opening,
     // None after a failure that left the connection in doubt: the next write opens a new one.
-    writer: Mutex<Option<Connection>>,
+    writer: Mutex<Option<Writer>>,
     readers: Mutex<Vec<Connection>>,
-    // Callers that wait for the writer: work in the background lets them go first.
+    // Callers that wait for the writer, and how many ever did: work in the background lets them go first.
     waiting: AtomicUsize,
+    turns: AtomicU64,
+    // Work in the background takes turns with itself, too.
+    pace: Mutex<Pace>,
     pub(crate) names: Names,
 }
 
@@ -50,7 +52,15 @@ impl Database {
         let mut writer = opening.writer()?;
         migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
         let names = Names::new(state::replica(&writer)?);
-        Ok(Database { opening, writer: Mutex::new(Some(writer)), readers: Mutex::default(), waiting: AtomicUsize::new(0), names })
+        Ok(Database {
+            opening,
+            writer: Mutex::new(Some(Writer { connection: writer, sync: Sync::AsOpened })),
+            readers: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            pace: Mutex::default(),
+            names,
+        })
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
@@ -65,7 +75,15 @@ impl Database {
         };
         migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
-        Ok(Database { opening, writer: Mutex::new(None), readers: Mutex::new(vec![reader]), waiting: AtomicUsize::new(0), names })
+        Ok(Database {
+            opening,
+            writer: Mutex::new(None),
+            readers: Mutex::new(vec![reader]),
+            waiting: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            pace: Mutex::default(),
+            names,
+        })
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -110,7 +128,7 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
-        Ok(Anew { connection, busy_timeout: self.opening.busy_timeout, names: Names::new(replica) })
+        Ok(Anew::new(connection, Names::new(replica), self.opening.busy_timeout))
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
@@ -119,16 +137,32 @@ impl Database {
         self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::AsOpened, work)
     }
 
-    /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
+    /// As [`Database::write`], but whatever the store's durability a power cut may lose it, with all that came after it
+    /// in this way, until something else is written: for what is found again, or done again, then.
+    pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        let asked = Timer::start();
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Relaxed, work)
+    }
+
+    /// As [`Database::write_relaxed`], for work that goes on and on and is in nobody's way: it leaves the file to others
+    /// for twice as long as it held it. It should end when [`Database::is_wanted`].
     pub(crate) fn write_in_background<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        // Bounded: a stream of callers without an end must not stop the work for good.
-        for _ in 0..BACKGROUND_YIELDS {
-            if self.waiting.load(Ordering::Relaxed) == 0 {
-                break;
-            }
-            std::thread::sleep(BACKGROUND_YIELD);
-        }
-        self.write(work)
+        let mut pace = lock(&self.pace);
+        std::thread::sleep(pace.pause(self.turns.load(Ordering::Relaxed)));
+        let asked = Timer::start();
+        let writer = self.wait_for_writer();
+        pace.begin(self.turns.load(Ordering::Relaxed));
+        let done = self.write_on(writer, asked, self.opening.busy_timeout, Sync::Relaxed, |writing| {
+            pace.look(data_version(writing)?);
+            work(writing)
+        });
+        pace.end();
+        done
+    }
+
+    /// Whether somebody in this process waits until whoever writes has finished.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
@@ -138,7 +172,8 @@ impl Database {
         self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Full, work)
     }
 
-    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -147,7 +182,7 @@ impl Database {
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
-        Ok(Watcher { connection: self.opening.reader()?, busy_timeout: self.opening.busy_timeout })
+        Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout))
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
@@ -183,7 +218,7 @@ impl Database {
     /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
         let mut writer = lock(&self.writer);
-        let connection = self.ready(&mut writer)?;
+        let connection = self.ready(&mut writer, Sync::AsOpened)?;
         waiting::up_to(self.opening.busy_timeout);
         let (busy, log, moved): (bool, i64, i64) = connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -193,30 +228,47 @@ impl Database {
     }
 
     /// The writing connection, made anew if the last one was left in doubt.
-    fn ready<'a>(&self, writer: &'a mut Option<Connection>) -> Result<&'a Connection> {
+    fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
         if self.opening.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         // Not in autocommit here: a panic, and then not even the rollback worked.
-        if writer.as_ref().is_none_or(|connection| !connection.is_autocommit()) {
-            *writer = Some(self.opening.writer()?);
+        if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
+            *writer = Some(Writer { connection: self.opening.writer()?, sync: Sync::AsOpened });
         }
-        writer.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
+        // Before each transaction and never after one: whatever becomes of it, the next one waits for what it needs.
+        if let Some(stale) = writer.as_mut().filter(|writer| writer.sync != sync) {
+            match self.opening.set_synchronous(&stale.connection, sync) {
+                Ok(()) => stale.sync = sync,
+                Err(error) => {
+                    *writer = None;
+                    return Err(error);
+                }
+            }
+        }
+        let ready = writer.as_ref().map(|writer| &writer.connection);
+        ready.ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
     }
 
     fn write_on<T>(
         &self,
-        mut writer: MutexGuard<'_, Option<Connection>>,
+        mut writer: MutexGuard<'_, Option<Writer>>,
         asked: Timer,
         patience: Duration,
         sync: Sync,
         work: impl FnOnce(&Writing<'_>) -> Result<T>,
     ) -> Result<T> {
-        let connection = self.ready(&mut writer)?;
+        let connection = self.ready(&mut writer, sync)?;
         waiting::up_to(patience);
-        if sync == Sync::Full {
-            connection.execute_batch("PRAGMA synchronous = FULL").sql()?;
+        let done = self.transact(connection, asked, work);
+        if !connection.is_autocommit() {
+            // Not even the rollback worked: nobody may build on this connection.
+            *writer = None;
         }
+        done
+    }
+
+    fn transact<T>(&self, connection: &Connection, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let transaction = Writing::begin(self, connection)?;
         if let Some(waited) = asked.elapsed() {
             metrics::waited_to_write(waited);
@@ -231,67 +283,28 @@ impl Database {
             metrics::snapshots_in_file(snapshots);
         }
         drop(transaction);
-        let restored = match sync {
-            Sync::Full => self.opening.set_synchronous(connection).is_ok(),
-            Sync::AsOpened => true,
-        };
-        if !restored || !connection.is_autocommit() {
-            // Not even the rollback worked: nobody may build on this connection.
-            *writer = None;
-        } else if done.is_ok() {
+        if done.is_ok() {
             self.names.remember(learnt);
         }
         done
     }
 }
 
-/// See [`Database::anew`].
-pub(crate) struct Anew {
+/// The connection that writes, and what its commits wait for now.
+struct Writer {
     connection: Connection,
-    busy_timeout: Duration,
-    names: Names,
-}
-
-impl Anew {
-    /// Runs `work` in a read transaction.
-    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
-        waiting::up_to(self.busy_timeout);
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK").sql()?;
-        }
-        self.connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
-        let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
-        let ended = self.connection.execute_batch("COMMIT").sql();
-        done.and_then(|value| ended.map(|()| value))
-    }
+    sync: Sync,
 }
 
 /// What a commit waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
+pub(crate) enum Sync {
+    /// For what the store was opened with.
     AsOpened,
+    /// For the disk.
     Full,
-}
-
-/// See [`Database::watcher`].
-pub(crate) struct Watcher {
-    connection: Connection,
-    busy_timeout: Duration,
-}
-
-impl Watcher {
-    /// A number that changes with each commit of another connection.
-    pub(crate) fn version(&self) -> Result<i64> {
-        waiting::up_to(self.busy_timeout);
-        self.connection.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
-    }
-}
-
-/// What a checkpoint left in the write-ahead log.
-pub(crate) struct Frames {
-    /// Pages that a reader still needs there.
-    pub(crate) left: u64,
-    pub(crate) complete: bool,
+    /// For nothing: the next commit that waits takes it along.
+    Relaxed,
 }
 
 /// A panic of the application's code inside a transaction rolls it back (see the drops below) and leaves what a lock
@@ -302,7 +315,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a transaction, of either sort, sees.
 pub(crate) struct View<'a> {
-    connection: &'a Connection,
+    pub(super) connection: &'a Connection,
     pub(crate) names: &'a Names,
     /// Whether what it sees will still be there tomorrow: a write transaction sees rows that may be rolled back.
     pub(crate) committed: bool,

@@ -4,6 +4,7 @@
 //! called inside a transaction that [`database`] opened; nothing here knows a fold, a policy or a handle.
 
 pub(crate) mod aggregates;
+pub(crate) mod beside;
 pub(crate) mod blocks;
 pub(crate) mod changes;
 pub(crate) mod checkpoints;
@@ -16,13 +17,15 @@ mod failure;
 mod migrate;
 pub(crate) mod names;
 mod open;
+mod pace;
 pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod verify;
 mod waiting;
 
-pub(crate) use database::{Anew, Database, View, Writing};
+pub(crate) use beside::Anew;
+pub(crate) use database::{Database, View, Writing};
 
 /// `key`: the events, and the snapshots, of an aggregate lie side by side in version order.
 pub(crate) fn key(aggregate: i64, version: u64) -> i64 {

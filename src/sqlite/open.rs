@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::database::Sync;
 use super::failure::Sql;
 use super::migrate::{self, Format};
 use super::waiting;
@@ -62,7 +63,7 @@ impl Opening {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = self.connect(flags)?;
         self.configure(&mut connection)?;
-        self.set_synchronous(&connection)?;
+        self.set_synchronous(&connection, Sync::AsOpened)?;
         connection
             .execute_batch(&format!(
                 "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES};"
@@ -71,11 +72,11 @@ impl Opening {
         Ok(connection)
     }
 
-    /// Lets the connection's commits wait for what the store was opened with.
-    pub(crate) fn set_synchronous(&self, connection: &Connection) -> Result<()> {
-        let synchronous = match self.durability {
-            Durability::Durable => "FULL",
-            Durability::Fast => "NORMAL",
+    /// Lets the connection's commits wait for this. Outside of a transaction only: inside, SQLite changes nothing.
+    pub(crate) fn set_synchronous(&self, connection: &Connection, sync: Sync) -> Result<()> {
+        let synchronous = match (sync, self.durability) {
+            (Sync::Full, _) | (Sync::AsOpened, Durability::Durable) => "FULL",
+            (Sync::Relaxed, _) | (Sync::AsOpened, Durability::Fast) => "NORMAL",
         };
         connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}")).sql()
     }
