@@ -48,6 +48,7 @@ mod sqlite;
 mod statistics;
 mod store;
 mod subscription;
+pub mod testing;
 
 pub use aggregate::{Aggregate, Expected, UnknownEvents};
 pub use aggregates::{Aggregates, Rebuilt};

@@ -90,6 +90,7 @@ pub trait Projection: Send + Sync + 'static {
 }
 
 /// A projection that runs inside the appends of this process.
+#[derive(Clone)]
 pub(crate) struct Inline {
     scope_tenant: Arc<str>,
     identity: Identity,
@@ -219,6 +220,12 @@ pub(crate) fn run_inline(scope: &Scope, writing: &Writing<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets the projections that run inside the appends of one log run inside those of its copy.
+pub(crate) fn copy_inline(from: &Scope, to: &Scope) {
+    let inline = from.log.inline.read().unwrap_or_else(PoisonError::into_inner).clone();
+    *to.log.inline.write().unwrap_or_else(PoisonError::into_inner) = inline;
 }
 
 /// The tables of the projections that run inside this process's appends.
