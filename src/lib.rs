@@ -49,6 +49,7 @@ mod sqlite;
 mod statistics;
 mod store;
 mod subscription;
+pub mod testing;
 mod trace;
 mod trace_context;
 

@@ -191,7 +191,7 @@ pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Resu
     // The bulk without holding the file; what comes meanwhile is taken up by the first append.
     runner.run_to_end()?;
     let mut inline = scope.log.inline.write().unwrap_or_else(PoisonError::into_inner);
-    inline.push(Box::new(InlineProjection {
+    inline.push(Arc::new(InlineProjection {
         tenant: scope.tenant.clone(),
         identity: runner.identity,
         definition: runner.definition,

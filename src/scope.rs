@@ -34,7 +34,7 @@ pub(crate) struct Log {
     /// Raised after each append of this process, and when a subscription has moved.
     pub(crate) appended: Signal,
     /// Projections that run inside this process's appends.
-    pub(crate) inline: RwLock<Vec<Box<dyn Inline>>>,
+    pub(crate) inline: RwLock<Vec<Arc<dyn Inline>>>,
     pub(crate) meter: Meter,
 }
 
@@ -51,6 +51,12 @@ impl Scope {
     pub(crate) fn run_inline(&self, writing: &Writing<'_>) -> Result<()> {
         let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
         inline.iter().try_for_each(|work| work.run(&self.log, writing))
+    }
+
+    /// Lets a copy of the log do the same inline work.
+    pub(crate) fn copy_inline(&self, copy: &Scope) {
+        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *copy.log.inline.write().unwrap_or_else(PoisonError::into_inner) = inline;
     }
 
     /// The tables that the inline work writes.

@@ -419,6 +419,19 @@ impl Store {
         subscription::remove(&self.scope, subscription).map_err(|error| error.during("remove subscription"))
     }
 
+    /// A store in memory with everything that this one holds now, and with its options and inline projections: for tests,
+    /// and for trying something out on real data. What is done to one is not seen in the other.
+    ///
+    /// # Errors
+    /// If the file cannot be read or there is not enough memory.
+    pub fn copy_to_memory(&self) -> Result<Store> {
+        let options = self.options().clone();
+        let database = self.scope.database().copy_to_memory(&options).map_err(|error| error.during("copy to memory"))?;
+        let copy = Store::of(database, options);
+        self.scope.copy_inline(&copy.scope);
+        Ok(copy.tenant(&self.scope.tenant))
+    }
+
     /// The file's path, made absolute; `None` for a store in memory.
     pub fn path(&self) -> Option<&Path> {
         self.scope.database().path()

@@ -46,11 +46,26 @@ impl Database {
         Database::open_at(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options)
     }
 
+    /// A store in memory whose content `fill` provides.
+    pub(super) fn in_memory_from(options: &Options, fill: impl FnOnce(&mut Connection) -> Result<()>) -> Result<Database> {
+        Database::make(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options, |_, connection| fill(connection))
+    }
+
     fn open_at(location: Location, options: &Options) -> Result<Database> {
+        Database::make(location, options, |opening, writer| {
+            migrate::prepare(writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())
+        })
+    }
+
+    fn make(
+        location: Location,
+        options: &Options,
+        prepare: impl FnOnce(&Opening, &mut Connection) -> Result<()>,
+    ) -> Result<Database> {
         let opening = Opening::new(location, false, options);
         opening.inspect()?;
         let mut writer = opening.writer()?;
-        migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
+        prepare(&opening, &mut writer)?;
         let names = Names::new(state::replica(&writer)?);
         Ok(Database {
             opening,

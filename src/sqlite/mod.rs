@@ -9,6 +9,7 @@ pub(crate) mod blocks;
 pub(crate) mod changes;
 pub(crate) mod checkpoints;
 pub(crate) mod checksum;
+mod copy;
 pub(crate) mod database;
 pub(crate) mod deliveries;
 mod doubt;

@@ -1,0 +1,73 @@
+//! A kit for the tests of an application: decisions and projections in the words given, when, then; and stores in memory
+//! that are copied from a seeded one in no time.
+//!
+//! Everything runs on a real store in memory. The functions panic when what is expected does not hold, with a message
+//! that shows both sides; the place shown is the test's line.
+//!
+//! ```
+//! use foldlog::{Aggregate, testing::given};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! enum AccountEvent { Deposited { cents: u64 }, Withdrawn { cents: u64 } }
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Account { cents: u64 }
+//!
+//! impl Aggregate for Account {
+//!     const TYPE: &'static str = "account";
+//!     type Event = AccountEvent;
+//!     fn apply(&mut self, event: AccountEvent) {
+//!         match event {
+//!             AccountEvent::Deposited { cents } => self.cents += cents,
+//!             AccountEvent::Withdrawn { cents } => self.cents -= cents,
+//!         }
+//!     }
+//! }
+//!
+//! impl Account {
+//!     fn withdraw(&self, cents: u64) -> Result<Vec<AccountEvent>, String> {
+//!         if cents > self.cents { return Err("not enough".into()) }
+//!         Ok(vec![AccountEvent::Withdrawn { cents }])
+//!     }
+//! }
+//!
+//! given::<Account>([AccountEvent::Deposited { cents: 50 }])
+//!     .when(|account| account.withdraw(30))
+//!     .then_events([AccountEvent::Withdrawn { cents: 30 }])
+//!     .and_state(|account| assert_eq!(account.cents, 20));
+//! given::<Account>([]).when(|account| account.withdraw(1)).then_error_eq("not enough".to_owned());
+//! ```
+#![allow(clippy::panic, reason = "a test kit tells by a panic that a test has failed")]
+
+mod decision;
+mod fixture;
+mod projected;
+
+pub use decision::{Given, Then, given};
+pub use fixture::Fixture;
+pub use projected::{Projected, project};
+
+use std::fmt::Debug;
+
+/// Ends the test: the kit itself could not do what it must.
+#[track_caller]
+fn unexpected(what: &str, error: &impl Debug) -> ! {
+    panic!("{what}: {error:?}")
+}
+
+/// Two lists beside each other: `=` in both, `-` only expected, `+` only there.
+fn difference<T: PartialEq + Debug>(expected: &[T], actual: &[T]) -> String {
+    let mut lines = String::new();
+    let mut line = |mark: char, item: &T| lines.push_str(&format!("\n  {mark} {item:?}"));
+    for at in 0..expected.len().max(actual.len()) {
+        match (expected.get(at), actual.get(at)) {
+            (Some(wanted), Some(there)) if wanted == there => line('=', there),
+            (wanted, there) => {
+                wanted.into_iter().for_each(|wanted| line('-', wanted));
+                there.into_iter().for_each(|there| line('+', there));
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,142 @@
+//! Decisions: given events, when decided, then events, an error or nothing.
+
+use std::fmt::Debug;
+
+use super::{difference, unexpected};
+use crate::{Aggregate, Aggregates, ErrorKind, Expected, Store};
+
+/// The aggregate that the events make.
+const ID: &str = "given";
+
+/// The history of an aggregate; what [`given`] returns.
+pub struct Given<A: Aggregate> {
+    aggregates: Aggregates<A>,
+}
+
+/// Starts with an aggregate that has these events. They go through a store: what cannot be stored, or read again, fails
+/// the test.
+#[track_caller]
+pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
+    let aggregates = match Store::in_memory() {
+        Ok(store) => store.aggregates::<A>(),
+        Err(error) => unexpected("there is no store in memory", &error),
+    };
+    let given = Given { aggregates };
+    given.append(events.into_iter().collect());
+    given
+}
+
+impl<A: Aggregate> Given<A> {
+    /// Lets it decide on the state.
+    #[track_caller]
+    pub fn when<I, E>(self, decide: impl FnOnce(&A) -> Result<I, E>) -> Then<A, E>
+    where
+        I: IntoIterator<Item = A::Event>,
+    {
+        let decided = decide(&self.state()).map(|events| events.into_iter().collect());
+        Then { given: self, decided }
+    }
+
+    /// Looks at the state: that of the given events, and after [`Then::then_events`] with those.
+    #[track_caller]
+    pub fn and_state(self, check: impl FnOnce(&A)) -> Given<A> {
+        check(&self.state());
+        self
+    }
+
+    #[track_caller]
+    fn append(&self, events: Vec<A::Event>) {
+        if events.is_empty() {
+            return;
+        }
+        if let Err(error) = self.aggregates.append(ID, Expected::Any, events) {
+            unexpected("the events cannot be appended", &error);
+        }
+    }
+
+    #[track_caller]
+    fn state(&self) -> A {
+        match self.aggregates.replay(ID) {
+            Ok(replayed) => replayed.state,
+            Err(error) if error.kind() == ErrorKind::NotFound => A::default(),
+            Err(error) => unexpected("the events cannot be replayed", &error),
+        }
+    }
+}
+
+/// What was decided.
+#[must_use = "say what is expected: then_events, then_nothing, then_error or then_error_eq"]
+pub struct Then<A: Aggregate, E> {
+    given: Given<A>,
+    decided: Result<Vec<A::Event>, E>,
+}
+
+impl<A: Aggregate, E> Then<A, E> {
+    /// Exactly these events, in this order; and a store can keep them.
+    #[track_caller]
+    pub fn then_events(self, expected: impl IntoIterator<Item = A::Event>) -> Given<A>
+    where
+        A::Event: PartialEq + Debug,
+        E: Debug,
+    {
+        let expected: Vec<A::Event> = expected.into_iter().collect();
+        match self.decided {
+            Ok(events) if events == expected => {
+                self.given.append(events);
+                self.given
+            }
+            Ok(events) => panic!(
+                "the decision gave other events than expected (- expected, + given, = both):{}",
+                difference(&expected, &events)
+            ),
+            Err(error) => panic!("the decision failed, where events were expected: {error:?}{}", difference(&expected, &[])),
+        }
+    }
+
+    /// No event, and no error.
+    #[track_caller]
+    pub fn then_nothing(self)
+    where
+        A::Event: Debug,
+        E: Debug,
+    {
+        match self.decided {
+            Ok(events) if events.is_empty() => {}
+            Ok(events) => panic!("the decision gave events, where nothing was expected:{}", list(&events)),
+            Err(error) => panic!("the decision failed, where nothing was expected: {error:?}"),
+        }
+    }
+
+    /// An error, which `check` looks at.
+    #[track_caller]
+    pub fn then_error(self, check: impl FnOnce(E))
+    where
+        A::Event: Debug,
+    {
+        match self.decided {
+            Err(error) => check(error),
+            Ok(events) => panic!("the decision did not fail, as was expected; it gave{}", list(&events)),
+        }
+    }
+
+    /// This error.
+    #[track_caller]
+    pub fn then_error_eq(self, expected: E)
+    where
+        A::Event: Debug,
+        E: PartialEq + Debug,
+    {
+        match self.decided {
+            Err(error) if error == expected => {}
+            Err(error) => panic!("the decision failed with another error:\n  - {expected:?}\n  + {error:?}"),
+            Ok(events) => panic!("the decision did not fail with {expected:?}; it gave{}", list(&events)),
+        }
+    }
+}
+
+fn list(events: &[impl Debug]) -> String {
+    match events {
+        [] => " no events".to_owned(),
+        events => events.iter().map(|event| format!("\n  + {event:?}")).collect(),
+    }
+}
