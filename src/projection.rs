@@ -1,11 +1,14 @@
 //! Projections: read models in tables of the same file.
 
+mod feed;
 mod rebuild;
 
 pub use rebuild::RebuildProgress;
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use feed::{Feed, PAGE};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
@@ -14,15 +17,8 @@ use crate::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, W
 use crate::scope::{Inline, Log, Scope};
 use crate::sqlite::checkpoints::{self, Checkpoint};
 use crate::sqlite::read_model::{self, Naming, ReadModel};
-use crate::sqlite::{Writing, state};
+use crate::sqlite::{View, Writing, state};
 use crate::subscription::{self, LEASE, StartFrom};
-
-/// Events read at once.
-const PAGE: usize = 256;
-/// How long one transaction of a projection may hold the file: so long an append of another process waits at the most.
-const HOLDS: Duration = Duration::from_millis(8);
-/// How long it may when somebody in this process waits.
-const HOLDS_WANTED: Duration = Duration::from_millis(1);
 
 /// A read model: tables of the application's own in the same file, kept up to date from events.
 ///
@@ -164,8 +160,8 @@ fn refuse_foreign_tables(scope: &Scope, definition: &Definition) -> Result<()> {
     })
 }
 
-fn row_of(writing: &Writing<'_>, identity: &Identity) -> Result<Checkpoint> {
-    checkpoints::find(writing, &identity.tenant, &identity.name)?.ok_or_else(|| runner::unknown(&identity.name))
+fn row_of(view: &View<'_>, identity: &Identity) -> Result<Checkpoint> {
+    checkpoints::find(view, &identity.tenant, &identity.name)?.ok_or_else(|| runner::unknown(&identity.name))
 }
 
 fn outdated(row: &Checkpoint, definition: &Definition) -> Error {
@@ -270,7 +266,7 @@ impl ProjectionRunner {
     }
 
     fn work(&self) -> Projecting {
-        Projecting { definition: self.definition.clone(), limit: PAGE }
+        Projecting { definition: self.definition.clone(), feed: Feed::new() }
     }
 }
 
@@ -280,94 +276,52 @@ impl std::fmt::Debug for ProjectionRunner {
     }
 }
 
-/// Takes the events after `position` into tables, as many as fit into the time that a transaction may take; returns how
-/// far it came and how many there were.
-fn take(
-    scope: &Scope,
-    writing: &Writing<'_>,
-    definition: &Definition,
-    naming: Naming,
-    position: u64,
-    limit: usize,
-    failed_after: &mut Option<usize>,
-) -> Result<(u64, u64)> {
-    let began = Instant::now();
-    let time_is_up = || {
-        let held = began.elapsed();
-        held >= HOLDS || (held >= HOLDS_WANTED && scope.database().is_wanted())
-    };
-    let (mut reached, mut taken) = (position, 0);
-    loop {
-        let (events, scanned) = read::read_after(scope, writing, &definition.filter, reached, limit)?;
-        let count = events.len();
-        for (before, event) in events.iter().enumerate() {
-            definition.apply(scope, writing, naming, event).inspect_err(|_| *failed_after = Some(before + taken as usize))?;
-            if time_is_up() {
-                let all = before + 1 == count;
-                return Ok((if all { scanned } else { event.position.get() }, taken + before as u64 + 1));
-            }
-        }
-        taken += count as u64;
-        let at_end = scanned == reached || count == 0;
-        reached = scanned;
-        if at_end || limit < PAGE || time_is_up() {
-            return Ok((reached, taken));
-        }
-    }
-}
-
 /// The work of a following projection.
 struct Projecting {
     definition: Definition,
-    limit: usize,
+    feed: Feed,
 }
 
 impl Work for Projecting {
     fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt> {
-        let (mut failed_after, mut lead_lost) = (None, false);
-        if self.has_nothing_to_do(scope, lease)? {
+        let Projecting { definition, feed } = self;
+        scope.database().read(|view| {
+            let row = checkpoints::find_by_id(view, lease.id)?.ok_or_else(|| runner::unknown(definition.projection.name()))?;
+            if row.version != definition.version() {
+                return Err(outdated(&row, definition));
+            }
+            feed.fill(scope, view, definition, row.position)
+        })?;
+        if feed.is_at_end() {
             return Ok(Step::CaughtUp(None));
         }
+        let mut lead_lost = false;
         let done = scope.database().write_in_background(|writing| {
-            let row =
-                checkpoints::find_by_id(writing, lease.id)?.ok_or_else(|| runner::unknown(self.definition.projection.name()))?;
-            if row.version != self.definition.version() {
-                return Err(outdated(&row, &self.definition));
+            let row = checkpoints::find_by_id(writing, lease.id)?.ok_or_else(|| runner::unknown(definition.projection.name()))?;
+            if row.version != definition.version() {
+                return Err(outdated(&row, definition));
             }
-            let naming = Naming { generation: row.generation, shadow: false };
-            let (reached, events) = take(scope, writing, &self.definition, naming, row.position, self.limit, &mut failed_after)?;
-            if reached > row.position && !checkpoints::advance(writing, lease.id, lease.fence, reached, lease.until())? {
+            if row.position != feed.after {
+                // Somebody moved it since the events were read: an append with the projection inline, a skip.
+                return Ok(None);
+            }
+            let taken = feed.take(scope, writing, definition, Naming { generation: row.generation, shadow: false })?;
+            if !checkpoints::advance(writing, lease.id, lease.fence, taken.reached, lease.until())? {
                 lead_lost = true;
                 return Err(Error::new(ErrorKind::Busy, "another runner leads"));
             }
-            Ok((events, reached > row.position))
+            Ok(Some(taken))
         });
         match done {
-            Ok((events, moved)) => {
-                self.limit = PAGE;
-                if moved {
-                    scope.log.appended.raise();
-                }
-                Ok(if events > 0 { Step::Worked(events) } else { Step::CaughtUp(None) })
+            Ok(Some(taken)) => {
+                feed.committed(taken);
+                scope.log.appended.raise();
+                Ok(Step::Worked(taken.events as u64))
             }
+            Ok(None) => Ok(Step::Worked(0)),
             Err(_) if lead_lost => Err(Halt::LeadLost),
-            // Everything of the transaction was rolled back: first take what came before the event at which it failed.
-            Err(_) if failed_after.is_some_and(|before| before > 0) => {
-                self.limit = failed_after.unwrap_or(1);
-                Ok(Step::Worked(0))
-            }
+            Err(_) if feed.rolled_back() => Ok(Step::Worked(0)),
             Err(error) => Err(Halt::Error(error)),
         }
-    }
-}
-
-impl Projecting {
-    /// Looks without a lock, for a follower is woken by every commit.
-    fn has_nothing_to_do(&self, scope: &Scope, lease: &Lease) -> Result<bool> {
-        scope.database().read(|view| {
-            let row = checkpoints::find_by_id(view, lease.id)?;
-            let last = state::last_position(view)?.get();
-            Ok(row.is_some_and(|row| row.version == self.definition.version() && row.position >= last))
-        })
     }
 }

@@ -23,7 +23,7 @@ use crate::trace;
 /// How often a follower looks whether another process has committed; within its own it is woken at once. When nothing
 /// comes for long it looks less often, so that it costs next to nothing: after a hundredth of the time that it was quiet.
 const LOOK_EVERY: Duration = Duration::from_millis(12);
-const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(100);
+const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(200);
 const LOOK_AFTER_SHARE: u32 = 100;
 /// How long a follower waits after the file was busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);

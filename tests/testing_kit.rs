@@ -97,7 +97,8 @@ fn what_is_as_expected_passes() {
 #[test]
 fn what_is_not_fails_with_both_sides_at_the_tests_line() {
     let withdraw = |cents| move |account: &Account| account.withdraw(cents);
-    let cases: [(Box<dyn FnOnce()>, &[&str]); 9] = [
+    type Case = (Box<dyn FnOnce()>, &'static [&'static str]);
+    let cases: [Case; 9] = [
         (
             Box::new(move || drop(account().when(withdraw(3)).then_events([Withdrawn { cents: 4 }]))),
             &["other events", "- Withdrawn { cents: 4 }", "+ Withdrawn { cents: 3 }"],

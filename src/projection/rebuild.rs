@@ -2,10 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use super::{PAGE, ProjectionRunner, row_of, take};
+use super::feed::{Feed, PAGE, Taken};
+use super::{ProjectionRunner, row_of};
 use crate::error::Result;
 use crate::place::Position;
-use crate::sqlite::checkpoints;
+use crate::read;
+use crate::sqlite::checkpoints::{self, Checkpoint};
 use crate::sqlite::read_model::{self, Naming};
 use crate::sqlite::{Writing, state};
 
@@ -19,21 +21,20 @@ impl ProjectionRunner {
     /// # Errors
     /// [`ErrorKind::Handler`] with the position if `apply` failed; the old tables are as they were.
     pub fn rebuild(&self, mut progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
-        let mut limit = PAGE;
+        let mut feed = Feed::new();
         let mut events = 0;
-        let mut nearly_done = self.scope.database().read(state::last_position)?.get() <= PAGE as u64;
         loop {
-            let mut failed_after = None;
-            let step = |writing: &Writing<'_>| self.rebuild_part(writing, limit, &mut failed_after);
+            let nearly_done = self.read_ahead(&mut feed).map_err(|error| error.during("rebuild projection"))?;
+            let step = |writing: &Writing<'_>| self.rebuild_part(writing, &mut feed);
             // What came before the last part is built again if it is lost; that the new tables are in place is not.
             let part = match nearly_done {
                 true => self.scope.database().write(step),
                 false => self.scope.database().write_in_background(step),
             };
             match part {
-                Ok(mut part) => {
-                    limit = PAGE;
-                    nearly_done = part.last_position.get() - part.position.get() <= PAGE as u64;
+                Ok(None) => {}
+                Ok(Some((taken, mut part))) => {
+                    feed.committed(taken);
                     events += part.events;
                     part.events = events;
                     if progress(&part).is_break() || part.finished {
@@ -41,35 +42,69 @@ impl ProjectionRunner {
                         return Ok(part);
                     }
                 }
-                // Keep what came before the event at which it failed.
-                Err(_) if failed_after.is_some_and(|before| before > 0) => limit = failed_after.unwrap_or(1),
+                Err(_) if feed.rolled_back() => {}
                 Err(error) => return Err(error.during("rebuild projection")),
             }
         }
     }
 
-    fn rebuild_part(&self, writing: &Writing<'_>, limit: usize, failed_after: &mut Option<usize>) -> Result<RebuildProgress> {
+    /// Reads the next events; returns whether no more than a page of the log is left.
+    fn read_ahead(&self, feed: &mut Feed) -> Result<bool> {
+        self.scope.database().read(|view| {
+            let after = self.built(&row_of(view, &self.identity)?).unwrap_or(0);
+            feed.fill(&self.scope, view, &self.definition, after)?;
+            Ok(state::last_position(view)?.get().saturating_sub(after) <= PAGE as u64)
+        })
+    }
+
+    /// How far the tables of this version are built; `None` if they are not there yet.
+    fn built(&self, row: &Checkpoint) -> Option<u64> {
+        row.rebuild_position.filter(|_| row.rebuild_version == Some(self.definition.version()))
+    }
+
+    /// Takes the events at hand; `None` if they are no longer those that come next.
+    fn rebuild_part(&self, writing: &Writing<'_>, feed: &mut Feed) -> Result<Option<(Taken, RebuildProgress)>> {
         let row = row_of(writing, &self.identity)?;
-        let version = self.definition.version();
         let naming = Naming { generation: row.generation + 1, shadow: true };
-        let position = match (row.rebuild_version, row.rebuild_position) {
-            (Some(building), Some(position)) if building == version => position,
-            _ => {
-                read_model::drop_shadows(writing, &self.definition.tables)?;
-                self.definition.create(writing, naming)?;
-                0
-            }
-        };
-        let (reached, events) = take(&self.scope, writing, &self.definition, naming, position, limit, failed_after)?;
+        let built = self.built(&row);
+        if built.unwrap_or(0) != feed.after {
+            return Ok(None);
+        }
+        if built.is_none() {
+            read_model::drop_shadows(writing, &self.definition.tables)?;
+            self.definition.create(writing, naming)?;
+        }
+        let taken = feed.take(&self.scope, writing, &self.definition, naming)?;
         let last = state::last_position(writing)?.get();
+        let (reached, more) = match feed.is_all(taken) && last.saturating_sub(taken.reached) <= PAGE as u64 {
+            true => self.take_tail(writing, naming, taken.reached, last)?,
+            false => (taken.reached, 0),
+        };
         let finished = reached >= last;
+        let version = self.definition.version();
         if finished {
             read_model::swap(writing, &self.definition.tables)?;
             checkpoints::note_swapped(writing, row.id, version, reached)?;
         } else {
             checkpoints::note_rebuild(writing, row.id, version, reached)?;
         }
-        Ok(RebuildProgress { position: Position::new(reached), last_position: Position::new(last), events, finished })
+        let events = taken.events as u64 + more;
+        let progress = RebuildProgress { position: Position::new(reached), last_position: Position::new(last), events, finished };
+        Ok(Some((Taken { reached, ..taken }, progress)))
+    }
+
+    /// Takes what was appended since the events were read.
+    fn take_tail(&self, writing: &Writing<'_>, naming: Naming, after: u64, last: u64) -> Result<(u64, u64)> {
+        let (mut reached, mut events) = (after, 0);
+        while reached < last {
+            let (tail, scanned) = read::read_after(&self.scope, writing, &self.definition.filter, reached, PAGE)?;
+            for event in &tail {
+                self.definition.apply(&self.scope, writing, naming, event)?;
+            }
+            events += tail.len() as u64;
+            reached = scanned;
+        }
+        Ok((reached, events))
     }
 }
 

@@ -4,18 +4,20 @@ use std::time::{Duration, Instant};
 
 /// So much longer than it held the file does it leave it to others who want it.
 const SHARE: u32 = 2;
-/// So long does it leave the file in any case after it held it for long: the longest sleep of a process that waits for
-/// the file's lock, so that every one of them finds it free at least once.
+/// So long does it leave the file from time to time in any case: the longest sleep of a process that waits for the file's
+/// lock, so that each of them finds it free at least once. When one has, it gets its share.
 const GAP: Duration = Duration::from_micros(1_200);
-/// What it held for less than this is too short to be in another process's way.
-const SHORT: Duration = Duration::from_millis(2);
+/// After holding it for so long in all.
+const GAP_AFTER: Duration = Duration::from_millis(24);
 
 /// Turns of the work in the background.
 #[derive(Default)]
 pub(crate) struct Pace {
-    held: Duration,
-    released: Option<Instant>,
     began: Option<Instant>,
+    released: Option<Instant>,
+    /// For how long it held the file in its last turn, and since it last left it alone for a while.
+    held: Duration,
+    held_in_all: Duration,
     /// Turns that anybody in this process had asked for when it began last.
     turns: u64,
     /// SQLite's mark for the commits of other processes.
@@ -29,7 +31,7 @@ impl Pace {
         let Some(released) = self.released else { return Duration::ZERO };
         let wanted = if turns != self.turns || self.others {
             self.held * SHARE
-        } else if self.held >= SHORT {
+        } else if self.held_in_all >= GAP_AFTER {
             GAP
         } else {
             Duration::ZERO
@@ -41,6 +43,9 @@ impl Pace {
     pub(crate) fn begin(&mut self, turns: u64) {
         self.turns = turns;
         self.began = None;
+        if self.released.is_some_and(|released| released.elapsed() >= GAP) {
+            self.held_in_all = Duration::ZERO;
+        }
     }
 
     /// The file is ours; `version` tells whether another process had it since the last time.
@@ -53,16 +58,22 @@ impl Pace {
     /// The turn is over.
     pub(crate) fn end(&mut self) {
         self.held = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        self.held_in_all += self.held;
         self.released = Some(Instant::now());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
+    use crate::error::{Error, ErrorKind, Result};
+    use crate::options::Options;
+    use crate::sqlite::{Database, Writing};
 
     fn after(held: Duration, others: bool) -> Pace {
-        Pace { held, released: Some(Instant::now()), turns: 7, others, ..Pace::default() }
+        Pace { held, held_in_all: held, released: Some(Instant::now()), turns: 7, others, ..Pace::default() }
     }
 
     #[test]
@@ -74,7 +85,7 @@ mod tests {
             assert!(pause > Duration::from_millis(1_900) && pause <= Duration::from_secs(2), "{pause:?}");
         }
         assert!(after(held, false).pause(7) <= GAP, "nobody wants it");
-        assert_eq!(after(Duration::from_micros(100), false).pause(7), Duration::ZERO);
+        assert_eq!(after(Duration::from_millis(8), false).pause(7), Duration::ZERO);
     }
 
     #[test]
@@ -83,6 +94,32 @@ mod tests {
         for (version, others) in [(5, false), (5, false), (6, true), (6, false)] {
             pace.look(version);
             assert_eq!(pace.others, others, "{version}");
+        }
+    }
+
+    /// What the commits of the writing connection wait for, as SQLite says.
+    fn synchronous(writing: &Writing<'_>) -> Result<i64> {
+        Ok(writing.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap())
+    }
+
+    #[test]
+    fn only_relaxed_commits_wait_for_nothing() {
+        const NORMAL: i64 = 1;
+        const FULL: i64 = 2;
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("a.db"), &Options::new()).unwrap();
+        let fails = |_: &Writing<'_>| -> Result<()> { Err(Error::new(ErrorKind::Internal, "on purpose")) };
+        for _ in 0..2 {
+            assert_eq!(database.write(synchronous).unwrap(), FULL);
+            assert_eq!(database.write_relaxed(synchronous).unwrap(), NORMAL);
+            assert_eq!(database.write(synchronous).unwrap(), FULL);
+            assert_eq!(database.write_in_background(synchronous).unwrap(), NORMAL);
+            assert_eq!(database.try_write(synchronous).unwrap(), Some(FULL));
+            database.write_relaxed(fails).unwrap_err();
+            assert_eq!(database.write_durably(synchronous).unwrap(), FULL);
+            let panicked = catch_unwind(AssertUnwindSafe(|| database.write_relaxed(|_| -> Result<()> { panic!("on purpose") })));
+            assert!(panicked.is_err());
+            assert_eq!(database.write(synchronous).unwrap(), FULL);
         }
     }
 }

@@ -83,10 +83,6 @@ impl Sound {
         truths.push(Truth::of(&other, &files, &questions));
         Sound { files, questions, truths }
     }
-
-    pub fn bytes(&self) -> usize {
-        self.files.values().map(Vec::len).sum()
-    }
 }
 
 /// Fills a store, its clock going on unevenly and sometimes backwards.
@@ -149,6 +145,7 @@ impl Truth {
 
 /// What was done to the files.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "Debug tells it in the description of a violation")]
 pub struct Harm {
     pub file: String,
     pub offset: usize,
