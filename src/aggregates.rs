@@ -275,12 +275,10 @@ impl<A: Folds> Aggregates<A> {
             let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
             for id in &page {
                 let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => {
-                        let timer = Timer::start();
-                        let done = each(id, &loaded.replayed).map_err(|error| error.to_string());
-                        self.scope.meter().handler_ran(timer, "rebuild", "*");
-                        done
-                    }
+                    Ok(loaded) => self
+                        .scope
+                        .meter()
+                        .handle("rebuild", "*", || each(id, &loaded.replayed).map_err(|error| error.to_string())),
                     Err(error) => Err(error.to_string()),
                 };
                 match done {
@@ -295,6 +293,10 @@ impl<A: Folds> Aggregates<A> {
                 progress(&rebuilt);
             }
             if page.len() < REBUILD_PAGE {
+                // Aggregates are made and never taken away: fewer than there were have been hidden by a damaged index.
+                if rebuilt.succeeded + rebuilt.failed < rebuilt.total {
+                    return Err(aggregates::hidden());
+                }
                 return Ok(rebuilt);
             }
             after = page.into_iter().next_back();
@@ -389,15 +391,7 @@ impl<A: Folds> Aggregates<A> {
     }
 
     fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
-        let draft = replay::draft(&self.fold, loaded, reason, self.created_by.as_deref())?;
-        let now = self.scope.options().clock.now_micros();
-        let retain = self.scope.options().snapshots.retained();
-        let saved = self.scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain));
-        match &saved {
-            Ok(()) => self.scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
-            Err(error) => self.scope.meter().failed("snapshot", error),
-        }
-        saved
+        replay::save(&self.scope, &self.fold, loaded, reason, self.created_by.as_deref(), timer)
     }
 
     fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {

@@ -13,10 +13,11 @@ use crate::ids::Ids;
 use crate::json::Json;
 use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
-use crate::projection;
 use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
 use crate::sqlite::{Writing, aggregates, blocks, state};
+use crate::trace;
+use crate::trace_context::{self, TraceContext, TraceSource};
 
 /// Appends to several aggregates that happen together or not at all.
 ///
@@ -80,6 +81,13 @@ impl Batch {
         self.len() == 0
     }
 
+    /// The type of its aggregates; empty if there are several.
+    fn aggregate_type(&self) -> &str {
+        let mut types = self.appends.iter().map(|append| &*append.aggregate_type);
+        let first = types.next().unwrap_or_default();
+        if types.all(|aggregate_type| aggregate_type == first) { first } else { "" }
+    }
+
     fn events(&self) -> impl Iterator<Item = &NewEvent> {
         self.appends.iter().flat_map(|append| &append.events)
     }
@@ -109,32 +117,31 @@ pub(crate) fn commit(
     finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
     let timer = Timer::start();
+    let span = trace::span("append", batch.aggregate_type());
+    span.has_events(batch.len());
     let mut owners = Vec::with_capacity(batch.appends.len());
-    let done = write(scope, batch, &mut owners, finish).map_err(|error| error.during("append"));
+    let done = check(scope, batch)
+        .and_then(|checked| scope.database().write(|writing| commit_in(scope, writing, batch, &checked, &mut owners, finish)))
+        .map_err(|error| error.during("append"));
     match &done {
-        Ok(appended) => measure(scope, batch, timer, &owners, appended),
-        Err(error) => scope.meter().failed("append", error),
+        Ok(appended) => {
+            let versions = owners.iter().zip(appended.iter().map(|appended| appended.version));
+            gauges::appended(scope, timer, batch.events().map(|event| &*event.event_type), versions);
+        }
+        Err(error) => {
+            scope.meter().failed("append", error);
+            span.failed(error);
+        }
     }
-    done
-}
-
-fn write(
-    scope: &Scope,
-    batch: &Batch,
-    owners: &mut Vec<Owner>,
-    finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
-) -> Result<Vec<Appended>> {
-    let tags = check(scope, batch)?;
-    let done = scope.database().write(|writing| write_in(scope, writing, batch, &tags, owners, finish));
     scope.log.appended.raise();
     done
 }
 
-fn write_in(
+fn commit_in(
     scope: &Scope,
     writing: &Writing<'_>,
     batch: &Batch,
-    tags: &[Option<String>],
+    checked: &Checked,
     owners: &mut Vec<Owner>,
     finish: impl FnOnce(&Writing<'_>, &[Owner]) -> Result<()>,
 ) -> Result<Vec<Appended>> {
@@ -142,9 +149,9 @@ fn write_in(
     if given_ids && let Some(appended) = find_appended(scope, writing, batch)? {
         return Ok(appended);
     }
-    let appended = insert(scope, writing, batch, tags, owners)?;
+    let appended = insert(scope, writing, batch, checked, owners)?;
     finish(writing, owners)?;
-    projection::run_inline(scope, writing)?;
+    scope.run_inline(writing)?;
     Ok(appended)
 }
 
@@ -156,10 +163,10 @@ pub(crate) fn rehearse<B, T>(
     before: impl FnOnce(&Writing<'_>) -> Result<B>,
     after: impl FnOnce(&Writing<'_>, B, Vec<Appended>) -> Result<T>,
 ) -> Result<T> {
-    let tags = check(scope, batch)?;
+    let checked = check(scope, batch)?;
     scope.database().write_and_roll_back(|writing| {
         let prepared = before(writing)?;
-        let appended = write_in(scope, writing, batch, &tags, &mut Vec::new(), |_, _| Ok(()))?;
+        let appended = commit_in(scope, writing, batch, &checked, &mut Vec::new(), |_, _| Ok(()))?;
         after(writing, prepared, appended)
     })
 }
@@ -169,20 +176,16 @@ pub(crate) fn no_result() -> Error {
     Error::new(ErrorKind::Internal, "the append gave no result")
 }
 
-/// Reports what was committed. Events that were in the log already have no owners and are not counted again.
-fn measure(scope: &Scope, batch: &Batch, timer: Timer, owners: &[Owner], appended: &[Appended]) {
-    if owners.is_empty() || !scope.meter().is_live() {
-        return;
-    }
-    scope.meter().appended(timer, &scope.tenant, batch.events().map(|event| &*event.event_type));
-    for (owner, appended) in owners.iter().zip(appended) {
-        gauges::appended(scope, owner, appended.version.get());
-    }
-    gauges::sample(scope);
+/// What is settled before a lock is taken.
+struct Checked {
+    /// The tags of each event as they are stored.
+    tags: Vec<Option<String>>,
+    /// The trace that the append is part of, for events that say nothing of their own.
+    trace: Option<TraceContext>,
 }
 
-/// Refuses what cannot be stored, before a lock is taken. Returns the tags of each event as they are stored.
-fn check(scope: &Scope, batch: &Batch) -> Result<Vec<Option<String>>> {
+/// Refuses what cannot be stored.
+fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
     let most = scope.options().max_batch_events;
     if batch.len() > most {
         return Err(Error::new(
@@ -214,7 +217,8 @@ fn check(scope: &Scope, batch: &Batch) -> Result<Vec<Option<String>>> {
     if tags.is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, "there are no events to append"));
     }
-    Ok(tags)
+    let trace = scope.options().trace_source.as_ref().and_then(TraceSource::current);
+    Ok(Checked { tags, trace })
 }
 
 fn check_event(scope: &Scope, event: &NewEvent) -> Result<Option<String>> {
@@ -256,7 +260,7 @@ fn insert(
     scope: &Scope,
     writing: &Writing<'_>,
     batch: &Batch,
-    tags: &[Option<String>],
+    checked: &Checked,
     owners: &mut Vec<Owner>,
 ) -> Result<Vec<Appended>> {
     let last_before = state::last_position(writing)?.get();
@@ -266,7 +270,7 @@ fn insert(
     let now = scope.options().clock.now_micros();
     let mut ids = Ids::new(now);
     let mut inserter = Inserter::new(writing)?;
-    let mut tags = tags.iter();
+    let mut tags = checked.tags.iter();
     let mut appended = Vec::with_capacity(batch.appends.len());
     for append in &batch.appends {
         let (owner, mut version) = place(scope, writing, append, now)?;
@@ -277,6 +281,7 @@ fn insert(
             let event_id = event.id.unwrap_or_else(|| ids.next());
             event_ids.push(event_id);
             let event_type = writing.event_type_or_new(&event.event_type)?;
+            let traced = checked.trace.as_ref().and_then(|context| context.added_to(event.metadata.as_ref()));
             let stored_tags = tags.next().and_then(Option::as_deref);
             inserter.insert(&NewRow {
                 aggregate: owner.aggregate,
@@ -289,7 +294,7 @@ fn insert(
                 schema_version: event.schema_version,
                 created_at: event.created_at.map_or(now, to_micros),
                 data: event.data.as_str(),
-                metadata: event.metadata.as_ref().map(Json::as_str),
+                metadata: traced.as_deref().or_else(|| event.metadata.as_ref().map(Json::as_str)),
                 tags: stored_tags,
             })?;
             for tag in &event.tags {
@@ -417,7 +422,7 @@ fn same_event(
             && *stored.event_type == *event.event_type
             && stored.schema_version == event.schema_version
             && stored.data == event.data
-            && stored.metadata == event.metadata
+            && trace_context::is_same(stored.metadata.as_ref(), event.metadata.as_ref())
             && stored.tags == event.tags
             && event.created_at.is_none_or(|time| to_micros(time) == raw.created_at);
         same = equal.then_some((stored.version, stored.position, stored.commit_id));

@@ -13,6 +13,7 @@ use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::Json;
 use crate::place::{AggregateRef, Position, Version};
+use crate::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
 /// An event's identity: unique in a file, and the key by which appends are idempotent.
 pub type EventId = Uuid;
@@ -89,6 +90,17 @@ impl Metadata {
     /// Sets `causationId`.
     pub fn causation_id(mut self, value: impl Into<String>) -> Metadata {
         self.causation_id = Some(value.into());
+        self
+    }
+
+    /// Sets `traceparent` and `tracestate`: the trace that the event is part of. It comes back as
+    /// [`RecordedEvent::trace_context`].
+    pub fn trace_context(mut self, context: &TraceContext) -> Metadata {
+        self.extra.insert(TRACEPARENT.to_owned(), context.traceparent().into());
+        match context.tracestate() {
+            Some(state) => self.extra.insert(TRACESTATE.to_owned(), state.into()),
+            None => self.extra.remove(TRACESTATE),
+        };
         self
     }
 
@@ -287,6 +299,12 @@ impl RecordedEvent {
                 .at_version(self.version)
                 .at_position(self.position)
         })
+    }
+
+    /// The trace that the event is part of, for the span of a handler to link to; `None` if the metadata does not say, or
+    /// says something else than a W3C trace context.
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        self.metadata.as_ref().and_then(TraceContext::of_metadata)
     }
 
     /// Reads the metadata; empty if there is none.

@@ -12,6 +12,7 @@ use crate::replay::{self, Loaded, Until};
 use crate::scope::Scope;
 use crate::snapshot::{Draft, SnapshotReason};
 use crate::sqlite::{aggregates, snapshots};
+use crate::trace;
 
 /// What a decision led to.
 #[derive(Clone, Debug)]
@@ -40,7 +41,11 @@ where
     I: IntoIterator<Item = F::Event>,
     E: From<Error>,
 {
-    let of = |error: Error| error.during("execute").of(&scope.aggregate(fold.aggregate_type(), aggregate_id));
+    let span = trace::span("execute", fold.aggregate_type());
+    let of = |error: Error| {
+        span.failed(&error);
+        error.during("execute").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))
+    };
     let most = scope.options().execute_attempts;
     let mut attempts = 0;
     loop {

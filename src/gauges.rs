@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::error::Result;
-use crate::metrics::{self, DEFAULT_VALUES};
+use crate::metrics::{self, DEFAULT_VALUES, Timer};
 #[cfg(feature = "prometheus")]
 use crate::place::DEFAULT_TENANT;
+use crate::place::Version;
 use crate::scope::{Log, Scope};
 use crate::sqlite::events::Owner;
 use crate::sqlite::{View, aggregates, state};
@@ -90,8 +91,21 @@ fn follow_first(scope: &Scope, view: &View<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An append has moved an aggregate to this version.
-pub(crate) fn appended(scope: &Scope, owner: &Owner, version: u64) {
-    let events = version.saturating_sub(owner.removed_through);
-    scope.meter().aggregate_holds(owner.aggregate, &owner.aggregate_id, version, events);
+/// Reports what an append committed: its event types, and the version of each aggregate. Events that were in the log already
+/// have no owners and are not counted again.
+pub(crate) fn appended<'a>(
+    scope: &Scope,
+    timer: Timer,
+    event_types: impl Iterator<Item = &'a str>,
+    versions: impl ExactSizeIterator<Item = (&'a Owner, Version)>,
+) {
+    if versions.len() == 0 || !scope.meter().is_live() {
+        return;
+    }
+    scope.meter().appended(timer, &scope.tenant, event_types);
+    for (owner, version) in versions {
+        let events = version.get().saturating_sub(owner.removed_through);
+        scope.meter().aggregate_holds(owner.aggregate, &owner.aggregate_id, version.get(), events);
+    }
+    sample(scope);
 }

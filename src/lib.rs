@@ -33,6 +33,7 @@ mod maintenance;
 pub mod metrics;
 mod misfit;
 mod options;
+mod outbox;
 mod place;
 mod preview;
 mod projection;
@@ -49,6 +50,8 @@ mod statistics;
 mod store;
 mod subscription;
 pub mod testing;
+mod trace;
+mod trace_context;
 
 pub use aggregate::{Aggregate, Expected, UnknownEvents};
 pub use aggregates::{Aggregates, Rebuilt};
@@ -66,6 +69,13 @@ pub use maintenance::clean_up::{CleanUp, CleanUpTask};
 pub use maintenance::purge::{Purge, PurgeReport};
 pub use maintenance::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use options::{Durability, Options, SnapshotPolicy};
+pub use outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
+#[cfg(feature = "nats")]
+pub use outbox::nats::Nats;
+pub use outbox::publisher::{Message, PublishError, Publisher};
+#[cfg(feature = "webhook")]
+pub use outbox::webhook::Webhook;
+pub use outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
 pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use preview::{ChangeKind, Preview, RowChange};
 pub use projection::{Projection, ProjectionRunner, RebuildProgress};
@@ -78,5 +88,10 @@ pub use statistics::{EventStatistics, FileStatistics};
 pub use store::Store;
 pub use subscription::{StartFrom, Subscription};
 
+/// The NATS client that [`Nats::connect_options`] speaks: its version is part of this crate's public API.
+#[cfg(feature = "nats")]
+pub use async_nats;
+
 /// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
 pub use rusqlite;
+pub use trace_context::TraceContext;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::LabelBounds;
+use crate::trace_context::{TraceContext, TraceSource};
 
 /// What an append waits for before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,7 @@ pub struct Options {
     pub(crate) execute_attempts: u32,
     pub(crate) clock: Clock,
     pub(crate) label_bounds: LabelBounds,
+    pub(crate) trace_source: Option<TraceSource>,
     pub(crate) vfs: Option<String>,
 }
 
@@ -106,6 +108,7 @@ impl Default for Options {
             execute_attempts: 5,
             clock: Clock::system(),
             label_bounds: LabelBounds::default(),
+            trace_source: None,
             vfs: None,
         }
     }
@@ -191,6 +194,17 @@ impl Options {
     /// How many values the metrics' labels may take. Default: 1,000 each of aggregates, tenants and event types.
     pub fn label_bounds(mut self, bounds: LabelBounds) -> Options {
         self.label_bounds = bounds;
+        self
+    }
+
+    /// Asked at each append which span is the current one; the answer goes into the metadata of events that do not say
+    /// yet what they are part of, as `traceparent` and `tracestate`. Default: nobody is asked.
+    ///
+    /// With the feature `tracing` the current span is the append's own. Not counted in
+    /// [`max_event_bytes`](Options::max_event_bytes). An append that is repeated with the same event ids may come from
+    /// another span: it is the same append all the same.
+    pub fn trace_context(mut self, current: impl Fn() -> Option<TraceContext> + Send + Sync + 'static) -> Options {
+        self.trace_source = Some(TraceSource::new(current));
         self
     }
 

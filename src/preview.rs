@@ -10,7 +10,6 @@ use crate::fold::Folds;
 use crate::fold::sealed::Fold;
 use crate::json::Json;
 use crate::place::Version;
-use crate::projection;
 use crate::replay::{self, Until};
 use crate::scope::Scope;
 use crate::sqlite::changes::{self, Change};
@@ -129,8 +128,8 @@ struct Rehearsed {
 fn rehearse(scope: &Scope, batch: &Batch) -> Result<Rehearsed> {
     let watch = |writing: &Writing<'_>| {
         // What other processes appended without the projections is not this decision's doing.
-        projection::run_inline(scope, writing)?;
-        changes::watch(writing, &projection::inline_tables(scope))
+        scope.run_inline(writing)?;
+        changes::watch(writing, &scope.inline_tables())
     };
     append::rehearse(scope, batch, watch, |writing, (), appended| {
         let changes = changes::noted(writing)?.into_iter().map(row_change).collect::<Result<_>>()?;

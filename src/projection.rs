@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
 use crate::read::{self, Query};
 use crate::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, Work};
-use crate::scope::Scope;
+use crate::scope::{Inline, Log, Scope};
 use crate::sqlite::checkpoints::{self, Checkpoint};
 use crate::sqlite::read_model::{self, Naming, ReadModel};
 use crate::sqlite::{View, Writing, state};
@@ -86,9 +86,8 @@ pub trait Projection: Send + Sync + 'static {
 }
 
 /// A projection that runs inside the appends of this process.
-#[derive(Clone)]
-pub(crate) struct Inline {
-    scope_tenant: Arc<str>,
+struct InlineProjection {
+    tenant: Arc<str>,
     identity: Identity,
     definition: Definition,
 }
@@ -120,9 +119,10 @@ impl Definition {
         })
     }
 
-    fn apply(&self, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
+    fn apply(&self, scope: &Scope, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
         let model = ReadModel::new(writing, &self.tables, naming);
-        runner::caught(|| self.projection.apply(event, &model)).map_err(|error| subscription::failed(event, error))
+        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, &model))
+            .map_err(|error| subscription::failed(event, error))
     }
 }
 
@@ -187,47 +187,41 @@ pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Resu
     // The bulk without holding the file; what comes meanwhile is taken up by the first append.
     runner.run_to_end()?;
     let mut inline = scope.log.inline.write().unwrap_or_else(PoisonError::into_inner);
-    inline.push(Inline { scope_tenant: scope.tenant.clone(), identity: runner.identity, definition: runner.definition });
+    inline.push(Arc::new(InlineProjection {
+        tenant: scope.tenant.clone(),
+        identity: runner.identity,
+        definition: runner.definition,
+    }));
     Ok(())
 }
 
-/// Runs the inline projections on all events that they have not seen, in the transaction that appends.
-pub(crate) fn run_inline(scope: &Scope, writing: &Writing<'_>) -> Result<()> {
-    let inline = scope.log.inline.read().unwrap_or_else(PoisonError::into_inner);
-    for Inline { scope_tenant, identity, definition } in inline.iter() {
-        let row = row_of(writing, identity)?;
-        if row.version != definition.version() {
+impl Inline for InlineProjection {
+    fn run(&self, log: &Arc<Log>, writing: &Writing<'_>) -> Result<()> {
+        let row = row_of(writing, &self.identity)?;
+        if row.version != self.definition.version() {
             // A newer definition has taken the tables over; it takes up these events itself.
-            continue;
+            return Ok(());
         }
-        let of_projection = Scope { log: scope.log.clone(), tenant: scope_tenant.clone() };
+        let scope = Scope { log: log.clone(), tenant: self.tenant.clone() };
         let naming = Naming { generation: row.generation, shadow: false };
         let last = state::last_position(writing)?.get();
         let mut position = row.position;
         while position < last {
-            let (events, scanned) = read::read_after(&of_projection, writing, &definition.filter, position, PAGE)?;
+            let (events, scanned) = read::read_after(&scope, writing, &self.definition.filter, position, PAGE)?;
             for event in &events {
-                definition.apply(writing, naming, event)?;
+                self.definition.apply(&scope, writing, naming, event)?;
             }
             position = scanned;
         }
-        if position > row.position {
-            checkpoints::advance_inline(writing, row.id, position)?;
+        match position > row.position {
+            true => checkpoints::advance_inline(writing, row.id, position),
+            false => Ok(()),
         }
     }
-    Ok(())
-}
 
-/// Lets the projections that run inside the appends of one log run inside those of its copy.
-pub(crate) fn copy_inline(from: &Scope, to: &Scope) {
-    let inline = from.log.inline.read().unwrap_or_else(PoisonError::into_inner).clone();
-    *to.log.inline.write().unwrap_or_else(PoisonError::into_inner) = inline;
-}
-
-/// The tables of the projections that run inside this process's appends.
-pub(crate) fn inline_tables(scope: &Scope) -> Vec<String> {
-    let inline = scope.log.inline.read().unwrap_or_else(PoisonError::into_inner);
-    inline.iter().flat_map(|inline| inline.definition.tables.iter().cloned()).collect()
+    fn tables(&self) -> &[String] {
+        &self.definition.tables
+    }
 }
 
 /// Keeps a projection up to date: once, on a thread, or by building it anew.

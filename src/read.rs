@@ -172,6 +172,8 @@ pub struct Events {
     ready: VecDeque<RecordedEvent>,
     handed_out: u64,
     finished: bool,
+    /// Comes after what was read before it.
+    failure: Option<Error>,
 }
 
 /// What is left to read.
@@ -184,11 +186,11 @@ enum Plan {
 
 impl Events {
     pub(crate) fn new(scope: Scope, query: Query) -> Events {
-        Events { scope, query, plan: None, ready: VecDeque::new(), handed_out: 0, finished: false }
+        Events { scope, query, plan: None, ready: VecDeque::new(), handed_out: 0, finished: false, failure: None }
     }
 
     fn refill(&mut self) -> Result<()> {
-        let Events { scope, query, plan, ready, finished, handed_out } = self;
+        let Events { scope, query, plan, ready, finished, handed_out, .. } = self;
         // A query for the newest event is not to pay for a page of them.
         let room = query.limit.map_or(EVENTS_AT_ONCE, |limit| capped(limit.saturating_sub(*handed_out)));
         scope.clone().database().read(|view| {
@@ -218,13 +220,16 @@ impl Iterator for Events {
         while self.ready.is_empty() && !self.finished {
             if let Err(error) = self.refill() {
                 self.finished = true;
-                self.ready.clear();
-                return Some(Err(error.during("read")));
+                self.failure = Some(error.during("read"));
             }
         }
-        let event = self.ready.pop_front()?;
-        self.handed_out += 1;
-        Some(Ok(event))
+        match self.ready.pop_front() {
+            Some(event) => {
+                self.handed_out += 1;
+                Some(Ok(event))
+            }
+            None => self.failure.take().map(Err),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::snapshot::{Draft, Rejected, SnapshotReason, SnapshotWarning};
 use crate::sqlite::aggregates::AggregateRow;
 use crate::sqlite::events::{self, Owner};
 use crate::sqlite::{View, snapshots};
+use crate::trace::{self, Span};
 
 /// Events folded in one read transaction: a long replay pins no write-ahead log.
 const PAGE: usize = 1_024;
@@ -75,9 +76,10 @@ pub(crate) fn replay<F: Fold>(
     use_snapshots: bool,
 ) -> Result<Loaded<F::State>> {
     let timer = Timer::start();
+    let span = trace::span("replay", fold.aggregate_type());
     let done = load(scope, fold, aggregate_id, until, use_snapshots)
         .map_err(|error| error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id)));
-    measure(scope, timer, use_snapshots, done.as_ref());
+    measure(scope, timer, &span, use_snapshots, done.as_ref());
     done
 }
 
@@ -89,6 +91,7 @@ pub(crate) fn replay_if_any<F: Fold>(
     use_snapshots: bool,
 ) -> Result<Option<Loaded<F::State>>> {
     let timer = Timer::start();
+    let span = trace::span("replay", fold.aggregate_type());
     let done = match load(scope, fold, aggregate_id, Until::Now, use_snapshots) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -96,12 +99,15 @@ pub(crate) fn replay_if_any<F: Fold>(
     };
     // Where there is no event nothing was replayed.
     if let Some(done) = done.as_ref().map(Option::as_ref).transpose() {
-        measure(scope, timer, use_snapshots, done);
+        measure(scope, timer, &span, use_snapshots, done);
     }
     done
 }
 
-fn measure<S>(scope: &Scope, timer: Timer, use_snapshots: bool, done: Result<&Loaded<S>, &Error>) {
+fn measure<S>(scope: &Scope, timer: Timer, span: &Span, use_snapshots: bool, done: Result<&Loaded<S>, &Error>) {
+    if let Err(error) = done {
+        span.failed(error);
+    }
     let outcome = done.map(|Loaded { replayed, .. }| metrics::Replay {
         events_folded: replayed.events_folded,
         found_snapshot: replayed.from_snapshot.is_some(),
@@ -263,15 +269,42 @@ fn try_to_save<F: Fold>(scope: &Scope, fold: &F, loaded: &Loaded<F::State>) -> R
     if scope.database().is_read_only() || !scope.options().snapshots.is_due(base, loaded.replayed.version.get()) {
         return Ok(false);
     }
-    let draft = draft(fold, loaded, SnapshotReason::Threshold, None)?;
-    let now = scope.options().clock.now_micros();
-    let retain = scope.options().snapshots.retained();
-    let saved = scope.database().try_write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))?;
-    Ok(saved.is_some())
+    let span = trace::span("snapshot", fold.aggregate_type());
+    let saved = draft(fold, loaded, SnapshotReason::Threshold, None).and_then(|draft| {
+        let now = scope.options().clock.now_micros();
+        let retain = scope.options().snapshots.retained();
+        scope.database().try_write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+    });
+    saved.map(|saved| saved.is_some()).inspect_err(|error| span.failed(error))
+}
+
+/// Saves a snapshot that somebody asked for, waiting for its turn.
+pub(crate) fn save<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    loaded: &Loaded<F::State>,
+    reason: SnapshotReason,
+    created_by: Option<&str>,
+    timer: Timer,
+) -> Result<()> {
+    let span = trace::span("snapshot", fold.aggregate_type());
+    let saved = draft(fold, loaded, reason, created_by).and_then(|draft| {
+        let now = scope.options().clock.now_micros();
+        let retain = scope.options().snapshots.retained();
+        scope.database().write(|writing| snapshots::save(writing, &draft.row(&loaded.owner, now), retain))
+    });
+    match &saved {
+        Ok(()) => scope.meter().snapshot_made(timer.elapsed(), reason.as_str()),
+        Err(error) => {
+            scope.meter().failed("snapshot", error);
+            span.failed(error);
+        }
+    }
+    saved
 }
 
 /// A snapshot of what was replayed up to now.
-pub(crate) fn draft<'a, F: Fold>(
+fn draft<'a, F: Fold>(
     fold: &'a F,
     loaded: &Loaded<F::State>,
     reason: SnapshotReason,

@@ -12,10 +12,13 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::RecordedEvent;
 use crate::place::Position;
 use crate::scope::Scope;
 use crate::sqlite::beside::Watcher;
 use crate::sqlite::checkpoints::{self, Checkpoint};
+use crate::sqlite::state;
+use crate::trace;
 
 /// How often a follower looks whether another process has committed; within its own it is woken at once. When nothing
 /// comes for long it looks less often, so that it costs next to nothing: after a hundredth of the time that it was quiet.
@@ -58,6 +61,11 @@ impl Lease {
         (self.lasts / 3).saturating_sub(self.renewed.get().elapsed())
     }
 
+    /// How long one of the steps may take so that the lease is renewed well before it runs out.
+    pub(crate) fn step_time(&self, longest: Duration) -> Duration {
+        longest.min(self.lasts / 3)
+    }
+
     /// Takes or renews the lead; `None` if another runner has it.
     fn take(scope: &Scope, identity: &Identity, runner: Uuid, lasts: Duration) -> Result<Option<Lease>> {
         // After a power cut nobody leads anyway.
@@ -80,7 +88,7 @@ impl Lease {
 }
 
 /// Leases are about the machine's time, whatever clock the events have.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     Clock::system().now_micros()
 }
 
@@ -124,7 +132,7 @@ pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lasts: Duration, wo
     };
     let mut handled = 0;
     let done = loop {
-        match guarded(scope, &lease, work) {
+        match guarded(scope, identity, &lease, work) {
             Ok(Step::Worked(events)) => handled += events,
             Ok(Step::CaughtUp(None)) => break Ok(handled),
             Ok(Step::CaughtUp(Some(pause))) => std::thread::sleep(pause),
@@ -143,10 +151,30 @@ pub(crate) fn caught(code: impl FnOnce() -> Result<(), HandlerError>) -> Result<
     catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|_| Err("the application's code panicked".into()))
 }
 
+/// Runs the application's code on an event; measured, and in a span that names the event's own.
+pub(crate) fn handle(
+    scope: &Scope,
+    name: &str,
+    event: &RecordedEvent,
+    code: impl FnOnce() -> Result<(), HandlerError>,
+) -> Result<(), HandlerError> {
+    let _span = trace::handler_span(name, event);
+    scope.meter().handle(name, &event.event_type, || caught(code))
+}
+
 /// A last net: the application's code is called through [`caught`], which knows the event.
-fn guarded(scope: &Scope, lease: &Lease, work: &mut impl Work) -> std::result::Result<Step, Halt> {
-    catch_unwind(AssertUnwindSafe(|| work.step(scope, lease)))
-        .unwrap_or_else(|_| Err(Halt::Error(Error::new(ErrorKind::Handler, "the application's code panicked"))))
+fn guarded(scope: &Scope, identity: &Identity, lease: &Lease, work: &mut impl Work) -> std::result::Result<Step, Halt> {
+    let done = catch_unwind(AssertUnwindSafe(|| work.step(scope, lease)))
+        .unwrap_or_else(|_| Err(Halt::Error(Error::new(ErrorKind::Handler, "the application's code panicked"))));
+    if scope.meter().is_live() {
+        // The figure's own failure changes nothing.
+        let _ = scope.database().read(|view| {
+            let reached = checkpoints::find_by_id(view, lease.id)?.map_or(0, |row| row.position);
+            scope.meter().lags(&identity.name, state::last_position(view)?.get().saturating_sub(reached));
+            Ok(())
+        });
+    }
+    done
 }
 
 /// Writes down at which event the application's code failed.
@@ -274,7 +302,7 @@ impl Run {
                 let pause = match &lease {
                     None => self.try_to_lead(&mut lease)?,
                     Some(held) if held.rest().is_zero() => self.try_to_lead(&mut lease)?,
-                    Some(held) => match guarded(&self.scope, held, &mut work) {
+                    Some(held) => match guarded(&self.scope, &self.identity, held, &mut work) {
                         Ok(Step::Worked(_)) => None,
                         Ok(Step::CaughtUp(pause)) => Some(pause.map_or(held.rest(), |pause| pause.min(held.rest()))),
                         Err(Halt::LeadLost) => {

@@ -1,23 +1,30 @@
 //! An open log as one tenant sees it: what everything above the SQL works on.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Meter;
 use crate::options::Options;
 use crate::place::{AggregateRef, DEFAULT_TENANT};
-use crate::projection::Inline;
 use crate::signal::Signal;
-use crate::sqlite::Database;
-use crate::sqlite::View;
 use crate::sqlite::aggregates::{self, AggregateRow};
 use crate::sqlite::events::Owner;
+use crate::sqlite::{Database, View, Writing};
 
 /// Cheap to clone: two counted references.
 #[derive(Clone)]
 pub(crate) struct Scope {
     pub(crate) log: Arc<Log>,
     pub(crate) tenant: Arc<str>,
+}
+
+/// Work that every append of this process does in its own transaction. The log knows no more of projections.
+pub(crate) trait Inline: Send + Sync {
+    /// Takes up whatever was appended since it ran last.
+    fn run(&self, log: &Arc<Log>, writing: &Writing<'_>) -> Result<()>;
+
+    /// The tables that it writes.
+    fn tables(&self) -> &[String];
 }
 
 /// An open file and its settings.
@@ -27,7 +34,7 @@ pub(crate) struct Log {
     /// Raised after each append of this process, and when a subscription has moved.
     pub(crate) appended: Signal,
     /// Projections that run inside this process's appends.
-    pub(crate) inline: RwLock<Vec<Inline>>,
+    pub(crate) inline: RwLock<Vec<Arc<dyn Inline>>>,
     pub(crate) meter: Meter,
 }
 
@@ -38,6 +45,24 @@ impl Scope {
             log: Arc::new(Log { database, options, meter, appended: Signal::default(), inline: RwLock::default() }),
             tenant: DEFAULT_TENANT.into(),
         }
+    }
+
+    /// Does the inline work, in the transaction that appends.
+    pub(crate) fn run_inline(&self, writing: &Writing<'_>) -> Result<()> {
+        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
+        inline.iter().try_for_each(|work| work.run(&self.log, writing))
+    }
+
+    /// Lets a copy of the log do the same inline work.
+    pub(crate) fn copy_inline(&self, copy: &Scope) {
+        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *copy.log.inline.write().unwrap_or_else(PoisonError::into_inner) = inline;
+    }
+
+    /// The tables that the inline work writes.
+    pub(crate) fn inline_tables(&self) -> Vec<String> {
+        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
+        inline.iter().flat_map(|work| work.tables().iter().cloned()).collect()
     }
 
     pub(crate) fn database(&self) -> &Database {

@@ -7,7 +7,12 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::place::Position;
 use crate::scope::Scope;
+use crate::sqlite::aggregates::Held;
+use crate::sqlite::events::Owner;
 use crate::sqlite::{View, aggregates, events, names, state};
+
+/// Aggregates looked up in one statement.
+const AGGREGATES_AT_ONCE: usize = 1_024;
 
 /// Figures over the events of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,12 +30,12 @@ pub struct EventStatistics {
 pub(crate) fn events(scope: &Scope) -> Result<EventStatistics> {
     scope.database().read(|view| {
         let types = types_of(scope, view, None)?;
-        let by_type = by_type(view, &types)?;
-        let mut count = 0;
-        for aggregate_type in types {
-            count += aggregates::count(view, aggregate_type)?;
+        let held = held_by(view, &types)?;
+        let mut by_type = BTreeMap::new();
+        for (number, count) in count_by_type(view, &types, held.events)? {
+            by_type.insert(view.event_type_by_id(number)?.name.to_string(), count);
         }
-        Ok(EventStatistics { total_events: by_type.values().sum(), events_by_type: by_type, aggregates: count })
+        Ok(EventStatistics { total_events: held.events, events_by_type: by_type, aggregates: held.aggregates })
     })
 }
 
@@ -52,23 +57,51 @@ pub(crate) fn count(scope: &Scope, counted: Counted<'_>) -> Result<u64> {
             },
         };
         if let (Some(aggregate_type), Some(aggregate_id)) = (counted.aggregate_type, counted.aggregate_id) {
-            let Some((row, _)) = scope.find(view, aggregate_type, aggregate_id)? else { return Ok(0) };
-            return match event_type {
-                None => Ok(row.version.saturating_sub(row.removed_through())),
-                Some(event_type) => events::count_in_aggregate(view, row.id, event_type.id),
-            };
+            let Some((row, owner)) = scope.find(view, aggregate_type, aggregate_id)? else { return Ok(0) };
+            let Some(event_type) = event_type else { return Ok(row.version.saturating_sub(row.removed_through())) };
+            let mut counts = BTreeMap::new();
+            events::count_types(view, &owner, &row, &mut counts)?;
+            return Ok(counts.remove(&event_type.id).unwrap_or(0));
         }
         let types = types_of(scope, view, counted.aggregate_type)?;
-        let Some(event_type) = event_type else {
-            let mut sum = 0;
-            for aggregate_type in types {
-                sum += aggregates::count_events(view, aggregate_type)?;
-            }
-            return Ok(sum);
-        };
-        let counts = events::count_by_type(view, &types)?;
-        Ok(counts.into_iter().find(|(number, _)| *number == event_type.id).map_or(0, |(_, count)| count))
+        let held = held_by(view, &types)?;
+        match event_type {
+            None => Ok(held.events),
+            Some(event_type) => Ok(count_by_type(view, &types, held.events)?.remove(&event_type.id).unwrap_or(0)),
+        }
     })
+}
+
+/// What these aggregate types hold together.
+fn held_by(view: &View<'_>, types: &[i64]) -> Result<Held> {
+    let mut sum = Held::default();
+    for (_, held) in aggregates::held(view)?.into_iter().filter(|(kind, _)| types.contains(kind)) {
+        sum.aggregates += held.aggregates;
+        sum.events += held.events;
+    }
+    Ok(sum)
+}
+
+/// How many events of each type the aggregates of these types have; all of them together must be `events`.
+fn count_by_type(view: &View<'_>, types: &[i64], events: u64) -> Result<BTreeMap<i64, u64>> {
+    let mut counts = BTreeMap::new();
+    let (mut after, mut seen) = (0, AGGREGATES_AT_ONCE);
+    while seen == AGGREGATES_AT_ONCE {
+        seen = 0;
+        aggregates::check_page(view, after, AGGREGATES_AT_ONCE, |kind, aggregate_id, row| {
+            seen += 1;
+            after = row.id;
+            if types.contains(&kind) {
+                let owner = Owner::new(row.id, view.aggregate_type_by_id(kind)?, aggregate_id);
+                events::count_types(view, &owner, &row, &mut counts)?;
+            }
+            Ok(())
+        })?;
+    }
+    if counts.values().sum::<u64>() != events {
+        return Err(aggregates::miscounted(events));
+    }
+    Ok(counts)
 }
 
 /// The numbers of a tenant's aggregate types: of all, or of the one with this name.
@@ -82,14 +115,6 @@ fn types_of(scope: &Scope, view: &View<'_>, name: Option<&str>) -> Result<Vec<i6
         numbers.extend(view.aggregate_type(&scope.tenant, &name)?.map(|found| found.id));
     }
     Ok(numbers)
-}
-
-fn by_type(view: &View<'_>, types: &[i64]) -> Result<BTreeMap<String, u64>> {
-    let mut counts = BTreeMap::new();
-    for (number, count) in events::count_by_type(view, types)? {
-        counts.insert(view.event_type_by_id(number)?.name.to_string(), count);
-    }
-    Ok(counts)
 }
 
 /// Figures of the file as a whole, of all tenants; read without counting.

@@ -1,5 +1,6 @@
 //! The store: what an application opens.
 
+mod outbox;
 mod read_models;
 
 use std::fmt;
@@ -21,7 +22,6 @@ use crate::maintenance::checkpoint::{self, Checkpoint};
 use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
-use crate::metrics::Timer;
 use crate::options::Options;
 use crate::place::{Position, Version};
 use crate::projection::{self, Projection, ProjectionRunner};
@@ -32,6 +32,7 @@ use crate::snapshot::{self, SnapshotStatistics};
 use crate::sqlite::{Database, events, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
 use crate::subscription::{self, Subscription};
+use crate::trace;
 
 /// An open event store.
 ///
@@ -330,10 +331,8 @@ impl Store {
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
-        let timer = Timer::start();
-        let done = handler(event);
-        self.scope.meter().handler_ran(timer, name, &event.event_type);
-        done
+        let _span = trace::handler_span(name, event);
+        self.scope.meter().handle(name, &event.event_type, || handler(event))
     }
 
     /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
@@ -429,7 +428,7 @@ impl Store {
         let options = self.options().clone();
         let database = self.scope.database().copy_to_memory(&options).map_err(|error| error.during("copy to memory"))?;
         let copy = Store::of(database, options);
-        projection::copy_inline(&self.scope, &copy.scope);
+        self.scope.copy_inline(&copy.scope);
         Ok(copy.tenant(&self.scope.tenant))
     }
 

@@ -114,7 +114,7 @@ impl Subscription {
     }
 
     fn work<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>>(&self, handler: H) -> Handling<H> {
-        Handling { filter: self.filter.clone(), checkpoint_every: self.checkpoint_every, handler }
+        Handling { name: self.name.clone(), filter: self.filter.clone(), checkpoint_every: self.checkpoint_every, handler }
     }
 
     fn make(&self) -> Result<Identity> {
@@ -157,6 +157,7 @@ pub(crate) fn identity(scope: &Scope, name: &str, filter: &Query) -> Identity {
 
 /// The work of a subscription with a handler.
 struct Handling<H> {
+    name: String,
     filter: Query,
     checkpoint_every: u64,
     handler: H,
@@ -170,7 +171,7 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
         let count = events.len() as u64;
         let mut unwritten = 0;
         for event in events {
-            if let Err(error) = runner::caught(|| (self.handler)(&event)) {
+            if let Err(error) = runner::handle(scope, &self.name, &event, || (self.handler)(&event)) {
                 // What was handled before it need not come again.
                 if unwritten > 0 {
                     advance(scope, lease, event.position.get() - 1)?;
@@ -219,7 +220,7 @@ pub(crate) fn statuses(scope: &Scope) -> Result<Vec<SubscriptionStatus>> {
     })
 }
 
-fn find(scope: &Scope, name: &str) -> Result<checkpoints::Checkpoint> {
+pub(crate) fn find(scope: &Scope, name: &str) -> Result<checkpoints::Checkpoint> {
     scope.database().read(|view| {
         let own = checkpoints::find(view, &scope.tenant, name)?;
         match own {

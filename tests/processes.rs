@@ -177,7 +177,7 @@ fn first_opening(file: &Path, worker: u64) {
 
 #[test]
 fn eight_processes_open_one_new_file_at_once() {
-    for _ in 0..5 {
+    for _ in 0..12 {
         let (directory, file) = new_file();
         run_all("open", &file, 8);
         let store = Store::open(&file).unwrap();

@@ -118,3 +118,28 @@ impl Labels {
         shared(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn one_of_the_threads_that_race_for_the_last_place_gets_it() {
+        for _ in 0..500 {
+            let labels = Labels::new(Bound::AtMost(1));
+            let start = Barrier::new(4);
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (labels, start) = (&labels, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        labels.admit(&thread.to_string());
+                    });
+                }
+            });
+            assert_eq!(labels.admitted.read().unwrap().len(), 1);
+        }
+    }
+}

@@ -59,8 +59,14 @@ pub(crate) struct Meter {
 #[derive(Default)]
 struct Followed {
     // By aggregate id: the label has no room for the type and the tenant, so aggregates of one id count together.
-    by_id: HashMap<Arc<str>, Vec<Holding>>,
+    by_id: HashMap<Arc<str>, SameId>,
     count: usize,
+}
+
+/// The aggregates of one id.
+struct SameId {
+    label: Arc<str>,
+    holdings: Vec<Holding>,
 }
 
 #[derive(Clone, Copy)]
@@ -129,17 +135,17 @@ impl Meter {
     }
 
     /// An append of these event types was committed.
-    pub(crate) fn appended<'a>(&self, timer: Timer, tenant: &str, event_types: impl Iterator<Item = &'a str>) {
-        let Some(took) = timer.elapsed() else { return };
-        // Counted first, so that a batch of a thousand events of one type is one call to the recorder.
-        let mut counts = BTreeMap::new();
-        let mut events = 0;
+    pub(crate) fn appended<'a>(&self, timer: Timer, tenant: &str, mut event_types: impl Iterator<Item = &'a str>) {
+        let (Some(took), Some(first)) = (timer.elapsed(), event_types.next()) else { return };
+        // Counted before they are reported, so that a batch of a thousand events of one type is one call to the recorder. An
+        // append of one type, the usual one, needs no map for it.
+        let (mut of_first, mut of_others, mut events) = (1, BTreeMap::new(), 1);
         for event_type in event_types {
-            *counts.entry(event_type).or_insert(0) += 1;
+            *(if event_type == first { &mut of_first } else { of_others.entry(event_type).or_insert(0) }) += 1;
             events += 1;
         }
         let tenant = self.tenants.admit(tenant);
-        for (event_type, count) in counts {
+        for (event_type, count) in std::iter::once((first, of_first)).chain(of_others) {
             let event_type = self.event_types.admit(event_type);
             facade::observe(names::SAVE_DURATION, [("event_type", event_type.clone())], took.as_secs_f64());
             facade::count(names::EVENTS, [("event_type", event_type), ("tenant_id", tenant.clone())], count);
@@ -191,11 +197,20 @@ impl Meter {
         facade::observe(names::SNAPSHOT_DURATION, [("reason", reason.into())], took.as_secs_f64());
     }
 
-    /// A handler has run on an event.
-    pub(crate) fn handler_ran(&self, timer: Timer, handler: &str, event_type: &str) {
-        let Some(took) = timer.elapsed() else { return };
-        let labels = [("handler_name", self.handlers.admit(handler)), ("event_type", self.event_types.admit(event_type))];
-        facade::observe(names::HANDLER_DURATION, labels, took.as_secs_f64());
+    /// Runs a handler on an event of this type.
+    pub(crate) fn handle<T>(&self, handler: &str, event_type: &str, work: impl FnOnce() -> T) -> T {
+        let timer = Timer::start();
+        let done = work();
+        if let Some(took) = timer.elapsed() {
+            let labels = [("handler_name", self.handlers.admit(handler)), ("event_type", self.event_types.admit(event_type))];
+            facade::observe(names::HANDLER_DURATION, labels, took.as_secs_f64());
+        }
+        done
+    }
+
+    /// A subscription, projection or outbox has so many positions before it.
+    pub(crate) fn lags(&self, subscription: &str, positions: u64) {
+        facade::set(names::LAG, [("subscription", self.handlers.admit(subscription))], positions as f64);
     }
 
     /// An aggregate has so many events in the file at this version.
@@ -211,7 +226,8 @@ impl Meter {
     /// The aggregates that are followed, by number and id.
     pub(crate) fn followed(&self) -> Vec<(i64, Arc<str>)> {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        followed.by_id.iter().flat_map(|(id, holdings)| holdings.iter().map(|holding| (holding.aggregate, id.clone()))).collect()
+        let same_ids = followed.by_id.values();
+        same_ids.flat_map(|same| same.holdings.iter().map(|holding| (holding.aggregate, same.label.clone()))).collect()
     }
 
     pub(crate) fn aggregate_bound(&self) -> Bound {
@@ -223,24 +239,24 @@ impl Followed {
     /// Takes a figure up; returns the label and its new value, unless the aggregate is beyond the bound or the figure old.
     fn take(&mut self, bound: Bound, aggregate_id: &str, new: Holding) -> Option<(Text, u64)> {
         let has_room = bound.limit().is_none_or(|limit| self.count < limit);
-        if !self.by_id.contains_key(aggregate_id) {
-            if !has_room {
-                return None;
+        let same_id = match self.by_id.get_mut(aggregate_id) {
+            Some(same_id) => same_id,
+            None if has_room => {
+                let label: Arc<str> = aggregate_id.into();
+                self.by_id.entry(label.clone()).or_insert(SameId { label, holdings: Vec::with_capacity(1) })
             }
-            self.by_id.insert(aggregate_id.into(), Vec::with_capacity(1));
-        }
-        let id = self.by_id.get_key_value(aggregate_id)?.0.clone();
-        let holdings = self.by_id.get_mut(aggregate_id)?;
-        match holdings.iter_mut().find(|holding| holding.aggregate == new.aggregate) {
+            None => return None,
+        };
+        match same_id.holdings.iter_mut().find(|holding| holding.aggregate == new.aggregate) {
             Some(known) if known.version > new.version => return None,
             Some(known) => *known = new,
             None if has_room => {
-                holdings.push(new);
+                same_id.holdings.push(new);
                 self.count += 1;
             }
             None => return None,
         }
-        Some((facade::shared(id), holdings.iter().map(|holding| holding.events).sum()))
+        Some((facade::shared(same_id.label.clone()), same_id.holdings.iter().map(|holding| holding.events).sum()))
     }
 }
 

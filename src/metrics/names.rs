@@ -84,6 +84,8 @@ pub const COMMIT_DURATION: &str = "foldlog_commit_duration_seconds";
 pub const CHECKPOINT_DURATION: &str = "foldlog_checkpoint_duration_seconds";
 /// The size of the write-ahead log on the disk; gauge.
 pub const WAL: &str = "foldlog_wal_bytes";
+/// Positions that a subscription, projection or outbox has still before it; gauge of `subscription`.
+pub const LAG: &str = "foldlog_subscription_lag";
 
 /// An embedded store answers in microseconds, so the bounds start there; the original's are all among them.
 const SAVE_BUCKETS: &[f64] =
@@ -147,6 +149,7 @@ pub const METRICS: &[Metric] = &[
     seconds(COMMIT_DURATION, &[], DISK_BUCKETS, "Time of a commit, an automatic checkpoint included."),
     seconds(CHECKPOINT_DURATION, &[], DISK_BUCKETS, "Time of moving the write-ahead log into the file."),
     gauge(WAL, Unit::Bytes, &[], "Size of the write-ahead log on the disk."),
+    gauge(LAG, Unit::Count, &["subscription"], "Positions that a subscription, projection or outbox has still before it."),
 ];
 
 /// The bounds of every histogram: what an exporter of the application's own has to be given, for without them it

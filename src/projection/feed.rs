@@ -71,7 +71,7 @@ impl Feed {
         self.failed_after = None;
         let began = Instant::now();
         for (before, event) in self.events.iter().enumerate() {
-            if let Err(error) = definition.apply(writing, naming, event) {
+            if let Err(error) = definition.apply(scope, writing, naming, event) {
                 self.failed_after = Some(before);
                 return Err(error);
             }

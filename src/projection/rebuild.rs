@@ -99,7 +99,7 @@ impl ProjectionRunner {
         while reached < last {
             let (tail, scanned) = read::read_after(&self.scope, writing, &self.definition.filter, reached, PAGE)?;
             for event in &tail {
-                self.definition.apply(writing, naming, event)?;
+                self.definition.apply(&self.scope, writing, naming, event)?;
             }
             events += tail.len() as u64;
             reached = scanned;

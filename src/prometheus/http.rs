@@ -107,8 +107,7 @@ fn accept(listener: &TcpListener, shared: &Shared) {
             };
             number += 1;
             if !shared.admit(number, &stream) {
-                let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
-                let _ = stream.write_all(&Answer::plain(503, "Service Unavailable", "too many clients\n").bytes(false));
+                turn_away(&mut stream);
                 continue;
             }
             let started = std::thread::Builder::new().name("foldlog-metrics-client".to_owned()).spawn_scoped(scope, move || {
@@ -121,6 +120,15 @@ fn accept(listener: &TcpListener, shared: &Shared) {
             }
         }
     });
+}
+
+/// Tells a client that there are too many, without waiting long for it: this is the thread that accepts the others.
+fn turn_away(stream: &mut TcpStream) {
+    let wait = Some(Duration::from_millis(100));
+    let _ = stream.set_read_timeout(wait).and_then(|()| stream.set_write_timeout(wait));
+    // Closing while the request is unread would destroy the answer on its way.
+    let _ = stream.read(&mut [0; 4_096]);
+    let _ = stream.write_all(&Answer::plain(503, "Service Unavailable", "too many clients\n").bytes(false));
 }
 
 impl Shared {

@@ -1,10 +1,13 @@
 //! One row for each aggregate: its number, its version, what was removed of it.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::database::{View, Writing};
+use super::doubt;
 use super::failure::Sql;
-use super::{key, key_version};
+use super::{key, key_version, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Version;
 
@@ -38,14 +41,27 @@ impl AggregateRow {
     }
 }
 
+/// An aggregate by its name. What its row says of its events is checked against them, and that there is none twice.
 pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
-    view.prepare_cached(
-        "SELECT id, version, latest_at, purged_through, archived_through FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2",
-    )
-    .sql()?
-    .query_row(params![aggregate_type, aggregate_id], AggregateRow::read)
-    .optional()
-    .sql()
+    let found: Option<(Option<bool>, AggregateRow, Ends)> = view
+        .prepare_cached(
+            "SELECT t.id, t.version, t.latest_at, t.purged_through, t.archived_through,
+                    t.aggregate_type = ?1 AND t.aggregate_id = ?2,
+                    (SELECT min(key) FROM events WHERE key > i.id << 32 AND key <= i.id << 32 | 4294967295),
+                    (SELECT max(key) FROM events WHERE key > i.id << 32 AND key <= i.id << 32 | 4294967295)
+             FROM aggregates i LEFT JOIN aggregates t ON t.id = i.id WHERE i.aggregate_type = ?1 AND i.aggregate_id = ?2",
+        )
+        .sql()?
+        .query_row(params![aggregate_type, aggregate_id], |row| {
+            Ok((row.get(5)?, AggregateRow::read(row)?, Ends { oldest: row.get(6)?, newest: row.get(7)? }))
+        })
+        .optional()
+        .sql()?;
+    match found {
+        None => doubt::confirm_absent(view, &doubt::AGGREGATES, &[&aggregate_type, &aggregate_id]).map(|()| None),
+        Some((Some(true), row, ends)) => ends.check(&row).map(|()| Some(row)),
+        Some(_) => Err(doubt::disagrees()),
+    }
 }
 
 /// An aggregate by its number: the number of its type, its id, its row.
@@ -61,28 +77,51 @@ pub(crate) fn by_number(view: &View<'_>, id: i64) -> Result<(i64, String, Aggreg
     found.ok_or_else(|| contradiction(format!("no aggregate has the number {id} that a row refers to")))
 }
 
-/// Checks an aggregate's row against the log: its events begin where the removed ones end, and end at its version.
-///
-/// A changed version would otherwise give an old state, and a changed mark of removal would leave events out.
+/// The keys of the oldest and of the newest event of an aggregate that are in the file.
+struct Ends {
+    oldest: Option<i64>,
+    newest: Option<i64>,
+}
+
+impl Ends {
+    /// An aggregate's events begin where the removed ones end, and end at its version. A changed version would otherwise
+    /// give an old state, and a changed mark of removal would leave events out.
+    fn check(&self, row: &AggregateRow) -> Result<()> {
+        let removed = row.removed_through();
+        let (oldest, newest) = (self.oldest.map_or(removed + 1, key_version), self.newest.map_or(removed, key_version));
+        if newest != row.version {
+            let what = format!("the aggregate says it is at version {}, its newest event is at {newest}", row.version);
+            return Err(contradiction(what).at_version(Version::new(newest)));
+        }
+        if oldest != removed + 1 {
+            let what = format!("the aggregate says that {removed} events were removed, its oldest event is at version {oldest}");
+            return Err(contradiction(what).at_version(Version::new(oldest)));
+        }
+        Ok(())
+    }
+}
+
+/// Checks an aggregate's row against the log.
 pub(crate) fn check_ends(view: &View<'_>, row: &AggregateRow) -> Result<()> {
-    let (oldest, newest): (Option<i64>, Option<i64>) = view
-        .prepare_cached(
-            "SELECT (SELECT min(key) FROM events WHERE key > ?1 AND key <= ?2), (SELECT max(key) FROM events WHERE key > ?1 AND key <= ?2)",
-        )
-        .sql()?
-        .query_row(params![key(row.id, 0), key(row.id, Version::MAX.get())], |row| Ok((row.get(0)?, row.get(1)?)))
-        .sql()?;
-    let removed = row.removed_through();
-    let (oldest, newest) = (oldest.map_or(removed + 1, key_version), newest.map_or(removed, key_version));
-    if newest != row.version {
-        let what = format!("the aggregate says it is at version {}, its newest event is at {newest}", row.version);
-        return Err(contradiction(what).at_version(Version::new(newest)));
-    }
-    if oldest != removed + 1 {
-        let what = format!("the aggregate says that {removed} events were removed, its oldest event is at version {oldest}");
-        return Err(contradiction(what).at_version(Version::new(oldest)));
-    }
-    Ok(())
+    view.prepare_cached(
+        "SELECT (SELECT min(key) FROM events WHERE key > ?1 AND key <= ?2), (SELECT max(key) FROM events WHERE key > ?1 AND key <= ?2)",
+    )
+    .sql()?
+    .query_row(params![key(row.id, 0), key(row.id, Version::MAX.get())], |row| {
+        Ok(Ends { oldest: row.get(0)?, newest: row.get(1)? })
+    })
+    .sql()?
+    .check(row)
+}
+
+/// A list of aggregates is shorter than it must be.
+pub(crate) fn hidden() -> Error {
+    doubt::disagrees()
+}
+
+/// The events that were counted are not as many as there must be.
+pub(crate) fn miscounted(events: u64) -> Error {
+    contradiction(format!("the aggregates should have {events} events together, and have not"))
 }
 
 fn contradiction(what: String) -> Error {
@@ -109,20 +148,24 @@ pub(crate) fn advance(
     events: u64,
     latest_at: i64,
 ) -> Result<Option<Advanced>> {
-    let row: Option<(i64, u64, u64, Option<i64>)> = writing
+    let row: Option<(i64, u64, u64, Option<i64>, bool)> = writing
         .prepare_cached(
             "UPDATE aggregates SET version = version + ?5, latest_at = max(latest_at, ?6)
              WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND version BETWEEN ?3 AND ?4
              RETURNING id, version, max(purged_through, archived_through),
-                       (SELECT max(key) FROM events WHERE key > id << 32 AND key <= id << 32 | 4294967295)",
+                       (SELECT max(key) FROM events WHERE key > id << 32 AND key <= id << 32 | 4294967295),
+                       aggregate_type = ?1 AND aggregate_id = ?2",
         )
         .sql()?
         .query_row(params![aggregate_type, aggregate_id, expected.0, expected.1, events, latest_at], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })
         .optional()
         .sql()?;
-    let Some((id, version, removed_through, newest)) = row else { return Ok(None) };
+    let Some((id, version, removed_through, newest, is_it)) = row else { return Ok(None) };
+    if !is_it {
+        return Err(doubt::disagrees());
+    }
     let version_before = version.saturating_sub(events);
     if newest.map_or(removed_through, key_version) != version_before {
         return Err(contradiction(format!(
@@ -140,6 +183,16 @@ pub(crate) fn make(
     events: u64,
     latest_at: i64,
 ) -> Result<Option<i64>> {
+    // An aggregate that the index hides must not come into being a second time; one that it shows is no error here.
+    let shown: bool = writing
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2)")
+        .sql()?
+        .query_row(params![aggregate_type, aggregate_id], |row| row.get(0))
+        .sql()?;
+    if shown {
+        return Ok(None);
+    }
+    doubt::confirm_absent(writing, &doubt::AGGREGATES, &[&aggregate_type, &aggregate_id])?;
     writing
         .prepare_cached(
             "INSERT INTO aggregates (aggregate_type, aggregate_id, version, latest_at, purged_through, archived_through)
@@ -158,15 +211,34 @@ pub(crate) fn page(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<(String, AggregateRow)>> {
+    // No name is empty, so that every one comes after the empty one.
+    let after = after.unwrap_or("");
     let mut statement = view
         .prepare_cached(
-            "SELECT id, version, latest_at, purged_through, archived_through, aggregate_id FROM aggregates
-             WHERE aggregate_type = ?1 AND (?2 IS NULL OR aggregate_id > ?2) ORDER BY aggregate_id LIMIT ?3",
+            "SELECT t.id, t.version, t.latest_at, t.purged_through, t.archived_through, t.aggregate_type, t.aggregate_id,
+                    i.aggregate_id FROM aggregates i LEFT JOIN aggregates t ON t.id = i.id
+             WHERE i.aggregate_type = ?1 AND i.aggregate_id > ?2 ORDER BY i.aggregate_id LIMIT ?3",
         )
         .sql()?;
-    let rows =
-        statement.query_map(params![aggregate_type, after, limit], |row| Ok((row.get(5)?, AggregateRow::read(row)?))).sql()?;
-    rows.map(|row| row.sql()).collect()
+    let mut rows = statement.query(params![aggregate_type, after, limit]).sql()?;
+    let mut page: Vec<(String, AggregateRow)> = Vec::new();
+    while let Some(row) = rows.next().sql()? {
+        let (kind, stored, indexed): (Option<i64>, Option<String>, String) =
+            (row.get(5).sql()?, row.get(6).sql()?, row.get(7).sql()?);
+        if kind != Some(aggregate_type) || stored.as_ref() != Some(&indexed) {
+            return Err(doubt::disagrees());
+        }
+        page.push((indexed, AggregateRow::read(row).sql()?));
+    }
+    if after.is_empty() && page.len() < limit && count(view, aggregate_type)? != page.len() as u64 {
+        return Err(hidden());
+    }
+    // At both ends a changed entry could hide others.
+    let last = page.last().map_or(after, |(id, _)| id.as_str());
+    for place in [after, last] {
+        doubt::confirm_neighbours(view, &doubt::AGGREGATES, &[&aggregate_type, &place])?;
+    }
+    Ok(page)
 }
 
 /// All aggregates of the file in the order of their numbers, after `after`; with the number of their type.
@@ -203,22 +275,47 @@ pub(crate) fn check_page(
     Ok(())
 }
 
-/// How many aggregates of a type there are.
+/// How many aggregates of a type there are, by their rows.
 pub(crate) fn count(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
-    view.prepare_cached("SELECT count(*) FROM aggregates WHERE aggregate_type = ?1")
+    view.prepare_cached("SELECT count(*) FROM aggregates NOT INDEXED WHERE aggregate_type = ?1")
         .sql()?
         .query_row(params![aggregate_type], |row| row.get(0))
         .sql()
 }
 
-/// How many events of a type's aggregates are in the file.
-pub(crate) fn count_events(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
-    view.prepare_cached(
-        "SELECT coalesce(sum(version - max(purged_through, archived_through)), 0) FROM aggregates WHERE aggregate_type = ?1",
-    )
-    .sql()?
-    .query_row(params![aggregate_type], |row| row.get(0))
-    .sql()
+/// How many aggregates of a type there are, and how many events they have in the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) aggregates: u64,
+    pub(crate) events: u64,
+}
+
+/// What each aggregate type holds. The rows, their index and the log must agree on it.
+pub(crate) fn held(view: &View<'_>) -> Result<BTreeMap<i64, Held>> {
+    let mut held = BTreeMap::new();
+    let mut statement = view
+        .prepare_cached(
+            "SELECT aggregate_type, count(*), sum(version - max(purged_through, archived_through)) FROM aggregates NOT INDEXED
+             GROUP BY aggregate_type",
+        )
+        .sql()?;
+    let mut rows = statement.query([]).sql()?;
+    while let Some(row) = rows.next().sql()? {
+        held.insert(row.get(0).sql()?, Held { aggregates: row.get(1).sql()?, events: row.get(2).sql()? });
+    }
+    let mut statement = view.prepare_cached("SELECT aggregate_type, count(*) FROM aggregates GROUP BY aggregate_type").sql()?;
+    let indexed: rusqlite::Result<Vec<(i64, u64)>> =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).sql()?.collect();
+    let by_row: Vec<(i64, u64)> = held.iter().map(|(kind, held)| (*kind, held.aggregates)).collect();
+    if indexed.sql()? != by_row {
+        return Err(doubt::disagrees());
+    }
+    let events: u64 = held.values().map(|held| held.events).sum();
+    let in_log = state::last_position(view)?.get().saturating_sub(state::totals(view)?.events_removed);
+    if events != in_log {
+        return Err(contradiction(format!("the aggregates have {events} events together, the log has {in_log}")));
+    }
+    Ok(held)
 }
 
 /// Notes that events up to this version were purged.

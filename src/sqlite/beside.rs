@@ -1,25 +1,30 @@
 //! Connections of their own, beside the writer and the readers that take turns.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::database::View;
 use super::failure::Sql;
 use super::names::Names;
+use super::waiting;
 use crate::error::Result;
 
 /// See [`Database::anew`].
 pub(crate) struct Anew {
     connection: Connection,
     names: Names,
+    busy_timeout: Duration,
 }
 
 impl Anew {
-    pub(super) fn new(connection: Connection, names: Names) -> Anew {
-        Anew { connection, names }
+    pub(super) fn new(connection: Connection, names: Names, busy_timeout: Duration) -> Anew {
+        Anew { connection, names, busy_timeout }
     }
 
     /// Runs `work` in a read transaction.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        waiting::up_to(self.busy_timeout);
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").sql()?;
         }
@@ -31,16 +36,20 @@ impl Anew {
 }
 
 /// See [`Database::watcher`].
-pub(crate) struct Watcher(Connection);
+pub(crate) struct Watcher {
+    connection: Connection,
+    busy_timeout: Duration,
+}
 
 impl Watcher {
-    pub(super) fn new(connection: Connection) -> Watcher {
-        Watcher(connection)
+    pub(super) fn new(connection: Connection, busy_timeout: Duration) -> Watcher {
+        Watcher { connection, busy_timeout }
     }
 
     /// A number that changes with each commit of another connection.
     pub(crate) fn version(&self) -> Result<i64> {
-        data_version(&self.0)
+        waiting::up_to(self.busy_timeout);
+        data_version(&self.connection)
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::database::{View, Writing};
 use super::failure::Sql;
+use super::{doubt, state};
 use crate::error::Result;
 
 /// Positions in a block. Part of the format.
@@ -133,8 +134,16 @@ pub(crate) fn complaint(view: &View<'_>, block: u64) -> Result<Option<String>> {
     Ok((unnamed > 0).then(|| format!("the summary of block {block} lacks {unnamed} event types")))
 }
 
+/// The last full block, which has a summary.
 fn last_block(view: &View<'_>) -> Result<Option<u64>> {
-    view.prepare_cached("SELECT max(block) FROM log_blocks").sql()?.query_row([], |row| row.get(0)).sql()
+    let last: Option<u64> =
+        view.prepare_cached("SELECT max(block) FROM log_blocks").sql()?.query_row([], |row| row.get(0)).sql()?;
+    // A summary that the file does not show would hide its events, and one too many those behind it.
+    let full = state::last_position(view)?.get() / BLOCK;
+    if last != full.checked_sub(1) {
+        return Err(doubt::disagrees());
+    }
+    Ok(last)
 }
 
 fn next_by_type(view: &View<'_>, wanted: &Wanted, block: u64) -> Result<Option<u64>> {
@@ -159,19 +168,34 @@ fn of_types(view: &View<'_>, wanted: &Wanted, block: u64, sql: &str) -> Result<V
 }
 
 fn next_by_time(view: &View<'_>, wanted: &Wanted, block: u64) -> Result<Option<u64>> {
-    let sql = "SELECT block FROM log_blocks WHERE block >= ?1 AND latest >= ?2 AND earliest <= ?3 ORDER BY block LIMIT 1";
-    of_times(view, wanted, block, sql)
+    let sql = "SELECT block, earliest, latest FROM log_blocks WHERE block >= ?1 ORDER BY block";
+    of_times(view, wanted, block, sql, |block| block.checked_add(1))
 }
 
 fn previous_by_time(view: &View<'_>, wanted: &Wanted, block: u64) -> Result<Option<u64>> {
-    let sql = "SELECT block FROM log_blocks WHERE block <= ?1 AND latest >= ?2 AND earliest <= ?3 ORDER BY block DESC LIMIT 1";
-    of_times(view, wanted, block, sql)
+    let sql = "SELECT block, earliest, latest FROM log_blocks WHERE block <= ?1 ORDER BY block DESC";
+    of_times(view, wanted, block, sql, |block| block.checked_sub(1))
 }
 
-fn of_times(view: &View<'_>, wanted: &Wanted, block: u64, sql: &str) -> Result<Option<u64>> {
+/// The first block from `block` on, in the direction of the statement, that can hold a time that is wanted.
+fn of_times(view: &View<'_>, wanted: &Wanted, block: u64, sql: &str, next: impl Fn(u64) -> Option<u64>) -> Result<Option<u64>> {
     if wanted.from.is_none() && wanted.to.is_none() {
         return Ok(Some(block));
     }
     let (from, to) = (wanted.from.unwrap_or(i64::MIN), wanted.to.unwrap_or(i64::MAX));
-    view.prepare_cached(sql).sql()?.query_row(params![block, from, to], |row| row.get(0)).optional().sql()
+    let mut statement = view.prepare_cached(sql).sql()?;
+    let mut rows = statement.query(params![block]).sql()?;
+    let mut expected = Some(block);
+    while let Some(row) = rows.next().sql()? {
+        let (block, earliest, latest): (u64, i64, i64) = (row.get(0).sql()?, row.get(1).sql()?, row.get(2).sql()?);
+        // Every full block has a summary: a hole would hide the events of its block.
+        if Some(block) != expected || earliest > latest {
+            return Err(doubt::disagrees());
+        }
+        if latest >= from && earliest <= to {
+            return Ok(Some(block));
+        }
+        expected = next(block);
+    }
+    Ok(None)
 }

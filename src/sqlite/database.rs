@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use super::failure::Sql;
 use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
 use super::pace::Pace;
-use super::{migrate, state};
+use super::{migrate, state, waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, Timer};
 use crate::options::Options;
@@ -27,8 +28,6 @@ pub(crate) struct Database {
     opening: Opening,
     // None after a failure that left the connection in doubt: the next write opens a new one.
     writer: Mutex<Option<Writer>>,
-    // Whether the writer waits for other processes.
-    patient: Arc<AtomicBool>,
     readers: Mutex<Vec<Connection>>,
     // Callers that wait for the writer, and how many ever did: work in the background lets them go first.
     waiting: AtomicUsize,
@@ -65,14 +64,12 @@ impl Database {
     ) -> Result<Database> {
         let opening = Opening::new(location, false, options);
         opening.inspect()?;
-        let patient = Arc::new(AtomicBool::new(true));
-        let mut writer = opening.writer(&patient)?;
+        let mut writer = opening.writer()?;
         prepare(&opening, &mut writer)?;
         let names = Names::new(state::replica(&writer)?);
         Ok(Database {
             opening,
             writer: Mutex::new(Some(Writer { connection: writer, sync: Sync::AsOpened })),
-            patient,
             readers: Mutex::default(),
             waiting: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
@@ -93,11 +90,9 @@ impl Database {
         };
         migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
-        let patient = Arc::new(AtomicBool::new(true));
         Ok(Database {
             opening,
             writer: Mutex::new(None),
-            patient,
             readers: Mutex::new(vec![reader]),
             waiting: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
@@ -129,6 +124,7 @@ impl Database {
             Some(connection) => connection,
             None => self.opening.reader()?,
         };
+        waiting::up_to(self.opening.busy_timeout);
         connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
         // If `work` panics the connection is closed, and with it the transaction.
         let done = work(&View { connection: &connection, names: &self.names, committed: true });
@@ -147,20 +143,20 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
-        Ok(Anew::new(connection, Names::new(replica)))
+        Ok(Anew::new(connection, Names::new(replica), self.opening.busy_timeout))
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, Sync::AsOpened, work)
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], but whatever the store's durability a power cut may lose it, with all that came after it
     /// in this way, until something else is written: for what is found again, or done again, then.
     pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, Sync::Relaxed, work)
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Relaxed, work)
     }
 
     /// As [`Database::write_relaxed`], for work that goes on and on and is in nobody's way: it leaves the file to others
@@ -171,7 +167,7 @@ impl Database {
         let asked = Timer::start();
         let writer = self.wait_for_writer();
         pace.begin(self.turns.load(Ordering::Relaxed));
-        let done = self.write_on(writer, asked, Sync::Relaxed, |writing| {
+        let done = self.write_on(writer, asked, self.opening.busy_timeout, Sync::Relaxed, |writing| {
             pace.look(data_version(writing)?);
             work(writing)
         });
@@ -188,7 +184,7 @@ impl Database {
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, Sync::Full, work)
+        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Full, work)
     }
 
     fn wait_for_writer(&self) -> MutexGuard<'_, Option<Writer>> {
@@ -201,7 +197,7 @@ impl Database {
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
-        Ok(Watcher::new(self.opening.reader()?))
+        Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout))
     }
 
     /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
@@ -214,7 +210,7 @@ impl Database {
         }
         // Whoever writes in this process queues here and not at the file's lock.
         let _turn = self.wait_for_writer();
-        let connection = self.opening.writer(&self.patient)?;
+        let connection = self.opening.writer()?;
         let writing = Writing::begin(self, &connection)?;
         let done = work(&writing);
         drop(writing);
@@ -228,12 +224,7 @@ impl Database {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
-        // The flag belongs to whoever holds the writer's lock.
-        self.patient.store(false, Ordering::Relaxed);
-        let impatience = Impatience(&self.patient);
-        let done = self.write_on(writer, Timer::start(), Sync::AsOpened, work);
-        drop(impatience);
-        match done {
+        match self.write_on(writer, Timer::start(), Duration::ZERO, Sync::AsOpened, work) {
             Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
             other => other.map(Some),
         }
@@ -243,6 +234,7 @@ impl Database {
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
         let mut writer = lock(&self.writer);
         let connection = self.ready(&mut writer, Sync::AsOpened)?;
+        waiting::up_to(self.opening.busy_timeout);
         let (busy, log, moved): (bool, i64, i64) = connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .sql()?;
@@ -257,7 +249,7 @@ impl Database {
         }
         // Not in autocommit here: a panic, and then not even the rollback worked.
         if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
-            *writer = Some(Writer { connection: self.opening.writer(&self.patient)?, sync: Sync::AsOpened });
+            *writer = Some(Writer { connection: self.opening.writer()?, sync: Sync::AsOpened });
         }
         // Before each transaction and never after one: whatever becomes of it, the next one waits for what it needs.
         if let Some(stale) = writer.as_mut().filter(|writer| writer.sync != sync) {
@@ -277,10 +269,12 @@ impl Database {
         &self,
         mut writer: MutexGuard<'_, Option<Writer>>,
         asked: Timer,
+        patience: Duration,
         sync: Sync,
         work: impl FnOnce(&Writing<'_>) -> Result<T>,
     ) -> Result<T> {
         let connection = self.ready(&mut writer, sync)?;
+        waiting::up_to(patience);
         let done = self.transact(connection, asked, work);
         if !connection.is_autocommit() {
             // Not even the rollback worked: nobody may build on this connection.
@@ -326,15 +320,6 @@ pub(crate) enum Sync {
     Full,
     /// For nothing: the next commit that waits takes it along.
     Relaxed,
-}
-
-/// Makes the writer patient again, also when the work panics.
-struct Impatience<'a>(&'a AtomicBool);
-
-impl Drop for Impatience<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// A panic of the application's code inside a transaction rolls it back (see the drops below) and leaves what a lock

@@ -1,20 +1,26 @@
 //! The log's rows: writing them with their checksums, and reading none whose checksum is wrong.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use super::aggregates::AggregateRow;
 use super::checksum;
 use super::database::{View, Writing};
+use super::doubt::{self, Side};
 use super::failure::Sql;
 use super::names::{AggregateType, EventType};
-use super::{key, key_version};
+use super::{key, key_version, state};
 use crate::clock::from_micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
 use crate::json::Json;
 use crate::place::{Position, Version};
+
+/// Events counted in one statement.
+const COUNTED_AT_ONCE: usize = 4_096;
 
 macro_rules! select {
     ($columns:literal, $rest:literal) => {
@@ -385,16 +391,17 @@ pub(crate) fn scan_log(
     );
     const TAG: &str = select!(
         ", a.aggregate_type, a.aggregate_id",
-        "event_tags t CROSS JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
+        "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position LIMIT ?3"
     );
     const TAG_DESCENDING: &str = select!(
         ", a.aggregate_type, a.aggregate_id",
-        "event_tags t CROSS JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
+        "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
     );
     let first = i64::try_from(range.0).unwrap_or(i64::MAX);
     let last = i64::try_from(range.1).unwrap_or(i64::MAX);
+    let mut order = Order::begin(view, along, range, descending)?;
     let sql = match (along, descending) {
         (Along::Log, false) => LOG,
         (Along::Log, true) => LOG_DESCENDING,
@@ -408,15 +415,75 @@ pub(crate) fn scan_log(
     };
     let mut types = Vec::new();
     let mut aggregate_type: Option<Arc<AggregateType>> = None;
+    let mut left = limit;
     while let Some(row) = rows.next().sql()? {
         let (aggregate_type, aggregate_id) = owner_of(view, row, &mut aggregate_type)?;
         let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
         let raw = Raw::read(view, row, identity, &mut types)?;
+        order.next(raw.position)?;
+        if let Along::Tag(_, tag) = along
+            && !raw.tags()?.iter().any(|carried| carried == tag)
+        {
+            return Err(doubt::disagrees().at_position(Position::new(raw.position)));
+        }
+        left = left.saturating_sub(1);
         if !take(&raw, aggregate_type, aggregate_id)? {
             return Ok(());
         }
     }
-    Ok(())
+    if left > 0 { order.end(view) } else { Ok(()) }
+}
+
+/// Whether the positions of a scan are all that there are.
+///
+/// As long as nothing was removed they have no holes. After that only their order tells, and the entries of the index at
+/// both ends of the scan.
+struct Order<'a> {
+    along: Along<'a>,
+    range: (u64, u64),
+    descending: bool,
+    /// Whether each position must be the next one.
+    without_holes: bool,
+    /// The position before the next one, in the direction of the scan.
+    last: u64,
+}
+
+impl<'a> Order<'a> {
+    fn begin(view: &View<'_>, along: Along<'a>, range: (u64, u64), descending: bool) -> Result<Order<'a>> {
+        let (start, side) = if descending { (range.1, Side::After) } else { (range.0, Side::Before) };
+        match along {
+            Along::Log => doubt::neighbour(view, start, side).map(drop)?,
+            Along::Tag(tenant, tag) => doubt::neighbour_of_tag(view, tenant, tag, start, side)?,
+        }
+        let without_holes = matches!(along, Along::Log) && state::totals(view)?.events_removed == 0;
+        let last = if descending { range.1.saturating_add(1) } else { range.0.saturating_sub(1) };
+        Ok(Order { along, range, descending, without_holes, last })
+    }
+
+    fn next(&mut self, position: u64) -> Result<()> {
+        let (smaller, larger) = if self.descending { (position, self.last) } else { (self.last, position) };
+        if smaller >= larger || (self.without_holes && larger - smaller != 1) {
+            return Err(doubt::disagrees().at_position(Position::new(position)));
+        }
+        self.last = position;
+        Ok(())
+    }
+
+    /// The scan found no more. A changed entry in its middle would have ended it too early.
+    fn end(&self, view: &View<'_>) -> Result<()> {
+        let side = if self.descending { Side::Before } else { Side::After };
+        let disagrees = || doubt::disagrees().at_position(Position::new(self.last));
+        if self.without_holes && self.last != (if self.descending { self.range.0 } else { self.range.1 }) {
+            return Err(disagrees());
+        }
+        match self.along {
+            Along::Log => match doubt::neighbour(view, self.last, side)? {
+                Some(position) if (self.range.0..=self.range.1).contains(&position) => Err(disagrees()),
+                _ => Ok(()),
+            },
+            Along::Tag(tenant, tag) => doubt::neighbour_of_tag(view, tenant, tag, self.last, side),
+        }
+    }
 }
 
 fn owner_of<'r, 'm>(
@@ -443,13 +510,19 @@ fn owner_of<'r, 'm>(
 
 /// The place of the event with this id.
 pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<Position>> {
-    let found: Option<u64> = view
-        .prepare_cached("SELECT position FROM events WHERE event_id = ?1")
+    let found: Option<(Option<u64>, Option<bool>)> = view
+        .prepare_cached(
+            "SELECT t.position, t.event_id = ?1 FROM events i LEFT JOIN events t ON t.key = i.key WHERE i.event_id = ?1",
+        )
         .sql()?
-        .query_row(params![event_id.as_bytes()], |row| row.get(0))
+        .query_row(params![event_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .sql()?;
-    Ok(found.map(Position::new))
+    match found {
+        None => doubt::confirm_absent(view, &doubt::EVENT_IDS, &[event_id.as_bytes()]).map(|()| None),
+        Some((Some(position), Some(true))) => Ok(Some(Position::new(position))),
+        Some(_) => Err(doubt::disagrees()),
+    }
 }
 
 /// The commit of the event at a position.
@@ -463,34 +536,32 @@ pub(crate) fn commit_id_at(view: &View<'_>, position: Position) -> Result<Option
     Ok(found.map(Position::new))
 }
 
-/// How many events there are of each type, in the aggregates of one type or in those of a tenant.
-pub(crate) fn count_by_type(view: &View<'_>, aggregate_types: &[i64]) -> Result<Vec<(i64, u64)>> {
-    let mut statement = view
-        .prepare_cached(
-            "SELECT e.event_type, count(*) FROM aggregates a CROSS JOIN events e ON e.key > a.id << 32 AND e.key <= a.id << 32 | 4294967295
-             WHERE a.aggregate_type = ?1 GROUP BY e.event_type",
-        )
-        .sql()?;
-    let mut counts: Vec<(i64, u64)> = Vec::new();
-    for aggregate_type in aggregate_types {
-        let rows = statement.query_map(params![aggregate_type], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
-        for row in rows {
-            let (event_type, count): (i64, u64) = row.sql()?;
-            match counts.iter_mut().find(|(known, _)| *known == event_type) {
-                Some((_, sum)) => *sum += count,
-                None => counts.push((event_type, count)),
-            }
+/// Counts the events of an aggregate by type, each looked at with its checksum.
+pub(crate) fn count_types(view: &View<'_>, owner: &Owner, row: &AggregateRow, counts: &mut BTreeMap<i64, u64>) -> Result<()> {
+    let mut version = row.removed_through();
+    while version < row.version {
+        let through = fold_page(view, owner, version, row.version, COUNTED_AT_ONCE, |event| {
+            *counts.entry(event.event_type.id).or_default() += 1;
+            Ok(())
+        })?;
+        if through == version {
+            return Err(hole(version + 1));
         }
+        version = through;
     }
-    Ok(counts)
+    Ok(())
 }
 
-/// How many events of a type an aggregate has.
-pub(crate) fn count_in_aggregate(view: &View<'_>, aggregate: i64, event_type: i64) -> Result<u64> {
-    view.prepare_cached("SELECT count(*) FROM events WHERE key > ?1 AND key <= ?2 AND event_type = ?3")
-        .sql()?
-        .query_row(params![key(aggregate, 0), key(aggregate, Version::MAX.get()), event_type], |row| row.get(0))
-        .sql()
+/// The greatest time of an aggregate's events from version `after + 1` to `through`, in microseconds.
+pub(crate) fn latest_at(view: &View<'_>, owner: (i64, u64), after: u64, through: u64) -> Result<Option<i64>> {
+    let (aggregate, identity) = owner;
+    let mut statement = view.prepare_cached(select!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key")).sql()?;
+    let mut rows = statement.query(params![key(aggregate, after), key(aggregate, through)]).sql()?;
+    let (mut latest, mut types) = (None, Vec::new());
+    while let Some(row) = rows.next().sql()? {
+        latest = latest.max(Some(Raw::read(view, row, identity, &mut types)?.created_at));
+    }
+    Ok(latest)
 }
 
 /// The version through which an aggregate's events are all older than `before` (microseconds); `after` if none is.

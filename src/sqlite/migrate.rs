@@ -34,6 +34,17 @@ pub(crate) enum Format {
 
 /// Reads the file's marks, and refuses a file that is not ours or newer than we are.
 pub(crate) fn read_format(connection: &Connection) -> Result<Format> {
+    if !connection.is_autocommit() {
+        return read_marks(connection);
+    }
+    // One view of all marks: between two statements another process can make the file, and then it seems foreign.
+    let view = connection.unchecked_transaction().sql()?;
+    let format = read_marks(&view)?;
+    view.commit().sql()?;
+    Ok(format)
+}
+
+fn read_marks(connection: &Connection) -> Result<Format> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
     let application = pragma("application_id")?;
     let version = pragma("user_version")?;

@@ -11,6 +11,8 @@ pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 mod copy;
 pub(crate) mod database;
+pub(crate) mod deliveries;
+mod doubt;
 pub(crate) mod events;
 mod failure;
 mod migrate;
@@ -21,6 +23,7 @@ pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod verify;
+mod waiting;
 
 pub(crate) use beside::Anew;
 pub(crate) use database::{Database, View, Writing};

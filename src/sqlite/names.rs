@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use uuid::Uuid;
 
 use super::checksum;
 use super::database::{View, Writing};
+use super::doubt;
 use super::failure::Sql;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -112,12 +113,11 @@ impl View<'_> {
         if let Some(known) = self.names.recall(|names| names.event_types.get(name).cloned()) {
             return Ok(Some(known));
         }
-        let id = self
-            .prepare_cached("SELECT id FROM event_types WHERE name = ?1")
-            .sql()?
-            .query_row(params![name], |row| row.get(0))
-            .optional()
-            .sql()?;
+        let id = self.number_of(
+            "SELECT i.id, t.name = ?1 FROM event_types i LEFT JOIN event_types t ON t.id = i.id WHERE i.name = ?1",
+            ("SELECT coalesce(max(id), 0) FROM event_types", "SELECT 1 FROM event_types NOT INDEXED WHERE name = ?1"),
+            &[&name],
+        )?;
         Ok(id.map(|id| self.found_event_type(id, name)))
     }
 
@@ -150,15 +150,17 @@ impl View<'_> {
         if known.is_some() {
             return Ok(known);
         }
-        let found = self
-            .prepare_cached(
-                "SELECT t.id, n.id FROM tenants n JOIN aggregate_types t ON t.tenant = n.id WHERE n.name = ?1 AND t.name = ?2",
-            )
-            .sql()?
-            .query_row(params![tenant, name], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()
-            .sql()?;
-        Ok(found.map(|(id, tenant_id)| self.found_aggregate_type(id, tenant_id, tenant, name)))
+        let Some(tenant_id) = self.tenant_id(tenant)? else { return Ok(None) };
+        let id = self.number_of(
+            "SELECT i.id, t.tenant = ?1 AND t.name = ?2 FROM aggregate_types i LEFT JOIN aggregate_types t ON t.id = i.id
+             WHERE i.tenant = ?1 AND i.name = ?2",
+            (
+                "SELECT coalesce(max(id), 0) FROM aggregate_types",
+                "SELECT 1 FROM aggregate_types NOT INDEXED WHERE tenant = ?1 AND name = ?2",
+            ),
+            &[&tenant_id, &name],
+        )?;
+        Ok(id.map(|id| self.found_aggregate_type(id, tenant_id, tenant, name)))
     }
 
     /// The aggregate type that this number stands for.
@@ -210,11 +212,23 @@ impl View<'_> {
 
     /// The number of a tenant, if it ever had an event.
     pub(crate) fn tenant_id(&self, tenant: &str) -> Result<Option<i64>> {
-        self.prepare_cached("SELECT id FROM tenants WHERE name = ?1")
-            .sql()?
-            .query_row(params![tenant], |row| row.get(0))
-            .optional()
-            .sql()
+        self.number_of(
+            "SELECT i.id, t.name = ?1 FROM tenants i LEFT JOIN tenants t ON t.id = i.id WHERE i.name = ?1",
+            ("SELECT coalesce(max(id), 0) FROM tenants", "SELECT 1 FROM tenants NOT INDEXED WHERE name = ?1"),
+            &[&tenant],
+        )
+    }
+
+    /// The number that stands for a name: in the index and in the row alike. `doubts` are the greatest number there is and
+    /// a look at every row, for a name that the index does not have.
+    fn number_of(&self, sql: &str, doubts: (&str, &str), name: &[&dyn ToSql]) -> Result<Option<i64>> {
+        let found: Option<(i64, Option<bool>)> =
+            self.prepare_cached(sql).sql()?.query_row(name, |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+        match found {
+            Some((id, Some(true))) => Ok(Some(id)),
+            Some(_) => Err(doubt::disagrees()),
+            None => doubt::confirm_no_name(self, doubts.0, doubts.1, name).map(|()| None),
+        }
     }
 }
 
@@ -252,20 +266,29 @@ impl Writing<'_> {
 
 /// The names of all tenants, in order.
 pub(crate) fn tenants(view: &View<'_>) -> Result<Vec<String>> {
-    let mut statement = view.prepare_cached("SELECT name FROM tenants ORDER BY name").sql()?;
-    let names = statement.query_map([], |row| row.get(0)).sql()?;
-    names.map(|name| name.sql()).collect()
+    let by_index = list(view, "SELECT name FROM tenants ORDER BY name", &[])?;
+    let by_row = list(view, "SELECT name FROM tenants NOT INDEXED", &[])?;
+    agreed(by_index, by_row)
 }
 
 /// The names of a tenant's aggregate types, in order.
 pub(crate) fn aggregate_types(view: &View<'_>, tenant: &str) -> Result<Vec<String>> {
-    let mut statement = view
-        .prepare_cached(
-            "SELECT t.name FROM tenants n JOIN aggregate_types t ON t.tenant = n.id WHERE n.name = ?1 ORDER BY t.name",
-        )
-        .sql()?;
-    let names = statement.query_map(params![tenant], |row| row.get(0)).sql()?;
+    let Some(tenant) = view.tenant_id(tenant)? else { return Ok(Vec::new()) };
+    let by_index = list(view, "SELECT name FROM aggregate_types WHERE tenant = ?1 ORDER BY name", &[&tenant])?;
+    let by_row = list(view, "SELECT name FROM aggregate_types NOT INDEXED WHERE tenant = ?1", &[&tenant])?;
+    agreed(by_index, by_row)
+}
+
+fn list(view: &View<'_>, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<String>> {
+    let mut statement = view.prepare_cached(sql).sql()?;
+    let names = statement.query_map(parameters, |row| row.get(0)).sql()?;
     names.map(|name| name.sql()).collect()
+}
+
+/// The list in order, if the index and the rows give the same.
+fn agreed(by_index: Vec<String>, mut by_row: Vec<String>) -> Result<Vec<String>> {
+    by_row.sort_unstable();
+    if by_index == by_row { Ok(by_index) } else { Err(doubt::disagrees()) }
 }
 
 fn insert_name(connection: &Connection, sql: &str, name: &str) -> Result<i64> {

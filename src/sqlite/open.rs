@@ -1,9 +1,7 @@
 //! Opening a connection: where the file is, and how SQLite is set up for it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -11,16 +9,14 @@ use rusqlite::{Connection, OpenFlags};
 use super::database::Sync;
 use super::failure::Sql;
 use super::migrate::{self, Format};
+use super::waiting;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics;
 use crate::options::{Durability, Options};
 
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
 const WAL_AUTOCHECKPOINT_PAGES: u32 = 4_000;
 /// One more than the statements there are, so that none is prepared twice.
 const STATEMENT_CACHE: usize = 96;
-const BUSY_SLEEP_LEAST: Duration = Duration::from_micros(50);
-const BUSY_SLEEP_MOST: Duration = Duration::from_millis(1);
 
 /// Where a store lives.
 #[derive(Clone, Debug)]
@@ -39,7 +35,7 @@ pub(crate) struct Opening {
     // On a medium that takes no writes a WAL file cannot be opened but as one that never changes.
     immutable: bool,
     durability: Durability,
-    busy_timeout: Duration,
+    pub(crate) busy_timeout: Duration,
     cache_kibibytes: usize,
     vfs: Option<String>,
 }
@@ -62,11 +58,11 @@ impl Opening {
         matches!(self.location, Location::File(_))
     }
 
-    /// The connection that writes. `patient` is whether it waits for other processes.
-    pub(crate) fn writer(&self, patient: &Arc<AtomicBool>) -> Result<Connection> {
+    /// The connection that writes.
+    pub(crate) fn writer(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = self.connect(flags)?;
-        self.configure(&mut connection, patient)?;
+        self.configure(&mut connection)?;
         self.set_synchronous(&connection, Sync::AsOpened)?;
         connection
             .execute_batch(&format!(
@@ -93,7 +89,7 @@ impl Opening {
             Location::File(path) if self.immutable => self.connect_immutable(path)?,
             _ => self.connect(flags)?,
         };
-        self.configure(&mut connection, &Arc::new(AtomicBool::new(true)))?;
+        self.configure(&mut connection)?;
         connection.execute_batch("PRAGMA query_only = ON").sql()?;
         Ok(connection)
     }
@@ -174,9 +170,10 @@ impl Opening {
         self.vfs.is_none() && std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
     }
 
-    fn configure(&self, connection: &mut Connection, patient: &Arc<AtomicBool>) -> Result<()> {
+    fn configure(&self, connection: &mut Connection) -> Result<()> {
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-        connection.busy_handler(Some(wait(self.busy_timeout, patient.clone()))).sql()?;
+        waiting::up_to(self.busy_timeout);
+        connection.busy_handler(Some(waiting::wait as fn(i32) -> bool)).sql()?;
         for (setting, value) in [
             // Without it SQLite plans a cached statement anew whenever a bound value changes: 5 µs for each replay.
             (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
@@ -184,6 +181,9 @@ impl Opening {
             (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+            // Otherwise SQLite looks at bound values to plan better, and so prepares statements anew whenever they change:
+            // a fifth of a replay. Our plans do not depend on values.
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
         ] {
             connection.set_db_config(setting, value).sql()?;
         }
@@ -193,31 +193,6 @@ impl Opening {
                 self.cache_kibibytes
             ))
             .sql()
-    }
-}
-
-/// Waits for a lock with short, growing, uneven sleeps: with SQLite's own, of two busy processes the less lucky one got
-/// a tenth of the turns.
-fn wait(timeout: Duration, patient: Arc<AtomicBool>) -> impl FnMut(i32) -> bool + Send + 'static {
-    let mut since = Instant::now();
-    move |attempt| {
-        if !patient.load(Ordering::Relaxed) {
-            return false;
-        }
-        let now = Instant::now();
-        if attempt == 0 {
-            since = now;
-            metrics::busy_wait_began();
-        }
-        let waited = now.saturating_duration_since(since);
-        if waited >= timeout {
-            metrics::busy_wait_given_up();
-            return false;
-        }
-        let longest = BUSY_SLEEP_LEAST.saturating_mul(1 << attempt.clamp(0, 6)).min(BUSY_SLEEP_MOST);
-        let uneven = longest.mul_f64(0.5 + f64::from(waited.subsec_nanos() % 1_024) / 2_048.0);
-        std::thread::sleep(uneven.min(timeout.saturating_sub(waited)));
-        true
     }
 }
 

@@ -5,9 +5,12 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::checksum;
 use super::database::{View, Writing};
 use super::failure::Sql;
-use super::{key, key_version, state};
+use super::{events, key, key_version, state};
 use crate::error::Result;
 use crate::place::Version;
+
+/// Events since the last snapshot whose times are looked at for the next one; with more, the aggregate's row is believed.
+const EVENTS_LOOKED_AT: u64 = 4_096;
 
 /// A snapshot's row, as it is written.
 pub(crate) struct NewSnapshot<'a> {
@@ -102,8 +105,22 @@ fn sum(row: &NewSnapshot<'_>) -> i64 {
     )
 }
 
+/// The greatest event time up to a snapshot's version: what the aggregate's row says, or more if its events say more. A
+/// time that is too small would let a replay to a time start from a state that knows later events.
+fn latest_event_at(view: &View<'_>, row: &NewSnapshot<'_>) -> Result<i64> {
+    let (after, known) = match newest(view, row.aggregate, row.version.saturating_sub(1))? {
+        Some(base) if base.is_intact(row.identity) => (base.version, base.latest_event_at.max(row.latest_event_at)),
+        _ => (0, row.latest_event_at),
+    };
+    if row.version.saturating_sub(after) > EVENTS_LOOKED_AT {
+        return Ok(known);
+    }
+    Ok(events::latest_at(view, (row.aggregate, row.identity), after, row.version)?.unwrap_or(known).max(known))
+}
+
 /// Saves a snapshot, in place of one at the same version, and deletes all but the newest `retain` of the aggregate.
 pub(crate) fn save(writing: &Writing<'_>, row: &NewSnapshot<'_>, retain: u32) -> Result<()> {
+    let row = &NewSnapshot { latest_event_at: latest_event_at(writing, row)?, ..*row };
     let key_of_row = key(row.aggregate, row.version);
     let replaced = writing.prepare_cached("DELETE FROM snapshots WHERE key = ?1").sql()?.execute(params![key_of_row]).sql()?;
     writing

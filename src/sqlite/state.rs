@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::database::{View, Writing};
+use super::doubt;
 use super::failure::Sql;
 use super::names::Replica;
 use crate::error::Result;
@@ -19,12 +20,20 @@ pub(crate) fn replica(connection: &Connection) -> Result<Replica> {
 
 /// The position of the newest event that ever was in the file; 0 if there was none.
 pub(crate) fn last_position(view: &View<'_>) -> Result<Position> {
-    let last: u64 = view
-        .prepare_cached("SELECT max(coalesce((SELECT max(position) FROM events), 0), position_floor) FROM log_state WHERE id = 1")
+    let (newest, stored, floor): (Option<u64>, Option<u64>, u64) = view
+        .prepare_cached(
+            "SELECT i.position, t.position, s.position_floor FROM log_state s
+             LEFT JOIN (SELECT key, position FROM events ORDER BY position DESC LIMIT 1) i
+             LEFT JOIN events t ON t.key = i.key WHERE s.id = 1",
+        )
         .sql()?
-        .query_row([], |row| row.get(0))
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .sql()?;
-    Ok(Position::new(last))
+    // A changed number in the index would leave a gap, or give a position twice.
+    if newest != stored {
+        return Err(doubt::disagrees());
+    }
+    Ok(Position::new(newest.unwrap_or(0).max(floor)))
 }
 
 /// Totals that are kept, not counted.

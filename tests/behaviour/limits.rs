@@ -178,12 +178,12 @@ fn the_highest_version_is_the_last() {
     let (place, store) = place_with(fast());
     store.append("list", "a", 0, [noted(1)]).unwrap();
     drop(store);
-    // Four thousand million appends in one statement.
+    // Four thousand million appends, all but the last purged, in one statement.
     let most = i64::from(u32::MAX);
     place
         .raw()
         .execute_batch(&format!(
-            "UPDATE aggregates SET version = {m}; UPDATE events SET key = id << 32 | {m} FROM aggregates",
+            "UPDATE aggregates SET version = {m}, purged_through = {m} - 1; UPDATE events SET key = id << 32 | {m} FROM aggregates",
             m = most - 1
         ))
         .unwrap();

@@ -103,7 +103,7 @@ fn every_position_of_the_rules_engine() {
         assert_eq!(game.state.result.as_ref(), Some(&truth.result), "{id}");
         assert_eq!(game.state.plies, truth.plies, "{id}");
 
-        // That replay made a snapshot; make more on the way, so that the checkpoints start from different ones.
+        // That replay made the only snapshot, at the end: no checkpoint may start from it.
         assert!(game.from_snapshot.is_none());
         assert_eq!(games.snapshots(id).unwrap().len(), usize::from(truth.version >= 25), "{id}");
         for (ply, fen) in &truth.fen_every_10_plies {

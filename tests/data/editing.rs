@@ -10,6 +10,7 @@ use crate::support::{TestStore, assert_holds};
 use crate::text::Text;
 
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::enum_variant_names, reason = "the source's event types")]
 enum Edit {
     TextInserted { pos: usize, text: String },
     TextDeleted { pos: usize, count: usize },
@@ -93,7 +94,7 @@ fn typed(name: &str) {
     let id = lines[0].aggregate_id.as_str();
     let mut version = 0;
     for some in lines.chunks(EVERY as usize / 2) {
-        let edits = some.iter().map(|line| decode(line));
+        let edits = some.iter().map(decode);
         version = documents.append(id, version, edits).unwrap().version.get();
     }
     assert_eq!(version, lines.len() as u64);

@@ -12,6 +12,7 @@ use crate::streams::{DataSet, Line};
 use crate::support::{TestStore, assert_holds};
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::enum_variant_names, reason = "the source's event types")]
 enum FileEvent {
     FileAdded { mode: String, blob: String },
     FileModified { mode: String, blob: String },

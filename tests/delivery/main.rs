@@ -1,8 +1,12 @@
 //! Subscriptions, projections, outbox.
 
 mod documents;
+mod outbox;
+mod outbox_processes;
 mod preview;
 mod projections;
+#[cfg(any(feature = "nats", feature = "webhook"))]
+mod publishers;
 mod subscriptions;
 
 use foldlog::{Expected, NewEvent, Store};

@@ -77,7 +77,7 @@ fn the_default_bound_is_a_thousand() {
 }
 
 #[test]
-fn the_bound_holds_when_threads_race_for_the_last_place() {
+fn the_bound_holds_and_totals_stay_right_with_several_threads() {
     let recorder = crate::support::recorder();
     let reader = Reader(recorder.handle());
     let store = bounded(Bound::AtMost(20));

@@ -6,5 +6,7 @@
 mod contract;
 mod gauges;
 mod labels;
+#[cfg(target_os = "linux")]
+mod memory;
 mod recorder;
 mod support;

@@ -45,6 +45,10 @@ fn the_manual_lists_every_metric_with_its_labels_and_no_other() {
         assert_eq!(cells[2], format!("{:?}", metric.kind).to_lowercase(), "{}", metric.name);
         assert_eq!(labels, metric.labels, "{}", metric.name);
     }
+    for (name, bounds) in foldlog::metrics::buckets() {
+        let bounds: Vec<_> = bounds.iter().map(f64::to_string).collect();
+        assert!(manual.contains(&format!("| {} |", bounds.join(" "))), "docs/metrics.md has other bounds for {name}");
+    }
     for name in names_in(&manual) {
         let is_metric = foldlog::metrics::METRICS.iter().any(|metric| metric.name == name);
         assert!(is_metric || exists(name), "docs/metrics.md names {name}, which is not exported");

@@ -219,6 +219,11 @@ impl Planner {
         }
     }
 
+    /// Plans small events, so that a file has many rows to a page.
+    pub fn short(random: Random) -> Planner {
+        Planner { longest_note: 60, ..Planner::new(random) }
+    }
+
     /// Steps that belong together: a purge comes after the snapshot that stands in for the events.
     pub fn plan(&mut self, world: &World) -> Vec<Step> {
         let tenant = self.tenants[self.random.index(self.tenants.len())].clone();

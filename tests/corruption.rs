@@ -1,0 +1,31 @@
+//! Damage, short form. The long form: `cargo test --release --test proof -- --long corruption`.
+
+#[path = "proof/corruption.rs"]
+mod corruption;
+#[path = "proof/questions.rs"]
+mod questions;
+mod support;
+
+use corruption::{Harms, Sound};
+use support::random::{Random, seed};
+
+#[test]
+fn a_damaged_file_answers_with_the_truth_or_with_an_error() {
+    let mut random = Random::new(seed());
+    let sounds = [Sound::closed(560, false, &mut random), Sound::closed(560, true, &mut random)];
+    corruption::run(&sounds, Harms::Rot, 400, seed()).expect_clean();
+}
+
+#[test]
+fn a_damaged_write_ahead_log_answers_with_one_truth_or_with_an_error() {
+    let mut random = Random::new(seed());
+    let sounds = [Sound::killed(&mut random), Sound::killed(&mut random)];
+    corruption::run(&sounds, Harms::Rot, 400, seed()).expect_clean();
+}
+
+#[test]
+fn verify_finds_a_page_in_the_place_of_another() {
+    let mut random = Random::new(seed());
+    let sounds = [Sound::closed(560, false, &mut random), Sound::closed(560, true, &mut random)];
+    corruption::run(&sounds, Harms::MisdirectedWrites, 100, seed()).expect_clean();
+}

@@ -1,0 +1,260 @@
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use foldlog::{Message, PublishError, Store, Webhook};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::super::store;
+use super::place_order;
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What the server does with a request.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Status(u16),
+    /// A status with `Retry-After`, in seconds.
+    Later(u16, u64),
+    /// Says nothing for so long.
+    Silence(Duration),
+    /// Closes the connection in place of an answer.
+    Hangup,
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    headers: HashMap<String, String>,
+    body: Vec<u8>,
+    connection: usize,
+    at: Instant,
+}
+
+impl Request {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// An HTTP server that fails on purpose: answers in this order, and with 204 when they are used up.
+struct Server {
+    url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    fn start(answers: impl IntoIterator<Item = Answer>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/events", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let answers = Arc::new(Mutex::new(answers.into_iter().collect::<Vec<_>>().into_iter()));
+        let seen = requests.clone();
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for (connection, stream) in listener.incoming().enumerate() {
+                let (answers, seen) = (answers.clone(), seen.clone());
+                std::thread::spawn(move || {
+                    let mut stream = BufReader::new(stream.unwrap());
+                    while let Some(request) = read_request(&mut stream, connection) {
+                        seen.lock().unwrap().push(request);
+                        let answer = answers.lock().unwrap().next().unwrap_or(Answer::Status(204));
+                        if !respond(stream.get_mut(), answer) {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Server { url, requests }
+    }
+
+    fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+
+    fn webhook(&self) -> Webhook {
+        Webhook::new(&self.url).unwrap().secret(SECRET).unwrap()
+    }
+}
+
+fn read_request(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
+    let mut line = String::new();
+    if stream.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    assert_eq!(line, "POST /events HTTP/1.1\r\n");
+    let mut headers = HashMap::new();
+    loop {
+        line.clear();
+        stream.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_ascii_lowercase(), value.to_owned());
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    stream.read_exact(&mut body).ok()?;
+    Some(Request { headers, body, connection, at: Instant::now() })
+}
+
+/// Whether the connection stays.
+fn respond(stream: &mut TcpStream, answer: Answer) -> bool {
+    let (status, further) = match answer {
+        Answer::Status(status) => (status, String::new()),
+        Answer::Later(status, seconds) => (status, format!("Retry-After: {seconds}\r\n")),
+        Answer::Silence(pause) => {
+            std::thread::sleep(pause);
+            return false;
+        }
+        Answer::Hangup => return false,
+    };
+    let body = if status == 204 { "" } else { "Content-Length: 6\r\n\r\nmumble" };
+    let end = if status == 204 { "\r\n" } else { "" };
+    stream.write_all(format!("HTTP/1.1 {status} Whatever\r\n{further}{body}{end}").as_bytes()).is_ok()
+}
+
+/// RFC 2104, from the hash alone: not the code that signed.
+fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut block = [0u8; 64];
+    block[..key.len()].copy_from_slice(key);
+    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
+    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().to_vec()
+}
+
+/// What a receiver does before it believes a request.
+fn verify(request: &Request) {
+    let header = |name: &str| request.headers[name].as_str();
+    let mut signed = format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).into_bytes();
+    signed.extend(&request.body);
+    let key = BASE64.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
+    assert_eq!(header("webhook-signature"), format!("v1,{}", BASE64.encode(hmac(&key, &signed))));
+    let age = chrono::Utc::now().timestamp() - header("webhook-timestamp").parse::<i64>().unwrap();
+    assert!((0..60).contains(&age), "{age} s old");
+}
+
+fn run(store: &Store, webhook: Webhook) -> u64 {
+    store.outbox("hook").backoff(Duration::ZERO, Duration::ZERO).max_attempts(9).publisher(webhook).run_to_end().unwrap()
+}
+
+#[test]
+fn events_arrive_as_signed_cloud_events() {
+    let (_directory, store) = store();
+    let server = Server::start([]);
+    let ids = place_order(&store, "o-1");
+    let webhook = server.webhook().source("/shop").type_prefix("com.example.").header("authorization", "Bearer x").unwrap();
+    assert_eq!(run(&store, webhook), 2);
+    let requests = server.requests();
+    requests.iter().for_each(verify);
+    assert_eq!(requests[0].headers["content-type"], "application/cloudevents+json");
+    assert_eq!(requests[0].headers["authorization"], "Bearer x");
+    assert_eq!(requests[0].headers["webhook-id"], ids[0].to_string());
+    assert_eq!((requests[0].connection, requests[1].connection), (0, 0), "one connection for both");
+
+    let events: Vec<_> = store.read(foldlog::Query::new()).map(Result::unwrap).collect();
+    let time = |n: usize| events[n].created_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let first = json!({
+        "specversion": "1.0", "id": ids[0].to_string(), "source": "/shop", "type": "com.example.Placed", "subject": "o-1",
+        "time": time(0), "datacontenttype": "application/json", "tenant": "default", "aggregatetype": "order",
+        "aggregateversion": "1", "position": "1", "schemaversion": "1", "correlationid": "request-1",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "data": {"total": "9.50"}
+    });
+    let second = json!({
+        "specversion": "1.0", "id": ids[1].to_string(), "source": "/shop", "type": "com.example.Shipped", "subject": "o-1",
+        "time": time(1), "datacontenttype": "application/json", "tenant": "default", "aggregatetype": "order",
+        "aggregateversion": "2", "position": "2", "schemaversion": "2", "data": {"parcel": "é\u{1F4E6}"}
+    });
+    assert_eq!([requests[0].json(), requests[1].json()], [first, second]);
+}
+
+#[test]
+fn the_default_source_is_the_replica_and_without_a_secret_nothing_is_signed() {
+    let (_directory, store) = store();
+    let server = Server::start([]);
+    place_order(&store, "o-1");
+    assert_eq!(run(&store, Webhook::new(&server.url).unwrap()), 2);
+    let request = &server.requests()[0];
+    let origin = store.read(foldlog::Query::new()).next().unwrap().unwrap().origin;
+    assert_eq!(request.json()["source"], format!("urn:uuid:{origin}"));
+    assert!(!request.headers.contains_key("webhook-signature"));
+}
+
+#[test]
+fn whatever_fails_is_sent_again_under_the_same_id_until_it_is_taken() {
+    let (_directory, store) = store();
+    let failures = [
+        Answer::Status(500),
+        Answer::Hangup,
+        Answer::Silence(Duration::from_secs(6)),
+        Answer::Status(302),
+        Answer::Status(408),
+        Answer::Status(429),
+    ];
+    let server = Server::start(failures);
+    let ids = place_order(&store, "o-1");
+    let webhook = server.webhook().timeouts(Duration::from_secs(1), Duration::from_millis(1_500));
+    assert_eq!(run(&store, webhook), 2);
+    let requests = server.requests();
+    requests.iter().for_each(verify);
+    let sent: Vec<_> = requests.iter().map(|request| request.headers["webhook-id"].clone()).collect();
+    let mut expected = vec![ids[0].to_string(); failures.len() + 1];
+    expected.push(ids[1].to_string());
+    assert_eq!(sent, expected, "in order, the second only after the first");
+    let waited = requests[3].at - requests[2].at;
+    assert!(waited < Duration::from_secs(5), "the silence was not waited for: {waited:?}");
+}
+
+#[test]
+fn the_receiver_can_ask_for_a_pause() {
+    let (_directory, store) = store();
+    let server = Server::start([Answer::Later(503, 1)]);
+    place_order(&store, "o-1");
+    let follower = store.outbox("hook").backoff(Duration::ZERO, Duration::ZERO).publisher(server.webhook()).follow().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.requests.lock().unwrap().len() < 3 {
+        assert!(Instant::now() < deadline, "it never came again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    follower.stop();
+    let requests = server.requests();
+    assert!(requests[1].at - requests[0].at >= Duration::from_millis(990));
+}
+
+#[test]
+fn a_refusal_is_a_dead_letter_at_once_which_can_be_retried() {
+    let (_directory, store) = store();
+    let server = Server::start([Answer::Status(410), Answer::Status(400)]);
+    place_order(&store, "o-1");
+    place_order(&store, "o-2");
+    assert_eq!(run(&store, server.webhook()), 0);
+    assert_eq!(server.requests().len(), 2, "the second event of each order waits");
+    let letters = store.outbox_dead_letters("hook").unwrap();
+    let errors: Vec<_> = letters.iter().map(|letter| letter.unwrap().last_error).collect();
+    assert_eq!(errors, ["the receiver answered 410", "the receiver answered 400"]);
+    assert_eq!(letters.retry_all().unwrap(), 2);
+    assert_eq!(run(&store, server.webhook()), 4);
+    assert_eq!(letters.count().unwrap(), 0);
+}
+
+#[test]
+fn nobody_listens() {
+    let (_directory, store) = store();
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    place_order(&store, "o-1");
+    let mut webhook = Webhook::new(&format!("http://127.0.0.1:{port}/")).unwrap();
+    let mut error = None;
+    store
+        .outbox("hook")
+        .max_attempts(1)
+        .publisher(|message: &Message<'_>| {
+            let published = foldlog::Publisher::publish(&mut webhook, message);
+            error = published.clone().err();
+            published
+        })
+        .run_to_end()
+        .unwrap();
+    assert!(matches!(error, Some(PublishError::Retry(_))), "{error:?}");
+}

@@ -1,0 +1,300 @@
+//! Damage anywhere in the file or in its write-ahead log: an answer is the truth, or it is an error.
+//!
+//! Damage to the write-ahead log may also lead to an older truth: SQLite takes a frame whose checksum is wrong for the
+//! place where the power went. All answers must then be of the same moment.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use foldlog::{Clock, Durability, Options, Query, SnapshotPolicy, Store};
+
+use crate::questions::{Answer, Questions};
+use crate::support::disk::{Disk, Files};
+use crate::support::model::{self, Name, Planner, Step, World};
+use crate::support::outcome::Outcome;
+use crate::support::random::Random;
+
+pub const PATH: &str = "/disk/store.db";
+
+/// A sound store as it lay on the disk, and all the truths that it can be brought back to.
+pub struct Sound {
+    files: Files,
+    questions: Questions,
+    truths: Vec<Truth>,
+}
+
+struct Truth {
+    reads: Vec<Answer>,
+    writes: Vec<Answer>,
+}
+
+fn options(disk: &Disk, clock: &Clock) -> Options {
+    let snapshots = SnapshotPolicy::every(12).retain(2);
+    Options::new().durability(Durability::Fast).snapshots(snapshots).clock(clock.clone()).vfs(disk.name())
+}
+
+fn open(disk: &Disk) -> Result<Store, foldlog::Error> {
+    options(disk, &Clock::fixed("2026-03-01T00:00:00Z".parse().expect("a time"))).open(PATH)
+}
+
+impl Sound {
+    /// A closed file: everything is in it. `purged`: events were removed, so that positions have holes.
+    pub fn closed(events: usize, purged: bool, random: &mut Random) -> Sound {
+        let disk = Disk::new();
+        let mut work = Work::new(random);
+        let store = work.open(&disk);
+        while work.world.rows.len() < events {
+            work.step(&store);
+        }
+        if purged {
+            for id in ["acc-0", "acc-2"] {
+                for step in [Step::Snapshot("default".into(), id.into()), Step::Purge("default".into(), id.into())] {
+                    work.perform(&store, &step);
+                }
+            }
+            work.step(&store);
+        }
+        let questions = work.questions(&store);
+        drop(store);
+        let files = disk.files();
+        let truths = vec![Truth::of(&disk, &files, &questions)];
+        Sound { files, questions, truths }
+    }
+
+    /// A store whose process died: a part is in the file, a part in the write-ahead log, some of it in both.
+    pub fn killed(random: &mut Random) -> Sound {
+        let (disk, other) = (Disk::new(), Disk::new());
+        let mut work = Work::new(random);
+        let store = work.open(&disk);
+        let mut moments = vec![disk.files()];
+        for _ in 0..40 {
+            work.step(&store);
+            moments.push(disk.files());
+            if work.random.chance(8) {
+                // What a long log does by itself every 4,000 pages.
+                let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let bare = rusqlite::Connection::open_with_flags_and_vfs(PATH, flags, disk.name()).expect("sound");
+                bare.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("sound");
+            }
+        }
+        let files = disk.files();
+        let questions = work.questions(&store);
+        let mut truths: Vec<Truth> = moments.iter().map(|files| Truth::of(&other, files, &questions)).collect();
+        truths.push(Truth::of(&other, &files, &questions));
+        Sound { files, questions, truths }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.files.values().map(Vec::len).sum()
+    }
+}
+
+/// Fills a store, its clock going on unevenly and sometimes backwards.
+struct Work {
+    planner: Planner,
+    world: World,
+    clock: Clock,
+    time: chrono::DateTime<chrono::Utc>,
+    random: Random,
+}
+
+impl Work {
+    fn new(random: &mut Random) -> Work {
+        let time = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let planner = Planner::short(random.fork());
+        Work { planner, world: World::default(), clock: Clock::fixed(time), time, random: random.fork() }
+    }
+
+    fn open(&self, disk: &Disk) -> Store {
+        options(disk, &self.clock).open(PATH).expect("the disk is sound")
+    }
+
+    fn step(&mut self, store: &Store) {
+        for step in self.planner.plan(&self.world) {
+            if !matches!(step, Step::Purge(..)) {
+                self.perform(store, &step);
+            }
+        }
+    }
+
+    fn perform(&mut self, store: &Store, step: &Step) {
+        let minutes = self.random.below(400) as i64 - 100;
+        self.time += chrono::TimeDelta::minutes(minutes);
+        self.clock.set(self.time);
+        self.world.apply(step);
+        model::perform(store, step).expect("the disk is sound");
+    }
+
+    fn questions(&self, store: &Store) -> Questions {
+        let names: Vec<Name> = self.world.versions.keys().cloned().collect();
+        let ids = store.read(Query::new()).step_by(97).map(|event| event.expect("the disk is sound").id).collect::<Vec<_>>();
+        Questions::about(&names, &ids)
+    }
+}
+
+impl Truth {
+    fn of(disk: &Disk, files: &Files, questions: &Questions) -> Truth {
+        disk.load(files);
+        let store = open(disk).expect("the disk is sound");
+        assert!(store.verify(|_| {}).expect("the disk is sound").is_clean());
+        let reads = questions.reads.iter().map(|(_, ask)| ask(&store)).collect();
+        drop(store);
+        let writes = questions.writes.iter().map(|(_, ask)| {
+            disk.load(files);
+            ask(&open(disk).expect("the disk is sound"))
+        });
+        Truth { reads, writes: writes.collect() }
+    }
+}
+
+/// What was done to the files.
+#[derive(Clone, Debug)]
+pub struct Harm {
+    pub file: String,
+    pub offset: usize,
+    pub what: &'static str,
+}
+
+/// What can go wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harms {
+    /// Bits and bytes changed, sectors zeroed, ends cut off: every answer must be the truth or an error.
+    Rot,
+    /// A page written to another page's place: each page is sound in itself. `verify` must find it; a read need not.
+    MisdirectedWrites,
+}
+
+/// Damages one place.
+pub fn harm(files: &mut Files, harms: Harms, random: &mut Random) -> Harm {
+    let present: Vec<String> = files.iter().filter(|(_, data)| !data.is_empty()).map(|(name, _)| name.clone()).collect();
+    // As many in the write-ahead log as in the file, if there is one.
+    let file = present[random.index(present.len())].clone();
+    let data = files.get_mut(&file).expect("it is one of them");
+    let offset = random.index(data.len());
+    let kind = if harms == Harms::Rot { random.below(100) } else { 100 };
+    let what = match kind {
+        0..80 => {
+            data[offset] ^= 1 << random.below(8);
+            "bit"
+        }
+        80..88 => {
+            data[offset] = random.next() as u8;
+            "byte"
+        }
+        88..94 => {
+            data.truncate(offset);
+            "truncation"
+        }
+        94..100 => {
+            let sector = offset / 512 * 512;
+            let end = (sector + 512).min(data.len());
+            data[sector..end].fill(0);
+            "zeroed sector"
+        }
+        _ => {
+            let (from, to) = (random.index(data.len()) / 4_096 * 4_096, offset / 4_096 * 4_096);
+            let length = 4_096.min(data.len() - from).min(data.len() - to);
+            data.copy_within(from..from + length, to);
+            "misdirected page"
+        }
+    };
+    Harm { file, offset, what }
+}
+
+/// Damages files in this many places, one at a time.
+pub fn run(sounds: &[Sound], harms: Harms, rounds: u64, seed: u64) -> Outcome {
+    let began = Instant::now();
+    let mut outcome = Outcome::new(seed);
+    let mut random = Random::new(seed);
+    let disk = Disk::new();
+    for _ in 0..rounds {
+        let sound = &sounds[random.index(sounds.len())];
+        let mut files = sound.files.clone();
+        let harm = harm(&mut files, harms, &mut random);
+        outcome.rounds += 1;
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&disk, sound, &files, (&harm, harms), &mut random, &mut outcome)));
+        match checked {
+            Ok(Ok(())) => {}
+            Ok(Err(violation)) => outcome.violation(format!("{harm:?}: {violation}")),
+            Err(_) => outcome.violation(format!("{harm:?}: a panic")),
+        }
+    }
+    outcome.time = began.elapsed();
+    outcome
+}
+
+fn check(
+    disk: &Disk,
+    sound: &Sound,
+    files: &Files,
+    (harm, harms): (&Harm, Harms),
+    random: &mut Random,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    disk.load(files);
+    let store = match open(disk) {
+        Ok(store) => store,
+        Err(_) => {
+            outcome.count("refused", 1);
+            return Ok(());
+        }
+    };
+    let report = store.verify(|_| {}).map_err(|error| format!("verify: {error:?}"));
+    let answers: Vec<Answer> = sound.questions.reads.iter().map(|(_, ask)| ask(&store)).collect();
+    drop(store);
+    let errors = answers.iter().filter(|answer| matches!(answer, Answer::Error(kind) if is_of_damage(*kind))).count();
+    let internal = answers.iter().any(|answer| *answer == Answer::Error(foldlog::ErrorKind::Internal));
+    outcome.count("internal errors", u64::from(internal));
+    // A damaged write-ahead log gives an older state, a damaged file never.
+    let truths = if harm.file.ends_with("-wal") { &sound.truths[..] } else { &sound.truths[sound.truths.len() - 1..] };
+    let honest = |truth: &&Truth| answers.iter().zip(&truth.reads).all(|(answer, truth)| answer.is_honest(truth));
+    let Some(truth) = truths.iter().rev().find(honest) else {
+        let newest = truths.last().expect("one at least");
+        let lies = answers.iter().zip(&newest.reads).zip(&sound.questions.reads);
+        let lies: Vec<&str> =
+            lies.filter(|((answer, truth), _)| !answer.is_honest(truth)).map(|(_, (name, _))| name.as_str()).collect();
+        if harms == Harms::MisdirectedWrites && report.as_ref().is_ok_and(|report| !report.is_clean()) {
+            outcome.count("wrong answers that verify explains", 1);
+            return Ok(());
+        }
+        let verified = report.map(|report| report.damages.into_iter().next());
+        return Err(format!("wrong answers to {lies:?}; verify: {verified:?}"));
+    };
+    let clean = report.as_ref().is_ok_and(|report| report.is_clean());
+    if clean && errors > 0 {
+        return Err("an answer is an error, and verify finds nothing".to_owned());
+    }
+    outcome.count(
+        if errors > 0 {
+            "noticed by a read"
+        } else if clean {
+            "harmless"
+        } else {
+            "noticed by verify"
+        },
+        1,
+    );
+    write(disk, sound, files, truth, harms, random)
+}
+
+fn is_of_damage(kind: foldlog::ErrorKind) -> bool {
+    !matches!(kind, foldlog::ErrorKind::NotFound | foldlog::ErrorKind::HistoryRemoved)
+}
+
+/// One write, chosen by chance, on a copy of its own.
+fn write(disk: &Disk, sound: &Sound, files: &Files, truth: &Truth, harms: Harms, random: &mut Random) -> Result<(), String> {
+    let at = random.index(sound.questions.writes.len());
+    let (name, ask) = &sound.questions.writes[at];
+    disk.load(files);
+    let Ok(store) = open(disk) else { return Err("opens once and not again".to_owned()) };
+    let answer = ask(&store);
+    if answer.is_honest(&truth.writes[at]) {
+        return Ok(());
+    }
+    if harms == Harms::MisdirectedWrites
+        && open(disk).is_ok_and(|store| store.verify(|_| {}).is_ok_and(|report| !report.is_clean()))
+    {
+        return Ok(());
+    }
+    Err(format!("wrong outcome of {name:?}: {answer:?}, not {:?}", truth.writes[at]))
+}
