@@ -4,6 +4,8 @@ mod documents;
 mod outbox;
 mod outbox_processes;
 mod preview;
+mod processes;
+mod projection_processes;
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use foldlog::{Expected, Message, PublishError, Store};
 
 use super::event;
+use super::processes::{Random, rounds};
 
 const DIRECTORY: &str = "FOLDLOG_OUTBOX_DIRECTORY";
 const POISON: &str = "FOLDLOG_OUTBOX_POISON";
@@ -98,29 +99,6 @@ impl Worker {
         self.wait_for(u64::MAX);
         self.child.wait().unwrap().success()
     }
-}
-
-/// Numbers that look random, the same ones for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let seed = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
-        println!("seed {seed}");
-        Random(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-}
-
-/// How often: the short form, or the long one with `FOLDLOG_PROOF=long`.
-fn rounds(short: u64, long: u64) -> u64 {
-    if std::env::var("FOLDLOG_PROOF").is_ok_and(|form| form == "long") { long } else { short }
 }
 
 /// Appends events to some of five aggregates; notes whose each position is.
