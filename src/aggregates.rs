@@ -107,7 +107,7 @@ impl<A: Folds> Aggregates<A> {
     /// A handle that gives this metadata to every event that has none of its own, and its `userId` to snapshots.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the metadata cannot be written as JSON.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the metadata cannot be written as JSON.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Aggregates<A>> {
         let mut handle = self.clone();
         handle.created_by = metadata.user_id.clone();
@@ -130,10 +130,10 @@ impl<A: Folds> Aggregates<A> {
     /// Appends events to an aggregate, all or none.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the aggregate is not as expected; [`ErrorKind::Codec`], [`ErrorKind::InvalidInput`] and
-    /// [`ErrorKind::LimitExceeded`] for what cannot be stored; [`ErrorKind::Busy`], [`ErrorKind::DiskFull`] and
-    /// [`ErrorKind::Io`] if the file cannot be written. After each of these nothing of it is in the log.
-    /// [`ErrorKind::OutcomeUnknown`] if the disk failed in the commit itself.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the aggregate is not as expected; [`ErrorKind::Codec`](crate::ErrorKind::Codec), [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for what cannot be stored; [`ErrorKind::Busy`](crate::ErrorKind::Busy), [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull) and
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file cannot be written. After each of these nothing of it is in the log.
+    /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) if the disk failed in the commit itself.
     pub fn append(
         &self,
         aggregate_id: &str,
@@ -147,7 +147,7 @@ impl<A: Folds> Aggregates<A> {
     /// Appends events that carry an id, a time, tags or metadata of their own.
     ///
     /// # Errors
-    /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`].
+    /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`](crate::ErrorKind::DuplicateEventId).
     pub fn append_events(
         &self,
         aggregate_id: &str,
@@ -197,8 +197,8 @@ impl<A: Folds> Aggregates<A> {
     /// The current state: the latest usable snapshot and the events after it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the aggregate has no events; [`ErrorKind::UnknownEventType`] and [`ErrorKind::Codec`] if
-    /// the fold cannot take an event; [`ErrorKind::Corrupt`] if one is damaged; [`ErrorKind::HistoryRemoved`] if events were
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the aggregate has no events; [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and [`ErrorKind::Codec`](crate::ErrorKind::Codec) if
+    /// the fold cannot take an event; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if one is damaged; [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if events were
     /// purged and no snapshot stands in for them. An unusable snapshot is no error: it is a warning in the result.
     pub fn replay(&self, aggregate_id: &str) -> Result<Replayed<A::State>> {
         self.replay_and_save(aggregate_id).map(|loaded| loaded.replayed)
@@ -207,7 +207,7 @@ impl<A: Folds> Aggregates<A> {
     /// The state as it was at a version.
     ///
     /// # Errors
-    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`] also for version 0 and for a version that is not reached yet.
+    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also for version 0 and for a version that is not reached yet.
     pub fn replay_to_version(&self, aggregate_id: &str, version: impl Into<Version>) -> Result<Replayed<A::State>> {
         self.load(aggregate_id, Until::Version(version.into().get())).map(|loaded| loaded.replayed)
     }
@@ -215,7 +215,7 @@ impl<A: Folds> Aggregates<A> {
     /// The state from the events created at or before a time, in the order of their versions.
     ///
     /// # Errors
-    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`] also if no event is that old.
+    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if no event is that old.
     pub fn replay_to_time(&self, aggregate_id: &str, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
         self.load(aggregate_id, Until::Time(time)).map(|loaded| loaded.replayed)
     }
@@ -353,7 +353,7 @@ impl<A: Folds> Aggregates<A> {
     /// Deletes all snapshots of an aggregate; returns how many.
     ///
     /// # Errors
-    /// [`ErrorKind::HistoryRemoved`] if the first events were purged or archived: the replay needs the newest snapshot.
+    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
     pub fn delete_snapshots(&self, aggregate_id: &str) -> Result<u64> {
         snapshot::delete_all(&self.scope, self.fold.aggregate_type(), aggregate_id)
             .map_err(|error| self.of("delete snapshots", aggregate_id, error))

@@ -19,7 +19,7 @@ impl ProjectionRunner {
     /// there, as it does after the process was killed.
     ///
     /// # Errors
-    /// [`ErrorKind::Handler`] with the position if `apply` failed; the old tables are as they were.
+    /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if `apply` failed; the old tables are as they were.
     pub fn rebuild(&self, mut progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
         let mut feed = Feed::new();
         let mut events = 0;
