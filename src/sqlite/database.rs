@@ -32,6 +32,8 @@ pub(crate) struct Database {
     readers: Mutex<Vec<Connection>>,
     // Callers that wait for the writer: work in the background lets them go first.
     waiting: AtomicUsize,
+    // Connections do not survive a fork: locks and the memory of the write-ahead log stay the parent's.
+    process: u32,
     pub(crate) names: Names,
 }
 
@@ -50,7 +52,7 @@ impl Database {
         let mut writer = opening.writer()?;
         migrate::prepare(&mut writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())?;
         let names = Names::new(state::replica(&writer)?);
-        Ok(Database { opening, writer: Mutex::new(Some(writer)), readers: Mutex::default(), waiting: AtomicUsize::new(0), names })
+        Ok(Database::of(opening, Some(writer), Vec::new(), names))
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
@@ -65,7 +67,27 @@ impl Database {
         };
         migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
-        Ok(Database { opening, writer: Mutex::new(None), readers: Mutex::new(vec![reader]), waiting: AtomicUsize::new(0), names })
+        Ok(Database::of(opening, None, vec![reader], names))
+    }
+
+    fn of(opening: Opening, writer: Option<Connection>, readers: Vec<Connection>, names: Names) -> Database {
+        Database {
+            opening,
+            writer: Mutex::new(writer),
+            readers: Mutex::new(readers),
+            waiting: AtomicUsize::new(0),
+            process: std::process::id(),
+            names,
+        }
+    }
+
+    /// Refuses to work in a process that was forked off. Asked before any lock: a fork can leave one held for ever.
+    fn own_process(&self) -> Result<()> {
+        if std::process::id() == self.process {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Forked, "the store was opened before this process was forked")
+            .advice("open the store in the forked process itself"))
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -86,6 +108,7 @@ impl Database {
 
     /// Runs `work` in a read transaction: one consistent view, which the writer neither waits for nor disturbs.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        self.own_process()?;
         let idle = lock(&self.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -107,6 +130,7 @@ impl Database {
 
     /// A look at the file itself: a connection of its own, with no page and no name remembered from earlier calls.
     pub(crate) fn anew(&self) -> Result<Anew> {
+        self.own_process()?;
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
@@ -116,7 +140,7 @@ impl Database {
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::AsOpened, work)
+        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], for work that is in nobody's way: lets every caller that waits go first.
@@ -135,18 +159,20 @@ impl Database {
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Full, work)
+        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::Full, work)
     }
 
-    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn wait_for_writer(&self) -> Result<MutexGuard<'_, Option<Connection>>> {
+        self.own_process()?;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        writer
+        Ok(writer)
     }
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
+        self.own_process()?;
         Ok(Watcher { connection: self.opening.reader()?, busy_timeout: self.opening.busy_timeout })
     }
 
@@ -159,7 +185,7 @@ impl Database {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         // Whoever writes in this process queues here and not at the file's lock.
-        let _turn = self.wait_for_writer();
+        let _turn = self.wait_for_writer()?;
         let connection = self.opening.writer()?;
         let writing = Writing::begin(self, &connection)?;
         let done = work(&writing);
@@ -169,6 +195,7 @@ impl Database {
 
     /// As [`Database::write`], but `None` at once if somebody else is writing.
     pub(crate) fn try_write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<Option<T>> {
+        self.own_process()?;
         let writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -182,7 +209,7 @@ impl Database {
 
     /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.wait_for_writer()?;
         let connection = self.ready(&mut writer)?;
         waiting::up_to(self.opening.busy_timeout);
         let (busy, log, moved): (bool, i64, i64) = connection
@@ -263,6 +290,18 @@ impl Anew {
         let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
         let ended = self.connection.execute_batch("COMMIT").sql();
         done.and_then(|value| ended.map(|()| value))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.own_process().is_ok() {
+            return;
+        }
+        // Closing them would roll back and clean up in memory that is the parent's. They end with the process.
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(readers).into_iter().for_each(std::mem::forget);
+        std::mem::forget(self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
