@@ -3,6 +3,7 @@
 //! Damage to the write-ahead log may also lead to an older truth: SQLite takes a frame whose checksum is wrong for the
 //! place where the power went. All answers must then be of the same moment.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -83,10 +84,6 @@ impl Sound {
         truths.push(Truth::of(&other, &files, &questions));
         Sound { files, questions, truths }
     }
-
-    pub fn bytes(&self) -> usize {
-        self.files.values().map(Vec::len).sum()
-    }
 }
 
 /// Fills a store, its clock going on unevenly and sometimes backwards.
@@ -148,11 +145,16 @@ impl Truth {
 }
 
 /// What was done to the files.
-#[derive(Clone, Debug)]
 pub struct Harm {
     pub file: String,
     pub offset: usize,
     pub what: &'static str,
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {} of {}", self.what, self.offset, self.file)
+    }
 }
 
 /// What can go wrong with a disk.
@@ -215,8 +217,8 @@ pub fn run(sounds: &[Sound], harms: Harms, rounds: u64, seed: u64) -> Outcome {
         let checked = catch_unwind(AssertUnwindSafe(|| check(&disk, sound, &files, (&harm, harms), &mut random, &mut outcome)));
         match checked {
             Ok(Ok(())) => {}
-            Ok(Err(violation)) => outcome.violation(format!("{harm:?}: {violation}")),
-            Err(_) => outcome.violation(format!("{harm:?}: a panic")),
+            Ok(Err(violation)) => outcome.violation(format!("{harm}: {violation}")),
+            Err(_) => outcome.violation(format!("{harm}: a panic")),
         }
     }
     outcome.time = began.elapsed();
