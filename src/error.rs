@@ -50,6 +50,8 @@ pub enum ErrorKind {
     /// The commit failed in a way that leaves open whether it will be found after a crash. Read the aggregate before
     /// trying again, or append with event ids of your own, which makes trying again safe.
     OutcomeUnknown,
+    /// The store was opened before this process was forked off. Nothing was done: open it anew in this process.
+    Forked,
     /// The operating system refused a read, a write or an open.
     Io,
     /// A defect in the library or in SQLite: please report it.
@@ -81,6 +83,7 @@ impl ErrorKind {
             ErrorKind::ReadOnly => "read_only",
             ErrorKind::DiskFull => "disk_full",
             ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::Forked => "forked",
             ErrorKind::Io => "io",
             ErrorKind::Internal => "internal",
         }

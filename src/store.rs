@@ -40,7 +40,7 @@ use crate::trace;
 /// also in several processes, may have the same file open. A handle is of one tenant; [`Store::open`] gives the handle of
 /// the default tenant.
 ///
-/// Not to be used in a process that was forked after the store was opened: open it anew there.
+/// In a process that was forked after the store was opened every call fails with [`ErrorKind::Forked`]: open it anew there.
 #[derive(Clone)]
 pub struct Store {
     scope: Scope,

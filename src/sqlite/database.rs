@@ -34,6 +34,8 @@ pub(crate) struct Database {
     turns: AtomicU64,
     // Work in the background takes turns with itself, too.
     pace: Mutex<Pace>,
+    // Connections do not survive a fork: locks and the memory of the write-ahead log stay the parent's.
+    process: u32,
     pub(crate) names: Names,
 }
 
@@ -67,15 +69,7 @@ impl Database {
         let mut writer = opening.writer()?;
         prepare(&opening, &mut writer)?;
         let names = Names::new(state::replica(&writer)?);
-        Ok(Database {
-            opening,
-            writer: Mutex::new(Some(Writer { connection: writer, sync: Sync::AsOpened })),
-            readers: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            turns: AtomicU64::new(0),
-            pace: Mutex::default(),
-            names,
-        })
+        Ok(Database::of(opening, Some(writer), Vec::new(), names))
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
@@ -90,15 +84,29 @@ impl Database {
         };
         migrate::check_schema(&reader, format)?;
         let names = Names::new(state::replica(&reader)?);
-        Ok(Database {
+        Ok(Database::of(opening, None, vec![reader], names))
+    }
+
+    fn of(opening: Opening, writer: Option<Connection>, readers: Vec<Connection>, names: Names) -> Database {
+        Database {
             opening,
-            writer: Mutex::new(None),
-            readers: Mutex::new(vec![reader]),
+            writer: Mutex::new(writer.map(|connection| Writer { connection, sync: Sync::AsOpened })),
+            readers: Mutex::new(readers),
             waiting: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
             pace: Mutex::default(),
+            process: std::process::id(),
             names,
-        })
+        }
+    }
+
+    /// Refuses to work in a process that was forked off. Asked before any lock: a fork can leave one held for ever.
+    fn own_process(&self) -> Result<()> {
+        if std::process::id() == self.process {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Forked, "the store was opened before this process was forked")
+            .advice("open the store in the forked process itself"))
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -119,6 +127,7 @@ impl Database {
 
     /// Runs `work` in a read transaction: one consistent view, which the writer neither waits for nor disturbs.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        self.own_process()?;
         let idle = lock(&self.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -140,6 +149,7 @@ impl Database {
 
     /// A look at the file itself: a connection of its own, with no page and no name remembered from earlier calls.
     pub(crate) fn anew(&self) -> Result<Anew> {
+        self.own_process()?;
         let connection = self.opening.reader()?;
         // A damaged file may have lost it; events of this file are then checked against what it was.
         let replica = state::replica(&connection).unwrap_or(self.names.replica);
@@ -149,23 +159,24 @@ impl Database {
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::AsOpened, work)
+        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], but whatever the store's durability a power cut may lose it, with all that came after it
     /// in this way, until something else is written: for what is found again, or done again, then.
     pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Relaxed, work)
+        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::Relaxed, work)
     }
 
     /// As [`Database::write_relaxed`], for work that goes on and on and is in nobody's way: it leaves the file to others
     /// for twice as long as it held it. It should end when [`Database::is_wanted`].
     pub(crate) fn write_in_background<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        self.own_process()?;
         let mut pace = lock(&self.pace);
         std::thread::sleep(pace.pause(self.turns.load(Ordering::Relaxed)));
         let asked = Timer::start();
-        let writer = self.wait_for_writer();
+        let writer = self.wait_for_writer()?;
         pace.begin(self.turns.load(Ordering::Relaxed));
         let done = self.write_on(writer, asked, self.opening.busy_timeout, Sync::Relaxed, |writing| {
             pace.look(data_version(writing)?);
@@ -184,19 +195,21 @@ impl Database {
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let asked = Timer::start();
-        self.write_on(self.wait_for_writer(), asked, self.opening.busy_timeout, Sync::Full, work)
+        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::Full, work)
     }
 
-    fn wait_for_writer(&self) -> MutexGuard<'_, Option<Writer>> {
+    fn wait_for_writer(&self) -> Result<MutexGuard<'_, Option<Writer>>> {
+        self.own_process()?;
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        writer
+        Ok(writer)
     }
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
+        self.own_process()?;
         Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout))
     }
 
@@ -209,7 +222,7 @@ impl Database {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         // Whoever writes in this process queues here and not at the file's lock.
-        let _turn = self.wait_for_writer();
+        let _turn = self.wait_for_writer()?;
         let connection = self.opening.writer()?;
         let writing = Writing::begin(self, &connection)?;
         let done = work(&writing);
@@ -219,6 +232,7 @@ impl Database {
 
     /// As [`Database::write`], but `None` at once if somebody else is writing.
     pub(crate) fn try_write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<Option<T>> {
+        self.own_process()?;
         let writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -232,7 +246,7 @@ impl Database {
 
     /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.wait_for_writer()?;
         let connection = self.ready(&mut writer, Sync::AsOpened)?;
         waiting::up_to(self.opening.busy_timeout);
         let (busy, log, moved): (bool, i64, i64) = connection
@@ -309,6 +323,18 @@ impl Database {
 struct Writer {
     connection: Connection,
     sync: Sync,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.own_process().is_ok() {
+            return;
+        }
+        // Closing them would roll back and clean up in memory that is the parent's. They end with the process.
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(readers).into_iter().for_each(std::mem::forget);
+        std::mem::forget(self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// What a commit waits for.

@@ -3,6 +3,7 @@
 //! Damage to the write-ahead log may also lead to an older truth: SQLite takes a frame whose checksum is wrong for the
 //! place where the power went. All answers must then be of the same moment.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -144,12 +145,16 @@ impl Truth {
 }
 
 /// What was done to the files.
-#[derive(Clone, Debug)]
-#[allow(dead_code, reason = "Debug tells it in the description of a violation")]
 pub struct Harm {
     pub file: String,
     pub offset: usize,
     pub what: &'static str,
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {} of {}", self.what, self.offset, self.file)
+    }
 }
 
 /// What can go wrong with a disk.
@@ -212,8 +217,8 @@ pub fn run(sounds: &[Sound], harms: Harms, rounds: u64, seed: u64) -> Outcome {
         let checked = catch_unwind(AssertUnwindSafe(|| check(&disk, sound, &files, (&harm, harms), &mut random, &mut outcome)));
         match checked {
             Ok(Ok(())) => {}
-            Ok(Err(violation)) => outcome.violation(format!("{harm:?}: {violation}")),
-            Err(_) => outcome.violation(format!("{harm:?}: a panic")),
+            Ok(Err(violation)) => outcome.violation(format!("{harm}: {violation}")),
+            Err(_) => outcome.violation(format!("{harm}: a panic")),
         }
     }
     outcome.time = began.elapsed();
@@ -240,7 +245,7 @@ fn check(
     let answers: Vec<Answer> = sound.questions.reads.iter().map(|(_, ask)| ask(&store)).collect();
     drop(store);
     let errors = answers.iter().filter(|answer| matches!(answer, Answer::Error(kind) if is_of_damage(*kind))).count();
-    let internal = answers.contains(&Answer::Error(foldlog::ErrorKind::Internal));
+    let internal = answers.iter().any(|answer| *answer == Answer::Error(foldlog::ErrorKind::Internal));
     outcome.count("internal errors", u64::from(internal));
     // A damaged write-ahead log gives an older state, a damaged file never.
     let truths = if harm.file.ends_with("-wal") { &sound.truths[..] } else { &sound.truths[sound.truths.len() - 1..] };

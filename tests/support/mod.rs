@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 pub mod disk;
+#[cfg(unix)]
+pub mod fork;
 pub mod model;
 pub mod outcome;
 pub mod random;

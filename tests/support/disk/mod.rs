@@ -68,6 +68,16 @@ impl Disk {
         self.state().fail(Some(fault));
     }
 
+    /// Works again, and goes on counting; gives what it was told to fail.
+    pub fn pause(&self) -> Option<Fault> {
+        self.state().pause()
+    }
+
+    /// Fails again after [`Disk::pause`].
+    pub fn resume(&self, fault: Option<Fault>) {
+        self.state().resume(fault);
+    }
+
     /// Works again; returns how many calls there were since [`Disk::fail`] or [`Disk::heal`], and how many of them failed.
     pub fn heal(&self) -> (u64, u64) {
         self.state().fail(None)

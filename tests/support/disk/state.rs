@@ -166,6 +166,14 @@ impl State {
         (std::mem::take(&mut self.calls), std::mem::take(&mut self.failed))
     }
 
+    pub fn pause(&mut self) -> Option<Fault> {
+        self.fault.take()
+    }
+
+    pub fn resume(&mut self, fault: Option<Fault>) {
+        self.fault = fault;
+    }
+
     /// Counts a call, and fails it if it is its turn.
     pub fn call(&mut self, call: Call) -> Code {
         let number = self.calls;

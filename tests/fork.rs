@@ -1,0 +1,84 @@
+//! A forked process gets an error from a store that its parent opened, and harms nothing; a store that it opens itself
+//! works.
+#![cfg(unix)]
+
+mod support;
+
+use foldlog::{Aggregate, Durability, ErrorKind, Expected, NewEvent, Query, Store};
+use support::fork::in_a_fork;
+use support::model::{self, Account, AccountEvent, accounts};
+
+fn append(store: &Store, id: &str) -> foldlog::Result<()> {
+    store.append(Account::TYPE, id, Expected::Any, [NewEvent::of(&AccountEvent::Closed)?]).map(drop)
+}
+
+fn is_forked<T>(result: foldlog::Result<T>) -> bool {
+    result.err().is_some_and(|error| error.kind() == ErrorKind::Forked && error.to_string().contains("open the store"))
+}
+
+#[test]
+fn every_call_in_the_child_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = model::options(Durability::Fast).open(directory.path().join("store.db")).unwrap();
+    append(&store, "a").unwrap();
+    accounts(&store, "default").replay("a").unwrap();
+    assert!(in_a_fork(|| {
+        is_forked(append(&store, "a"))
+            && is_forked(accounts(&store, "default").replay("a"))
+            && is_forked(accounts(&store, "default").execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Closed])))
+            && is_forked(store.read(Query::new()).collect::<foldlog::Result<Vec<_>>>())
+            && is_forked(store.verify(|_| {}))
+            && is_forked(store.last_position())
+            && is_forked(store.file_statistics())
+    }));
+    append(&store, "a").unwrap();
+    assert_eq!(store.last_position().unwrap(), 2);
+}
+
+#[test]
+fn the_child_may_drop_the_store_while_the_parent_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let store = model::options(Durability::Fast).open(&path).unwrap();
+    append(&store, "a").unwrap();
+    for _ in 0..20 {
+        // The fork comes in the middle of a transaction: the decision runs outside of one, a failing batch inside.
+        let parents = store.clone();
+        let decided = accounts(&store, "default").execute("a", |_| {
+            let other = parents.clone();
+            assert!(in_a_fork(move || {
+                drop(other);
+                true
+            }));
+            Ok::<_, foldlog::Error>([AccountEvent::Closed])
+        });
+        decided.unwrap();
+        let moved = model::options(Durability::Fast).open(&path).unwrap();
+        let forked = moved.clone();
+        drop(moved);
+        // The last handle of a store goes in the child: closing it would take the log away under the parent.
+        let mut held = Some(forked);
+        assert!(in_a_fork(|| {
+            drop(held.take());
+            true
+        }));
+        append(&store, "b").unwrap();
+    }
+    assert_eq!(store.last_position().unwrap(), 41);
+    assert!(store.verify(|_| {}).unwrap().is_clean());
+}
+
+#[test]
+fn a_store_that_the_child_opens_itself_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let store = model::options(Durability::Fast).open(&path).unwrap();
+    append(&store, "a").unwrap();
+    assert!(in_a_fork(|| {
+        let own = model::options(Durability::Fast).open(&path).unwrap();
+        append(&own, "a").is_ok() && own.last_position().unwrap() == 2
+    }));
+    append(&store, "a").unwrap();
+    assert_eq!(store.last_position().unwrap(), 3);
+    assert!(store.verify(|_| {}).unwrap().is_clean());
+}
