@@ -113,9 +113,8 @@ impl<P: Publisher> Delivering<P> {
 
     /// Once under each lead: another policy or another clock may have ruled before.
     fn tidy_up(&self, scope: &Scope, lease: &Lease) -> std::result::Result<(), Halt> {
-        let latest = self.settings.longest_pause.max(LONGEST_PAUSE);
         scope.database().write(|writing| {
-            deliveries::release_all(writing, lease.id, self.settings.holds(), now(), in_micros(now(), latest))
+            deliveries::release_all(writing, lease.id, self.settings.holds(), now(), in_micros(now(), LONGEST_PAUSE))
         })?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Subscriptions, projections, outbox.
 
+mod dead_letters;
 mod documents;
 mod outbox;
 mod outbox_processes;
