@@ -245,7 +245,7 @@ fn check(
     let answers: Vec<Answer> = sound.questions.reads.iter().map(|(_, ask)| ask(&store)).collect();
     drop(store);
     let errors = answers.iter().filter(|answer| matches!(answer, Answer::Error(kind) if is_of_damage(*kind))).count();
-    let internal = answers.iter().any(|answer| *answer == Answer::Error(foldlog::ErrorKind::Internal));
+    let internal = answers.contains(&Answer::Error(foldlog::ErrorKind::Internal));
     outcome.count("internal errors", u64::from(internal));
     // A damaged write-ahead log gives an older state, a damaged file never.
     let truths = if harm.file.ends_with("-wal") { &sound.truths[..] } else { &sound.truths[sound.truths.len() - 1..] };
