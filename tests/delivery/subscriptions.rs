@@ -190,9 +190,9 @@ fn wal(directory: &tempfile::TempDir) -> Vec<u8> {
 fn a_lead_is_given_up_at_a_stop_also_after_it_was_renewed() {
     let (_directory, store) = store();
     for _ in 0..5 {
-        // Renewed every 20 ms.
-        let follower = store.subscription("s").lease(Duration::from_millis(60)).follow(|_| Ok(())).unwrap();
-        std::thread::sleep(Duration::from_millis(90));
+        // Renewed every 100 ms.
+        let follower = store.subscription("s").lease(Duration::from_millis(300)).follow(|_| Ok(())).unwrap();
+        std::thread::sleep(Duration::from_millis(450));
         assert!(follower.is_leading());
         assert!(store.subscriptions().unwrap()[0].is_led);
         follower.stop();
