@@ -10,7 +10,7 @@ use crate::misfit::Misfit;
 use crate::place::Version;
 use crate::scope::{Scope, history_removed, not_found};
 use crate::snapshot::{Draft, Rejected, SnapshotReason, SnapshotWarning};
-use crate::sqlite::aggregates::AggregateRow;
+use crate::sqlite::aggregates::{self, AggregateRow};
 use crate::sqlite::events::{self, Owner};
 use crate::sqlite::{View, snapshots};
 use crate::trace::{self, Span};
@@ -119,10 +119,14 @@ fn measure<S>(scope: &Scope, timer: Timer, span: &Span, use_snapshots: bool, don
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_snapshots: bool) -> Result<Loaded<F::State>> {
     let (row, owner, target, mut progress) = scope.database().read(|view| {
-        let (row, owner) = scope.find(view, fold.aggregate_type(), aggregate_id)?.ok_or_else(not_found)?;
-        let target = target(&row, until)?;
+        let (row, owner) = scope.look_up(view, fold.aggregate_type(), aggregate_id)?.ok_or_else(not_found)?;
+        let target = target(view, &row, until)?;
         let mut progress = start(view, fold, &row, &owner, until, target, use_snapshots)?;
-        fold_page(view, fold, &owner, target, until, &mut progress)?;
+        if matches!(until, Until::Now) {
+            first_page(view, fold, &row, &owner, &mut progress)?;
+        } else {
+            fold_page(view, fold, &owner, target, until, &mut progress)?;
+        }
         Ok((row, owner, target, progress))
     })?;
     while progress.scanned < target {
@@ -132,7 +136,9 @@ fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_
             if row.removed_through() > progress.scanned {
                 return Err(history_removed(row.removed_through()));
             }
-            fold_page(view, fold, &owner, target, until, &mut progress)
+            let before = progress.scanned;
+            fold_page(view, fold, &owner, target, until, &mut progress)?;
+            if progress.scanned == before { Err(events::hole(before + 1)) } else { Ok(()) }
         })?;
     }
     if progress.version == 0 {
@@ -148,8 +154,17 @@ fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_
     Ok(Loaded { replayed, owner, latest_at: row.latest_at, newest_snapshot: progress.newest_snapshot })
 }
 
-/// The version up to which events are looked at.
-fn target(row: &AggregateRow, until: Until) -> Result<u64> {
+/// The version up to which events are looked at. What the row says of the events is checked where it is believed; a replay
+/// to now sees for itself where they end.
+fn target(view: &View<'_>, row: &AggregateRow, until: Until) -> Result<u64> {
+    let believed = match until {
+        Until::Now => false,
+        Until::Version(version) => version > row.version,
+        Until::Time(_) => true,
+    };
+    if believed {
+        aggregates::check_ends(view, row)?;
+    }
     match until {
         Until::Now | Until::Time(_) => Ok(row.version),
         Until::Version(0) => {
@@ -209,9 +224,29 @@ fn start<F: Fold>(
         progress.warnings.push(SnapshotWarning { version: Version::new(found.version), rejected });
     }
     if row.removed_through() > progress.scanned {
+        aggregates::check_ends(view, row)?;
         return Err(history_removed(row.removed_through()));
     }
     Ok(progress)
+}
+
+/// The first page of a replay to now: it runs to the last event there is, and that must be the one that the row names. A
+/// version that damage has lowered would otherwise give an old state.
+fn first_page<F: Fold>(
+    view: &View<'_>,
+    fold: &F,
+    row: &AggregateRow,
+    owner: &Owner,
+    progress: &mut Progress<F::State>,
+) -> Result<()> {
+    let before = progress.scanned;
+    fold_page(view, fold, owner, Version::MAX.get(), Until::Now, progress)?;
+    // A full page need not be the last one.
+    if progress.scanned - before < PAGE as u64 {
+        aggregates::check_newest(row, progress.scanned)
+    } else {
+        aggregates::check_ends(view, row)
+    }
 }
 
 /// Folds the next page of events.
@@ -224,9 +259,6 @@ fn fold_page<F: Fold>(
     progress: &mut Progress<F::State>,
 ) -> Result<()> {
     let before = progress.scanned;
-    if before == target {
-        return Ok(());
-    }
     if let Until::Time(time) = until {
         let latest = time.timestamp_micros();
         events::scan_aggregate(view, owner, (before, target), false, PAGE, |raw| {
@@ -248,7 +280,7 @@ fn fold_page<F: Fold>(
         progress.version = progress.scanned;
         progress.folded += progress.scanned - before;
     }
-    if progress.scanned == before { Err(events::hole(before + 1)) } else { Ok(()) }
+    Ok(())
 }
 
 /// Saves a snapshot of what was replayed, waiting for nobody: if the file is busy the next replay will.

@@ -88,8 +88,19 @@ impl Scope {
         aggregate_type: &str,
         aggregate_id: &str,
     ) -> Result<Option<(AggregateRow, Owner)>> {
+        let found = self.look_up(view, aggregate_type, aggregate_id)?;
+        found.iter().try_for_each(|(row, _)| aggregates::check_ends(view, row)).map(|()| found)
+    }
+
+    /// As [`Scope::find`], for who compares the row with the events himself.
+    pub(crate) fn look_up(
+        &self,
+        view: &View<'_>,
+        aggregate_type: &str,
+        aggregate_id: &str,
+    ) -> Result<Option<(AggregateRow, Owner)>> {
         let Some(aggregate_type) = view.aggregate_type(&self.tenant, aggregate_type)? else { return Ok(None) };
-        let Some(row) = aggregates::find(view, aggregate_type.id, aggregate_id)? else { return Ok(None) };
+        let Some(row) = aggregates::look_up(view, aggregate_type.id, aggregate_id)? else { return Ok(None) };
         let owner = Owner::new(row.id, aggregate_type, aggregate_id);
         Ok(Some((row, owner)))
     }

@@ -114,7 +114,7 @@ impl Floor {
             let data = data.unwrap();
             let metadata = serde_json::to_string(&metadata(version - 1)).unwrap();
             let event_id = Uuid::now_v7();
-            let folded = folded(identity, version, self.types[number], &data);
+            let folded = folded(identity, version, self.types[number], 1, &data);
             let mut head = [0u8; 61];
             head[..4].copy_from_slice(&folded.to_le_bytes());
             head[4..12].copy_from_slice(&position.to_le_bytes());
@@ -151,16 +151,38 @@ impl Floor {
         self.fold(order, id, 0, Order::default())
     }
 
-    /// The latest snapshot of an order, then the events after it.
+    /// The latest snapshot of an order if it is intact and of the right fold, then the events after it.
     pub fn replay_from_snapshot(&self, order: &str) -> Order {
         self.run("BEGIN");
         let (id, _) = self.find(order);
+        let identity = xxh3_64_with_seed(order.as_bytes(), self.identity_of_type);
         let (key, state): (i64, Order) = self
             .connection
-            .prepare_cached("SELECT key, state FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1")
+            .prepare_cached(
+                "SELECT key, fold_name, fold_version, state, latest_event_at, reason, event_count, created_by, created_at, checksum
+                 FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1",
+            )
             .unwrap()
             .query_row(params![id << 32, id << 32 | 0xffff_ffff], |row| {
-                Ok((row.get(0)?, serde_json::from_str(row.get_ref(1)?.as_str().unwrap()).unwrap()))
+                let text = |column| row.get_ref(column).map(|value| value.as_str_or_null().unwrap().unwrap_or_default());
+                let (key, fold_version): (i64, u32) = (row.get(0)?, row.get(2)?);
+                assert_eq!((text(1)?, fold_version), ("typed", 1));
+                let created_by = row.get_ref(7)?.as_str_or_null().unwrap();
+                let fields: [&[u8]; 10] = [
+                    &(key & 0xffff_ffff).to_le_bytes(),
+                    text(1)?.as_bytes(),
+                    &fold_version.to_le_bytes(),
+                    text(3)?.as_bytes(),
+                    &row.get::<_, i64>(4)?.to_le_bytes(),
+                    text(5)?.as_bytes(),
+                    &row.get::<_, i64>(6)?.to_le_bytes(),
+                    &[u8::from(created_by.is_some())],
+                    created_by.unwrap_or_default().as_bytes(),
+                    &row.get::<_, i64>(8)?.to_le_bytes(),
+                ];
+                let sum = fields.iter().fold(identity, |sum, field| xxh3_64_with_seed(field, sum));
+                assert_eq!(sum as i64, row.get::<_, i64>(9)?);
+                Ok((key, serde_json::from_str(text(3)?).unwrap()))
             })
             .unwrap();
         let state = self.fold(order, id, key & 0xffff_ffff, state);
@@ -180,7 +202,9 @@ impl Floor {
         let identity = xxh3_64_with_seed(order.as_bytes(), self.identity_of_type);
         let mut statement = self
             .connection
-            .prepare_cached("SELECT key, event_type, checksum, data FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key")
+            .prepare_cached(
+                "SELECT key, event_type, schema_version, checksum, data FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key",
+            )
             .unwrap();
         let mut rows = statement.query(params![id << 32 | after, id << 32 | 0xffff_ffff]).unwrap();
         let mut version = after;
@@ -189,9 +213,11 @@ impl Floor {
             let key: i64 = row.get(0).unwrap();
             assert_eq!(key & 0xffff_ffff, version);
             let number: i64 = row.get(1).unwrap();
-            let checksum: i64 = row.get(2).unwrap();
-            let data = row.get_ref(3).unwrap().as_str().unwrap();
-            assert_eq!(folded(identity, version as u64, self.types[number as usize - 1], data), (checksum as u64 >> 32) as u32);
+            let schema_version: u32 = row.get(2).unwrap();
+            let checksum: i64 = row.get(3).unwrap();
+            let data = row.get_ref(4).unwrap().as_str().unwrap();
+            let folded = folded(identity, version as u64, self.types[number as usize - 1], schema_version, data);
+            assert_eq!(folded, (checksum as u64 >> 32) as u32);
             state.apply(match number {
                 1 => OrderEvent::Placed(serde_json::from_str(data).unwrap()),
                 2 => OrderEvent::ItemAdded(serde_json::from_str(data).unwrap()),
@@ -220,11 +246,11 @@ impl Floor {
     }
 }
 
-fn folded(identity: u64, version: u64, event_type: u64, data: &str) -> u32 {
+fn folded(identity: u64, version: u64, event_type: u64, schema_version: u32, data: &str) -> u32 {
     let mut head = [0u8; 28];
     head[..8].copy_from_slice(&identity.to_le_bytes());
     head[8..16].copy_from_slice(&version.to_le_bytes());
     head[16..24].copy_from_slice(&event_type.to_le_bytes());
-    head[24..].copy_from_slice(&1u32.to_le_bytes());
+    head[24..].copy_from_slice(&schema_version.to_le_bytes());
     xxh3_64_with_seed(data.as_bytes(), xxh3_64(&head)) as u32
 }

@@ -41,27 +41,30 @@ impl AggregateRow {
     }
 }
 
-/// An aggregate by its name. What its row says of its events is checked against them, and that there is none twice.
-pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
-    let found: Option<(Option<bool>, AggregateRow, Ends)> = view
+/// An aggregate by its name, and that there is none twice. What its row says of its events is not checked: that is for who
+/// reads the events anyway.
+pub(crate) fn look_up(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
+    let found: Option<(Option<bool>, AggregateRow)> = view
         .prepare_cached(
             "SELECT t.id, t.version, t.latest_at, t.purged_through, t.archived_through,
-                    t.aggregate_type = ?1 AND t.aggregate_id = ?2,
-                    (SELECT min(key) FROM events WHERE key > i.id << 32 AND key <= i.id << 32 | 4294967295),
-                    (SELECT max(key) FROM events WHERE key > i.id << 32 AND key <= i.id << 32 | 4294967295)
+                    t.aggregate_type = ?1 AND t.aggregate_id = ?2
              FROM aggregates i LEFT JOIN aggregates t ON t.id = i.id WHERE i.aggregate_type = ?1 AND i.aggregate_id = ?2",
         )
         .sql()?
-        .query_row(params![aggregate_type, aggregate_id], |row| {
-            Ok((row.get(5)?, AggregateRow::read(row)?, Ends { oldest: row.get(6)?, newest: row.get(7)? }))
-        })
+        .query_row(params![aggregate_type, aggregate_id], |row| Ok((row.get(5)?, AggregateRow::read(row)?)))
         .optional()
         .sql()?;
     match found {
         None => doubt::confirm_absent(view, &doubt::AGGREGATES, &[&aggregate_type, &aggregate_id]).map(|()| None),
-        Some((Some(true), row, ends)) => ends.check(&row).map(|()| Some(row)),
+        Some((Some(true), row)) => Ok(Some(row)),
         Some(_) => Err(doubt::disagrees()),
     }
+}
+
+/// As [`look_up`], and what the row says of its events is checked against them.
+pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
+    let row = look_up(view, aggregate_type, aggregate_id)?;
+    row.iter().try_for_each(|row| check_ends(view, row)).map(|()| row)
 }
 
 /// An aggregate by its number: the number of its type, its id, its row.
@@ -89,16 +92,22 @@ impl Ends {
     fn check(&self, row: &AggregateRow) -> Result<()> {
         let removed = row.removed_through();
         let (oldest, newest) = (self.oldest.map_or(removed + 1, key_version), self.newest.map_or(removed, key_version));
-        if newest != row.version {
-            let what = format!("the aggregate says it is at version {}, its newest event is at {newest}", row.version);
-            return Err(contradiction(what).at_version(Version::new(newest)));
-        }
+        check_newest(row, newest)?;
         if oldest != removed + 1 {
             let what = format!("the aggregate says that {removed} events were removed, its oldest event is at version {oldest}");
             return Err(contradiction(what).at_version(Version::new(oldest)));
         }
         Ok(())
     }
+}
+
+/// Checks an aggregate's version against that of its newest event.
+pub(crate) fn check_newest(row: &AggregateRow, newest: u64) -> Result<()> {
+    if newest == row.version {
+        return Ok(());
+    }
+    let what = format!("the aggregate says it is at version {}, its newest event is at {newest}", row.version);
+    Err(contradiction(what).at_version(Version::new(newest)))
 }
 
 /// Checks an aggregate's row against the log.
