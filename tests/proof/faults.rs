@@ -160,7 +160,15 @@ impl Run<'_> {
     /// Whether the step of an unknown outcome was kept: asked of the disk when it works.
     fn settle(&mut self, store: &Store, step: &Step) -> Result<(), String> {
         let paused = self.disk.pause();
-        let rows = model::rows(store).map_err(|error| format!("after an unknown outcome: {error:?}"))?;
+        let unreadable = |error| format!("after an unknown outcome: {error:?}");
+        let rows = model::rows(store).map_err(unreadable)?;
+        if let Step::Snapshot(tenant, id) = step {
+            let accounts = model::accounts(store, tenant);
+            let newest = accounts.latest_snapshot(id).map_err(unreadable)?.map(|snapshot| snapshot.version);
+            if newest == Some(accounts.version(id).map_err(unreadable)?) {
+                self.world.apply(step);
+            }
+        }
         if rows != self.world.rows {
             self.world.apply(step);
             if rows != self.world.rows {

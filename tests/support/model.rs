@@ -80,6 +80,8 @@ pub struct World {
     pub rows: Vec<Row>,
     pub last_position: u64,
     pub versions: BTreeMap<Name, u64>,
+    /// The version of the newest snapshot that was asked for: as far as a purge goes.
+    snapshots: BTreeMap<Name, u64>,
     /// Every event that ever was, for the states: purged ones too.
     histories: BTreeMap<Name, Vec<AccountEvent>>,
 }
@@ -151,8 +153,16 @@ impl World {
                     }
                 }
             }
-            Step::Purge(tenant, id) => self.rows.retain(|row| row.tenant != *tenant || row.id != *id),
-            Step::Snapshot(..) => {}
+            Step::Purge(tenant, id) => {
+                let through = self.snapshots.get(&(tenant.clone(), id.clone())).copied().unwrap_or(0);
+                self.rows.retain(|row| row.tenant != *tenant || row.id != *id || row.version > through);
+            }
+            Step::Snapshot(tenant, id) => {
+                let name = (tenant.clone(), id.clone());
+                if let Some(version) = self.versions.get(&name) {
+                    self.snapshots.insert(name, *version);
+                }
+            }
         }
     }
 
