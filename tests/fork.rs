@@ -4,9 +4,19 @@
 
 mod support;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use foldlog::{Aggregate, Durability, ErrorKind, Expected, NewEvent, Query, Store};
 use support::fork::in_a_fork;
 use support::model::{self, Account, AccountEvent, accounts};
+
+/// A fork copies locks as they are: one that another thread of this process holds inside SQLite would stay locked in the
+/// child for ever. The tests therefore take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn append(store: &Store, id: &str) -> foldlog::Result<()> {
     store.append(Account::TYPE, id, Expected::Any, [NewEvent::of(&AccountEvent::Closed)?]).map(drop)
@@ -18,6 +28,7 @@ fn is_forked<T>(result: foldlog::Result<T>) -> bool {
 
 #[test]
 fn every_call_in_the_child_is_refused() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let store = model::options(Durability::Fast).open(directory.path().join("store.db")).unwrap();
     append(&store, "a").unwrap();
@@ -37,6 +48,7 @@ fn every_call_in_the_child_is_refused() {
 
 #[test]
 fn the_child_may_drop_the_store_while_the_parent_writes() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
     let store = model::options(Durability::Fast).open(&path).unwrap();
@@ -70,6 +82,7 @@ fn the_child_may_drop_the_store_while_the_parent_writes() {
 
 #[test]
 fn a_store_that_the_child_opens_itself_works() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
     let store = model::options(Durability::Fast).open(&path).unwrap();

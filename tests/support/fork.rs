@@ -10,6 +10,8 @@ pub fn in_a_fork(work: impl FnOnce() -> bool) -> bool {
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process could be forked");
     if child == 0 {
+        // SAFETY: sets a timer of this process. A child that hangs dies of it, and the test fails instead of hanging too.
+        unsafe { libc::alarm(60) };
         let right = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
         // SAFETY: ends the process and nothing else.
         unsafe { libc::_exit(if right { 0 } else { 1 }) };
