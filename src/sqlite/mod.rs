@@ -22,6 +22,7 @@ mod pace;
 pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
+mod turn;
 pub(crate) mod verify;
 mod waiting;
 
