@@ -15,31 +15,53 @@ use crate::place::Position;
 
 /// A unique index in which something was not found.
 pub(crate) struct Index {
-    /// For the entry before the place and the entry after it: whether its row says the same; NULL if there is no row.
+    /// For the entry before the place (0) and the one after it (1): whether its row says the same; NULL if there is no row.
+    /// Where the search for the entry before may pass over entries: that entry again (2), and whether the one that follows
+    /// it there is not before the place (3).
     neighbours: &'static str,
+    /// Whether the entry before the place is asked for again.
+    step_is_asked: bool,
+    /// Whether the first entry is not before the place, and the last one not after it. Both are found without a search,
+    /// which could go astray: where there is no neighbour, this must agree. NULL if there is no entry.
+    ends: &'static str,
     /// Whether the table has a row at all: an index without neighbours is an empty one.
     any: &'static str,
 }
 
 pub(crate) const AGGREGATES: Index = Index {
-    neighbours: "SELECT t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
+    neighbours: "SELECT 0, t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
                    (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
                     ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
                  UNION ALL
-                 SELECT t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
+                 SELECT 1, t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
                    (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) > (?1, ?2)
-                    ORDER BY aggregate_type, aggregate_id LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id",
+                    ORDER BY aggregate_type, aggregate_id LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
+                 UNION ALL
+                 SELECT * FROM (SELECT CASE WHEN s.aggregate_id = i.aggregate_id THEN 2 ELSE 3 END,
+                     s.aggregate_id = i.aggregate_id OR (s.aggregate_type = ?1 AND s.aggregate_id >= ?2)
+                   FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
+                         ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
+                   CROSS JOIN aggregates s ON s.aggregate_type = i.aggregate_type AND s.aggregate_id >= i.aggregate_id
+                   ORDER BY s.aggregate_id LIMIT 2)",
+    step_is_asked: true,
+    ends: "SELECT (SELECT coalesce((aggregate_type, aggregate_id) >= (?1, ?2), 0) FROM aggregates
+                   ORDER BY aggregate_type, aggregate_id LIMIT 1),
+                  (SELECT coalesce((aggregate_type, aggregate_id) <= (?1, ?2), 0) FROM aggregates
+                   ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1)",
     any: "SELECT EXISTS (SELECT 1 FROM aggregates NOT INDEXED)",
 };
 
 pub(crate) const EVENT_IDS: Index = Index {
-    neighbours: "SELECT t.event_id = i.event_id FROM
+    neighbours: "SELECT 0, t.event_id = i.event_id FROM
                    (SELECT key, event_id FROM events WHERE event_id < ?1 ORDER BY event_id DESC LIMIT 1) i
                    LEFT JOIN events t ON t.key = i.key
                  UNION ALL
-                 SELECT t.event_id = i.event_id FROM
+                 SELECT 1, t.event_id = i.event_id FROM
                    (SELECT key, event_id FROM events WHERE event_id > ?1 ORDER BY event_id LIMIT 1) i
                    LEFT JOIN events t ON t.key = i.key",
+    step_is_asked: false,
+    ends: "SELECT (SELECT coalesce(event_id >= ?1, 0) FROM events ORDER BY event_id LIMIT 1),
+                  (SELECT coalesce(event_id <= ?1, 0) FROM events ORDER BY event_id DESC LIMIT 1)",
     any: "SELECT EXISTS (SELECT 1 FROM events NOT INDEXED)",
 };
 
@@ -56,15 +78,27 @@ pub(crate) fn confirm_absent(view: &View<'_>, index: &Index, place: &[&dyn ToSql
 pub(crate) fn confirm_neighbours(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<usize> {
     let mut statement = view.prepare_cached(index.neighbours).sql()?;
     let mut rows = statement.query(place).sql()?;
-    let mut neighbours = 0;
+    let (mut before, mut after, mut again) = (false, false, !index.step_is_asked);
     while let Some(row) = rows.next().sql()? {
-        neighbours += 1;
-        let agrees: Option<bool> = row.get(0).sql()?;
+        let (side, agrees): (u8, Option<bool>) = (row.get(0).sql()?, row.get(1).sql()?);
         if agrees != Some(true) {
             return Err(disagrees());
         }
+        before |= side == 0;
+        after |= side == 1;
+        again |= side == 2;
     }
-    Ok(neighbours)
+    if before && !again {
+        return Err(disagrees());
+    }
+    if !before || !after {
+        let (first, last): (Option<bool>, Option<bool>) =
+            view.prepare_cached(index.ends).sql()?.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+        if (!before && first == Some(false)) || (!after && last == Some(false)) {
+            return Err(disagrees());
+        }
+    }
+    Ok(usize::from(before) + usize::from(after))
 }
 
 /// Names are few, and looked for once: all of them are looked at. With more of them than this the index is believed.
@@ -91,23 +125,25 @@ pub(crate) enum Side {
 
 /// The position next to a position, in the index and in its row alike.
 pub(crate) fn neighbour(view: &View<'_>, position: u64, side: Side) -> Result<Option<u64>> {
-    let sql = match side {
-        Side::Before => {
+    let (sql, end) = match side {
+        Side::Before => (
             "SELECT i.position, t.position FROM
                (SELECT key, position FROM events WHERE position < ?1 ORDER BY position DESC LIMIT 1) i
-               LEFT JOIN events t ON t.key = i.key"
-        }
-        Side::After => {
+               LEFT JOIN events t ON t.key = i.key",
+            "SELECT coalesce(position >= ?1, 0) FROM events ORDER BY position LIMIT 1",
+        ),
+        Side::After => (
             "SELECT i.position, t.position FROM
                (SELECT key, position FROM events WHERE position > ?1 ORDER BY position LIMIT 1) i
-               LEFT JOIN events t ON t.key = i.key"
-        }
+               LEFT JOIN events t ON t.key = i.key",
+            "SELECT coalesce(position <= ?1, 0) FROM events ORDER BY position DESC LIMIT 1",
+        ),
     };
     let position = i64::try_from(position).unwrap_or(i64::MAX);
     let found: Option<(u64, Option<u64>)> =
         view.prepare_cached(sql).sql()?.query_row(params![position], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
     match found {
-        None => Ok(None),
+        None => confirm_end(view, end, &[&position]).map(|()| None),
         Some((indexed, Some(stored))) if indexed == stored => Ok(Some(indexed)),
         Some((indexed, _)) => Err(disagrees().at_position(Position::new(indexed))),
     }
@@ -115,29 +151,93 @@ pub(crate) fn neighbour(view: &View<'_>, position: u64, side: Side) -> Result<Op
 
 /// The entry next to an entry of the index of tags: its event carries the tag.
 pub(crate) fn neighbour_of_tag(view: &View<'_>, tenant: i64, tag: &str, position: u64, side: Side) -> Result<()> {
-    let sql = match side {
-        Side::Before => {
-            "SELECT i.tag, i.position, e.tags FROM
-               (SELECT tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
-                ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1) i LEFT JOIN events e ON e.position = i.position"
-        }
-        Side::After => {
-            "SELECT i.tag, i.position, e.tags FROM
-               (SELECT tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
-                ORDER BY tenant, tag, position LIMIT 1) i LEFT JOIN events e ON e.position = i.position"
-        }
+    let (sql, end) = match side {
+        Side::Before => (
+            "SELECT i.tenant, i.tag, i.position, e.tags FROM
+               (SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
+                ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1) i LEFT JOIN events e ON e.position = i.position",
+            "SELECT coalesce((tenant, tag, position) >= (?1, ?2, ?3), 0) FROM event_tags ORDER BY tenant, tag, position LIMIT 1",
+        ),
+        Side::After => (
+            "SELECT i.tenant, i.tag, i.position, e.tags FROM
+               (SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
+                ORDER BY tenant, tag, position LIMIT 1) i LEFT JOIN events e ON e.position = i.position",
+            "SELECT coalesce((tenant, tag, position) <= (?1, ?2, ?3), 0) FROM event_tags
+             ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+        ),
     };
     let place = i64::try_from(position).unwrap_or(i64::MAX);
-    let found: Option<(String, u64, Option<String>)> = view
+    let found: Option<(i64, String, u64, Option<String>)> = view
         .prepare_cached(sql)
         .sql()?
-        .query_row(params![tenant, tag, place], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![tenant, tag, place], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()
         .sql()?;
-    let Some((indexed, at, tags)) = found else { return Ok(()) };
+    let Some((of_tenant, indexed, at, tags)) = found else { return confirm_end(view, end, &[&tenant, &tag, &place]) };
     let carries =
         tags.and_then(|tags| serde_json::from_str::<Vec<String>>(&tags).ok()).is_some_and(|tags| tags.contains(&indexed));
-    if carries { Ok(()) } else { Err(disagrees().at_position(Position::new(at))) }
+    if !carries {
+        return Err(disagrees().at_position(Position::new(at)));
+    }
+    if side == Side::After {
+        return Ok(());
+    }
+    let is_same = of_tenant == tenant && indexed == tag;
+    confirm_step(view, (of_tenant, &indexed, at), is_same.then_some(position))
+}
+
+/// Confirms what follows the entry before a place: nothing of its tag, or an entry from `place` on.
+///
+/// A search passes over a zeroed part of a page, whose entries hold nothing. A step from entry to entry meets them.
+fn confirm_step(view: &View<'_>, (tenant, tag, position): (i64, &str, u64), place: Option<u64>) -> Result<()> {
+    let mut statement = view
+        .prepare_cached(
+            "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position >= ?3 ORDER BY position LIMIT 2",
+        )
+        .sql()?;
+    let mut rows = statement.query(params![tenant, tag, position]).sql()?;
+    let mut next = || match rows.next().sql()? {
+        Some(row) => row.get::<_, u64>(0).sql().map(Some),
+        None => Ok(None),
+    };
+    let (again, following) = (next()?, next()?);
+    let in_order = following.is_none_or(|following| place.is_some_and(|place| following >= place));
+    if again == Some(position) && in_order { Ok(()) } else { Err(disagrees().at_position(Position::new(position))) }
+}
+
+/// Confirms that there is no neighbour on a side: the entry at that end of the index, which is found without a search, does
+/// not lie beyond the place.
+fn confirm_end(view: &View<'_>, sql: &str, place: &[&dyn ToSql]) -> Result<()> {
+    match view.prepare_cached(sql).sql()?.query_row(place, |row| row.get(0)).optional().sql()? {
+        Some(false) => Err(disagrees()),
+        Some(true) | None => Ok(()),
+    }
+}
+
+/// Rows that are asked for in an order come in that order: pages of the file that stand in each other's place would
+/// otherwise lead a walk in a circle, for ever.
+pub(crate) struct Ascending<K>(K);
+
+impl<K: PartialOrd> Ascending<K> {
+    /// The rows come after this.
+    pub(crate) fn after(start: K) -> Ascending<K> {
+        Ascending(start)
+    }
+
+    /// The next row.
+    pub(crate) fn next(&mut self, key: K) -> Result<()> {
+        if key <= self.0 {
+            return Err(Error::new(ErrorKind::Corrupt, "rows do not stand in their order: pages of the file are mixed up")
+                .advice("copy the file before anything else, then restore a backup"));
+        }
+        self.0 = key;
+        Ok(())
+    }
+
+    /// The last row that came, or where it began.
+    pub(crate) fn into_last(self) -> K {
+        self.0
+    }
 }
 
 /// What an index says is not what the rows say.

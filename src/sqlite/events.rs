@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::aggregates::AggregateRow;
 use super::checksum;
 use super::database::{View, Writing};
-use super::doubt::{self, Side};
+use super::doubt::{self, Ascending, Side};
 use super::failure::Sql;
 use super::names::{AggregateType, EventType};
 use super::{key, key_version, state};
@@ -356,9 +356,11 @@ pub(crate) fn check_page(
 ) -> Result<()> {
     let mut statement = view.prepare_cached(select!("", "events e WHERE e.key > ?1 ORDER BY e.key LIMIT ?2")).sql()?;
     let mut rows = statement.query(params![after, limit]).sql()?;
-    let mut types = Vec::new();
+    let (mut order, mut types) = (Ascending::after(after), Vec::new());
     while let Some(row) = rows.next().sql()? {
-        each(row.get(0).sql()?, Unread { row, types: &mut types })?;
+        let key = row.get(0).sql()?;
+        order.next(key)?;
+        each(key, Unread { row, types: &mut types })?;
     }
     Ok(())
 }
