@@ -64,8 +64,21 @@ fn build() -> HashMap<String, PathBuf> {
         "debug" => "dev",
         other => other,
     };
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--example", "git_history", "--example", "user_account", "--message-format=json", "--profile", profile])
+    let mut command = Command::new(env!("CARGO"));
+    command.args([
+        "build",
+        "--example",
+        "git_history",
+        "--example",
+        "user_account",
+        "--message-format=json",
+        "--profile",
+        profile,
+    ]);
+    if cfg!(feature = "webhook") {
+        command.args(["--example", "orders", "--features", "webhook"]);
+    }
+    let output = command
         .arg("--target-dir")
         .arg(profile_directory.parent().unwrap())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
