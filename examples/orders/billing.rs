@@ -1,5 +1,5 @@
 //! The other side: a billing service with a web address. It is down at first, and then refuses one order until it is
-//! mended. It keeps what it has accepted, each event once, as a receiver should: by the id that comes with it.
+//! mended. It books each event once, as a receiver should: it knows an event by the id that comes with it.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -8,20 +8,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
-/// What it makes of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Booking {
+/// A request, as the service saw it.
+#[derive(Clone)]
+pub struct Request {
     pub order: String,
     pub what: String,
+    /// What it answered: the status's number and words.
+    pub answer: &'static str,
 }
 
 #[derive(Default)]
 struct State {
-    down_for: u32,
+    down_for: usize,
     refused_order: Option<String>,
     seen: HashSet<String>,
-    bookings: Vec<Booking>,
-    requests: u32,
+    /// Order and event.
+    bookings: Vec<(String, String)>,
+    requests: Vec<Request>,
 }
 
 /// The part of a CloudEvent that matters here.
@@ -39,7 +42,7 @@ pub struct Billing {
 
 impl Billing {
     /// Starts it: the first requests get a 503, and those about one order a 422.
-    pub fn start(down_for: u32, refused_order: &str) -> io::Result<Billing> {
+    pub fn start(down_for: usize, refused_order: &str) -> io::Result<Billing> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let state = State { down_for, refused_order: Some(refused_order.to_owned()), ..State::default() };
@@ -64,12 +67,16 @@ impl Billing {
         self.with(|state| state.refused_order = None);
     }
 
-    pub fn bookings(&self) -> Vec<Booking> {
-        self.with(|state| state.bookings.clone())
+    /// What it has booked of an order, in its order.
+    pub fn booked(&self, order: &str) -> Vec<String> {
+        let of_order = |state: &mut State| {
+            state.bookings.iter().filter(|(booked, _)| booked == order).map(|(_, what)| what.clone()).collect()
+        };
+        self.with(of_order)
     }
 
-    pub fn requests(&self) -> u32 {
-        self.with(|state| state.requests)
+    pub fn requests(&self) -> Vec<Request> {
+        self.with(|state| state.requests.clone())
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -95,21 +102,22 @@ fn answer(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let event: CloudEvent = serde_json::from_slice(&body)?;
-    let status = book(event, &mut state.lock().unwrap_or_else(PoisonError::into_inner));
+    let status = receive(event, &mut state.lock().unwrap_or_else(PoisonError::into_inner));
     write!(reader.get_mut(), "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
-fn book(event: CloudEvent, state: &mut State) -> &'static str {
-    state.requests += 1;
-    if state.down_for > 0 {
+fn receive(event: CloudEvent, state: &mut State) -> &'static str {
+    let answer = if state.down_for > 0 {
         state.down_for -= 1;
-        return "503 Service Unavailable";
-    }
-    if state.refused_order.as_ref() == Some(&event.subject) {
-        return "422 Unprocessable Content";
-    }
-    if state.seen.insert(event.id) {
-        state.bookings.push(Booking { order: event.subject, what: event.r#type });
-    }
-    "204 No Content"
+        "503 Service Unavailable"
+    } else if state.refused_order.as_ref() == Some(&event.subject) {
+        "422 Unprocessable Content"
+    } else {
+        if state.seen.insert(event.id) {
+            state.bookings.push((event.subject.clone(), event.r#type.clone()));
+        }
+        "204 No Content"
+    };
+    state.requests.push(Request { order: event.subject, what: event.r#type, answer });
+    answer
 }

@@ -1,30 +1,30 @@
 //! What happens in the shop.
 
-use std::collections::BTreeMap;
 use std::error::Error;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use foldlog::{Aggregate as _, Batch, ErrorKind, Expected, NewEvent, Query, Store, Webhook};
+use foldlog::{Expected, Json, Query, Store, Webhook};
 
-use crate::billing::{Billing, Booking};
-use crate::domain::{Order, OrderEvent, ShopError, Stock, StockEvent, Wish, place};
+use crate::billing::Billing;
+use crate::domain::{Order, ShopError, Stock, StockEvent, Wish, place};
 use crate::read_models::{OpenOrders, Sales};
 use crate::telling::Telling;
 
-type Done = Result<(), Box<dyn Error>>;
+pub type Done<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn tell(store: &Store, telling: &mut Telling, orders: u64, mended: bool) -> Done {
-    store.aggregates::<Stock>().append("lamp", Expected::NoStream, [StockEvent::Received { quantity: 1_000_000 }])?;
+/// How many requests find the billing service down.
+const DOWN_FOR: usize = 3;
+
+/// Returns the billing service, which goes on listening.
+pub fn tell(store: &Store, telling: &mut Telling, mended: bool) -> Done<Billing> {
+    store.aggregates::<Stock>().append("lamp", Expected::NoStream, [StockEvent::Received { quantity: 10 }])?;
     store.aggregates::<Stock>().append("chair", Expected::NoStream, [StockEvent::Received { quantity: 3 }])?;
     inline(store, telling)?;
     following(store, telling)?;
-    outbox(store, telling, mended)?;
-    rebuild(store, telling, orders)
+    outbox(store, telling, mended)
 }
 
 fn status(store: &Store, order: &str) -> foldlog::Result<Option<String>> {
@@ -34,90 +34,116 @@ fn status(store: &Store, order: &str) -> foldlog::Result<Option<String>> {
 
 /// In the append's own transaction: what was appended is in the table when the append returns.
 fn inline(store: &Store, telling: &mut Telling) -> Done {
-    telling.part("An inline projection: open_orders");
+    telling.part("An inline projection: the table open_orders is part of every append");
     store.project_inline(OpenOrders)?;
     place(store, &Wish { order: "o-1", customer: "Ada", article: "chair", quantity: 2 })?;
-    telling.say("Ada ordered two chairs: the order and the reserved stock are one append");
-    telling.check("the order is in the table at once", status(store, "o-1")?, Some("placed".to_owned()));
-    let refused = place(store, &Wish { order: "o-9", customer: "Bob", article: "chair", quantity: 2 });
-    telling.check("the third chair is left", matches!(refused, Err(ShopError::SoldOut { free: 1 })), true);
-    telling.check("nothing is left of what was refused", status(store, "o-9")?, None);
+    telling.say("Ada orders two of three chairs: her order and the reserved stock are one append.");
+    telling.check("the order is in the table when the append returns", status(store, "o-1")?.as_deref(), Some("placed"));
 
-    let paid = store.aggregates::<Order>().preview("o-1", |order| order.pay("p-1"))?;
-    for change in &paid.changes {
-        let text = |json: &Option<foldlog::Json>| json.as_ref().map_or("nothing".to_owned(), |json| json.as_str().to_owned());
-        telling.say(format!(
-            "preview of the payment: in {}, {} becomes {}",
-            change.table,
-            text(&change.before),
-            text(&change.after)
-        ));
+    let refused = place(store, &Wish { order: "o-9", customer: "Bob", article: "chair", quantity: 2 });
+    telling.say(format!("Bob wants two as well: {}.", refused.as_ref().err().map_or("granted".into(), ShopError::to_string)));
+    telling.check("Bob is refused", matches!(refused, Err(ShopError::SoldOut { free: 1 })), true);
+    telling.check("nothing of his order is in the table", status(store, "o-9")?, None);
+
+    let preview = store.aggregates::<Order>().preview("o-1", |order| order.pay("p-1"))?;
+    telling.say("What would Ada's payment change?");
+    for change in &preview.changes {
+        let row = |row: &Option<Json>| row.as_ref().map_or("nothing".to_owned(), |row| row.as_str().to_owned());
+        telling.say(format!("   {}: {}", change.table, row(&change.before)));
+        telling.say(format!("   becomes      {}", row(&change.after)));
     }
-    telling.check("the preview shows one event and one row", (paid.events.len(), paid.changes.len()), (1, 1));
-    telling.check("and it did not happen", status(store, "o-1")?, Some("placed".to_owned()));
+    telling.check("the preview shows one event and one row", (preview.events.len(), preview.changes.len()), (1, 1));
+    telling.check("it did not happen", status(store, "o-1")?.as_deref(), Some("placed"));
     Ok(())
 }
 
 /// A moment later, on its own thread and with its own checkpoint.
 fn following(store: &Store, telling: &mut Telling) -> Done {
-    telling.part("A following projection: sales");
+    telling.part("A following projection: the table sales is kept up by a thread, a moment later");
     let follower = store.projection(Sales { version: 1 })?.follow()?;
     for (order, customer) in [("o-2", "Bob"), ("o-3", "Cleo")] {
         place(store, &Wish { order, customer, article: "lamp", quantity: 1 })?;
     }
     let wrote = store.last_position()?;
     store.wait_until("sales", wrote, PATIENCE)?;
-    telling.say(format!("it has reached position {wrote}: whoever waits for that reads his own writes"));
-    let sold: Vec<(String, u64)> =
-        store.query_read_model("SELECT article, sold FROM sales ORDER BY article", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    telling.check("two chairs and two lamps were sold", sold, vec![("chair".to_owned(), 2), ("lamp".to_owned(), 2)]);
-    drop(follower);
+    telling.say(format!("Bob and Cleo order a lamp each. The shop waits until the table has reached position {wrote}."));
+    let sql = "SELECT article, sold FROM sales ORDER BY article";
+    let sold: Vec<(String, u64)> = store.query_read_model(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (article, sold) in &sold {
+        telling.say(format!("   {article:<8} {sold}"));
+    }
+    telling.check("every sale is in it", sold, vec![("chair".into(), 2), ("lamp".into(), 2)]);
+    follower.stop();
     Ok(())
 }
 
-/// To the outside world, at least once and in order per order, although the other side is down.
-fn outbox(store: &Store, telling: &mut Telling, mended: bool) -> Done {
-    telling.part("An outbox: billing hears of payments and parcels");
-    let billing = Billing::start(3, "o-3")?;
-    let hook = Webhook::new(&billing.url())?.source("/shop");
+/// To the outside world, at least once and in order per aggregate, although the other side is down.
+fn outbox(store: &Store, telling: &mut Telling, mended: bool) -> Done<Billing> {
+    telling.part("An outbox: billing hears of payments and parcels, although it is down at first");
+    let billing = Billing::start(DOWN_FOR, "o-3")?;
     let follower = store
         .outbox("billing")
         .filter(Query::new().event_type("Paid").event_type("Shipped"))
         .max_attempts(5)
         .backoff(Duration::from_millis(20), Duration::from_millis(200))
-        .publisher(hook)
+        .publisher(Webhook::new(&billing.url())?.source("/shop"))
         .follow()?;
     let orders = store.aggregates::<Order>();
     for (order, number) in [("o-1", 1), ("o-2", 2), ("o-3", 3)] {
         orders.execute(order, |order| order.pay(&format!("p-{number}")))?;
         orders.execute(order, |order| order.ship(&format!("parcel-{number}")))?;
     }
-    telling.say("three orders were paid and shipped while the billing service answered 503");
     settle(store)?;
-    telling.say(format!("{} requests later it has {} bookings", billing.requests(), billing.bookings().len()));
-    let both = |order: &str| ["Paid", "Shipped"].map(|what| Booking { order: order.to_owned(), what: what.to_owned() }).to_vec();
-    let booked = |order: &str| billing.bookings().into_iter().filter(|booking| booking.order == order).collect::<Vec<_>>();
-    telling.check("o-1 arrived, in its order", booked("o-1"), both("o-1"));
-    telling.check("o-2 arrived, in its order", booked("o-2"), both("o-2"));
-    telling.check("o-3 was refused, and its parcel waits behind it", booked("o-3"), vec![]);
+    telling.say("Three orders were paid and shipped. What the service was sent, and what it answered:");
+    let first = billing.requests();
+    answers(telling, &billing, 0);
+    telling.check("it was down", first.iter().filter(|request| request.answer.starts_with("503")).count(), DOWN_FOR);
+    telling.check("o-1 is booked all the same, in its order", billing.booked("o-1"), both());
+    telling.check("o-2 as well", billing.booked("o-2"), both());
+    let parcels = first.iter().filter(|request| request.order == "o-3" && request.what == "Shipped").count();
+    telling.check("o-3 is refused, and its parcel was not even sent", (billing.booked("o-3"), parcels), (vec![], 0));
+    dead_letter(store, telling, &billing, mended)?;
+    follower.stop();
+    Ok(billing)
+}
 
+fn both() -> Vec<String> {
+    vec!["Paid".into(), "Shipped".into()]
+}
+
+/// An event that was given up is looked at; the fault is mended; it is tried again.
+fn dead_letter(store: &Store, telling: &mut Telling, billing: &Billing, mended: bool) -> Done {
     let letters = store.outbox_dead_letters("billing")?;
-    let dead: Vec<_> = letters.iter().collect::<Result<_, _>>()?;
-    for letter in &dead {
-        let event = letter.event.as_ref().map_or("?", |event| &*event.event_type);
-        telling.say(format!("dead letter at position {}: {event}, {}", letter.position, letter.last_error));
+    telling.say("The dead letters, read again from the log:");
+    for letter in letters.iter() {
+        let letter = letter?;
+        let event = letter.event.ok_or("the event of the dead letter is gone")?;
+        let (what, order) = (event.event_type, event.aggregate_id);
+        telling.say(format!(
+            "   position {}: {what} of {order}, attempts: {}, {}",
+            letter.position, letter.attempts, letter.last_error
+        ));
     }
-    telling.check("there is one dead letter", dead.len(), 1);
+    let status = store.outbox_status("billing")?;
+    telling.check("one dead letter, and one event that waits behind it", (status.dead, status.waiting), (1, 1));
+
     if mended {
         billing.mend();
     }
-    telling.say("the billing service was mended; the letter is tried again");
+    telling.say("The billing service is mended, and the letter is retried:");
+    let before = billing.requests().len();
     letters.retry_all()?;
     settle(store)?;
-    telling.check("o-3 arrived, in its order", booked("o-3"), both("o-3"));
+    answers(telling, billing, before);
+    telling.check("o-3 is booked, in its order", billing.booked("o-3"), both());
     telling.check("no dead letter is left", letters.count()?, 0);
-    drop(follower);
     Ok(())
+}
+
+fn answers(telling: &mut Telling, billing: &Billing, from: usize) {
+    for request in billing.requests().iter().skip(from) {
+        telling.say(format!("   {} {:<8} {}", request.order, request.what, request.answer));
+    }
 }
 
 /// Waits until the outbox has tried everything, and nothing is to be tried again.
@@ -133,81 +159,4 @@ fn settle(store: &Store) -> Done {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// The read model gets another shape while the shop goes on.
-fn rebuild(store: &Store, telling: &mut Telling, orders: u64) -> Done {
-    telling.part("A rebuild while appends go on: sales, version 2");
-    let mut placed = 0;
-    while placed < orders {
-        let some = (orders - placed).min(500);
-        bulk(store, "old", placed, some)?;
-        placed += some;
-    }
-    store.projection(Sales { version: 1 })?.run_to_end()?;
-    let sales = store.projection(Sales { version: 2 })?;
-    let outdated = sales.run_to_end().map_err(|error| error.kind());
-    telling.check("the new definition does not write into the old tables", outdated, Err(ErrorKind::ProjectionOutdated));
-
-    let (done, meanwhile) = (AtomicBool::new(false), AtomicU64::new(0));
-    let rebuilt = std::thread::scope(|scope| {
-        let shop = scope.spawn(|| -> foldlog::Result<()> {
-            while !done.load(Ordering::Relaxed) {
-                bulk(store, "new", meanwhile.fetch_add(1, Ordering::Relaxed), 1)?;
-            }
-            Ok(())
-        });
-        let mut parts = 0u32;
-        let rebuilt = sales.rebuild(|progress| {
-            parts += 1;
-            // A machine with other things to do may not have let the shop begin.
-            let deadline = Instant::now() + PATIENCE;
-            while !progress.finished && meanwhile.load(Ordering::Relaxed) == 0 && Instant::now() < deadline {
-                std::thread::yield_now();
-            }
-            ControlFlow::Continue(())
-        });
-        done.store(true, Ordering::Relaxed);
-        let shop = shop.join().map_err(|_| "the shop panicked")?;
-        shop?;
-        rebuilt.map(|rebuilt| (rebuilt, parts)).map_err(Box::<dyn Error>::from)
-    });
-    let (rebuilt, parts) = rebuilt?;
-    let meanwhile = meanwhile.into_inner();
-    telling.say(format!("{} orders in {parts} transactions; {meanwhile} were placed meanwhile", rebuilt.events));
-    telling.check("the new tables are in place", rebuilt.finished, true);
-    telling.check("orders were placed meanwhile", meanwhile > 0, true);
-    sales.run_to_end()?;
-    let sql = "SELECT article, sold, cents FROM sales ORDER BY article";
-    let table: Vec<(String, u64, u64)> = store.query_read_model(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    telling.check("the table is what all events of the log make", table, from_the_log(store)?);
-    Ok(())
-}
-
-/// Places orders for lamps, all in one append, without asking for the stock.
-fn bulk(store: &Store, name: &str, from: u64, count: u64) -> foldlog::Result<()> {
-    let mut batch = Batch::new();
-    for number in from..from + count {
-        let article = if number % 3 == 0 { "desk lamp" } else { "lamp" };
-        let placed = OrderEvent::Placed {
-            customer: format!("c-{}", number % 97),
-            article: article.into(),
-            quantity: 1,
-            cents: number % 50,
-        };
-        batch = batch.append(Order::TYPE, format!("{name}-{number}"), Expected::NoStream, [NewEvent::of(&placed)?]);
-    }
-    store.commit(batch).map(drop)
-}
-
-/// The same figures without a projection.
-fn from_the_log(store: &Store) -> Result<Vec<(String, u64, u64)>, Box<dyn Error>> {
-    let mut sales: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for event in store.read(Query::new().event_type("Placed")) {
-        let OrderEvent::Placed { article, quantity, cents, .. } = event?.decode()? else { continue };
-        let row = sales.entry(article).or_default();
-        row.0 += quantity;
-        row.1 += cents;
-    }
-    Ok(sales.into_iter().map(|(article, (sold, cents))| (article, sold, cents)).collect())
 }

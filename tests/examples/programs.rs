@@ -51,7 +51,7 @@ pub fn run(example: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>
 
 /// The example's executable. `cargo test --test examples` alone does not build it, and one that lies there may be of
 /// yesterday: so cargo is asked, which costs nothing when all is up to date.
-fn program(example: &str) -> &'static Path {
+pub fn program(example: &str) -> &'static Path {
     static PROGRAMS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     &PROGRAMS.get_or_init(build)[example]
 }
