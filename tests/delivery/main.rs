@@ -10,6 +10,7 @@ mod projection_processes;
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;
+mod purging;
 mod subscriptions;
 
 use foldlog::{Batch, Expected, NewEvent, Store};

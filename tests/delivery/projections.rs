@@ -10,7 +10,7 @@ use super::{count, count_at_once, store};
 
 /// Sums and counts for each counter; can be told to fail.
 #[derive(Clone, Default)]
-struct Sums {
+pub struct Sums {
     version: u32,
     /// Fails at this position; 0 = never.
     poison: Arc<AtomicU64>,
@@ -18,7 +18,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(version: u32) -> Sums {
+    pub fn new(version: u32) -> Sums {
         Sums { version, ..Sums::default() }
     }
 }
