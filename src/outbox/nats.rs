@@ -75,7 +75,9 @@ impl Nats {
         self
     }
 
-    /// How to connect: user and password, certificates, name. Called for each connection. For credential files and keys
+    /// How to connect: user and password, name, an authority of one's own (`add_root_certificates`; the machine's are then
+    /// not looked at), a client's certificate. Called for each connection. An address that begins with `tls://` is never
+    /// spoken to without TLS; with `nats://` that is the server's choice, unless `require_tls` is set here. For credential files and keys
     /// switch on the feature `nkeys` of [`async_nats`], which is of the version that this crate re-exports.
     pub fn connect_options(mut self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         self.options = Box::new(options);
