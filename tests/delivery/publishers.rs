@@ -7,6 +7,8 @@ mod http_server;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nats")]
+mod nats_impostor;
+#[cfg(feature = "nats")]
 mod nats_server;
 #[cfg(feature = "nats")]
 mod nats_tls;

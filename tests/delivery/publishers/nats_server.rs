@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::ConnectOptions;
 use async_nats::jetstream::{self, stream};
+use async_nats::{Client, ConnectError, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 
 /// How the test's own connections are made.
 pub type Connect = Arc<dyn Fn() -> ConnectOptions>;
 
-/// A real server with JetStream, killed when it goes.
+/// A real server, killed when it goes.
 pub struct Server {
     child: Child,
     pub url: String,
@@ -34,12 +34,12 @@ pub struct Place {
 }
 
 impl Server {
-    /// `None`, said loudly, if there is no nats-server here; in CI that is a failure.
+    /// With JetStream. `None`, said loudly, if there is no nats-server here; in CI that is a failure.
     pub fn start(directory: &Path) -> Option<Server> {
-        Server::start_with(directory, "127.0.0.1", vec![], Arc::new(ConnectOptions::new))
+        Server::start_with(directory, "127.0.0.1", vec!["-js".into()], Arc::new(ConnectOptions::new))
     }
 
-    /// With further arguments; the test's own connections go to this name of the machine.
+    /// With these arguments; the test's own connections go to this name of the machine.
     pub fn start_with(directory: &Path, host: &'static str, arguments: Vec<OsString>, options: Connect) -> Option<Server> {
         let found = Command::new("nats-server").arg("--version").stdout(Stdio::null()).status().is_ok();
         if !found {
@@ -47,14 +47,12 @@ impl Server {
             eprintln!("SKIPPED: nats-server is not installed; nothing was tested");
             return None;
         }
-        // A port that was free a moment ago.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Server::start_at(Place { host, port, directory: directory.to_owned(), arguments, options }))
+        Some(Server::start_at(Place { host, port: free_port(), directory: directory.to_owned(), arguments, options }))
     }
 
     pub fn start_at(place: Place) -> Server {
         let child = Command::new("nats-server")
-            .args(["-js", "-a", "127.0.0.1", "-p", &place.port.to_string(), "-sd"])
+            .args(["-a", "127.0.0.1", "-p", &place.port.to_string(), "-sd"])
             .arg(&place.directory)
             .args(&place.arguments)
             .stdout(Stdio::null())
@@ -71,12 +69,24 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(20);
         let runtime = runtime();
         loop {
-            match runtime.block_on((self.place.options)().connect(&self.url)) {
+            match runtime.block_on(self.connection()) {
                 Ok(client) => return runtime.block_on(async { what(jetstream::new(client)).await }),
                 Err(error) => assert!(Instant::now() < deadline, "no connection to nats-server: {error}"),
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// A connection of the test's own, to be made.
+    pub fn connection(&self) -> impl Future<Output = Result<Client, ConnectError>> + Send + use<> {
+        let (options, url) = ((self.place.options)(), self.url.clone());
+        async move { options.connect(url).await }
+    }
+
+    /// Whether it tells its clients of this member of its cluster.
+    pub fn knows(&self, member: &str) -> bool {
+        let client = runtime().block_on(self.connection()).unwrap();
+        client.server_info().connect_urls.iter().any(|url| url == member)
     }
 
     pub fn make_stream(&self) {
@@ -109,6 +119,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn runtime() -> Runtime {

@@ -3,50 +3,71 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::ConnectOptions;
 use foldlog::{Nats, Store};
 
 use super::super::store;
 use super::certificates::Authority;
-use super::nats_server::Server;
+use super::nats_server::{Server, free_port};
 use super::place_order;
 
-/// A server with TLS, a stream, and the files that its clients need.
-struct Secured {
-    server: Server,
-    authority: PathBuf,
+/// A server with TLS, and the files that its clients need.
+pub struct Secured {
+    pub server: Server,
+    pub authority: PathBuf,
     client: (PathBuf, PathBuf),
 }
 
 impl Secured {
-    /// `asks`: whether it wants to see its clients' certificates, too. `name`: whom its own is for.
+    /// With a stream. `asks`: whether it wants to see its clients' certificates, too. `name`: whom its own is for.
     fn start(directory: &Path, name: &'static str, asks: bool) -> Option<Secured> {
+        let secured = Secured::start_with(directory, name, &["-js", if asks { "--tlsverify" } else { "--tls" }])?;
+        secured.server.make_stream();
+        Some(secured)
+    }
+
+    /// In a cluster with another member that has no TLS, and says that it is reached at this port. Without JetStream.
+    pub fn start_in_cluster(directory: &Path, other: u16) -> Option<(Secured, Server)> {
+        let routes = format!("nats://127.0.0.1:{}", free_port());
+        let secured = ["--tls", "--cluster", &routes, "--cluster_name", "shop"];
+        let secured = Secured::start_with(directory, "127.0.0.1", &secured)?;
+        let advertised = format!("127.0.0.1:{other}");
+        let member = ["--cluster", "nats://127.0.0.1:-1", "--cluster_name", "shop", "--routes", &routes];
+        let member = [&member[..], &["--client_advertise", &advertised]].concat().into_iter().map(OsString::from).collect();
+        let member = Server::start_with(&directory.join("member"), "127.0.0.1", member, Arc::new(ConnectOptions::new))?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !secured.server.knows(&advertised) {
+            assert!(Instant::now() < deadline, "the members do not find each other");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some((secured, member))
+    }
+
+    fn start_with(directory: &Path, name: &'static str, arguments: &[&str]) -> Option<Secured> {
         let authority = Authority::new();
         let file = directory.join("authority.pem");
         std::fs::write(&file, authority.pem()).unwrap();
         let (certificate, key) = authority.issue(name).write(directory, "server");
         let client = authority.issue("client").write(directory, "client");
-        let flag = |flag: &str, file: &Path| [OsString::from(flag), file.into()];
-        let mut arguments = vec![OsString::from(if asks { "--tlsverify" } else { "--tls" })];
-        arguments.extend(flag("--tlscert", &certificate));
-        arguments.extend(flag("--tlskey", &key));
-        arguments.extend(flag("--tlscacert", &file));
+        let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        for (flag, file) in [("--tlscert", &certificate), ("--tlskey", &key), ("--tlscacert", &file)] {
+            arguments.extend([OsString::from(flag), file.into()]);
+        }
         let (trusted, (certificate, key)) = (file.clone(), client.clone());
-        let own = move || trusting(&trusted).add_client_certificate(certificate.clone(), key.clone());
+        let own = move || trusting(&trusted).add_client_certificate(certificate.clone(), key.clone()).ignore_discovered_servers();
         let server = Server::start_with(&directory.join("nats"), name, arguments, Arc::new(own))?;
-        server.make_stream();
         Some(Secured { server, authority: file, client })
     }
 
     /// A publisher that demands TLS, connecting with these options.
-    fn publisher(&self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
+    pub fn publisher(&self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         Nats::new(self.server.url.replace("nats://", "tls://"), "shop").connect_options(options)
     }
 }
 
-fn trusting(authority: &Path) -> ConnectOptions {
+pub fn trusting(authority: &Path) -> ConnectOptions {
     ConnectOptions::new().add_root_certificates(authority.to_owned())
 }
 
