@@ -8,7 +8,7 @@ pub use rebuild::RebuildProgress;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use feed::{Feed, PAGE};
+use feed::{Feed, TAIL};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
@@ -112,16 +112,20 @@ impl Definition {
     }
 
     fn create(&self, writing: &Writing<'_>, naming: Naming) -> Result<()> {
-        let model = ReadModel::new(writing, &self.tables, naming);
+        let model = self.model(writing, naming);
         runner::caught(|| self.projection.create(&model)).map_err(|error| {
             Error::new(ErrorKind::Handler, format!("the tables of the projection {:?} cannot be made", self.projection.name()))
                 .caused_by(error)
         })
     }
 
-    fn apply(&self, scope: &Scope, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
-        let model = ReadModel::new(writing, &self.tables, naming);
-        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, &model))
+    /// For all events of a transaction.
+    fn model<'a>(&'a self, writing: &'a Writing<'_>, naming: Naming) -> ReadModel<'a> {
+        ReadModel::new(writing, &self.tables, naming)
+    }
+
+    fn apply(&self, scope: &Scope, model: &ReadModel<'_>, event: &RecordedEvent) -> Result<()> {
+        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, model))
             .map_err(|error| subscription::failed(event, error))
     }
 }
@@ -203,13 +207,13 @@ impl Inline for InlineProjection {
             return Ok(());
         }
         let scope = Scope { log: log.clone(), tenant: self.tenant.clone() };
-        let naming = Naming { generation: row.generation, shadow: false };
+        let model = self.definition.model(writing, Naming { generation: row.generation, shadow: false });
         let last = state::last_position(writing)?.get();
         let mut position = row.position;
         while position < last {
-            let (events, scanned) = read::read_after(&scope, writing, &self.definition.filter, position, PAGE)?;
+            let (events, scanned) = read::read_after(&scope, writing, &self.definition.filter, position, TAIL)?;
             for event in &events {
-                self.definition.apply(&scope, writing, naming, event)?;
+                self.definition.apply(&scope, &model, event)?;
             }
             position = scanned;
         }

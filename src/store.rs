@@ -286,7 +286,8 @@ impl Store {
     }
 
     /// Takes old events out of the file for good, and reports what it did. Events that a replay still needs stay, unless
-    /// [`Purge::even_if_replay_breaks`] says otherwise.
+    /// [`Purge::even_if_replay_breaks`] says otherwise; so do those that a subscription, a projection or an outbox has not
+    /// passed yet, unless [`Purge::even_if_undelivered`] does.
     ///
     /// # Errors
     /// If the file cannot be written; what was removed before stays removed.

@@ -10,9 +10,10 @@ mod projection_processes;
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;
+mod purging;
 mod subscriptions;
 
-use foldlog::{Expected, NewEvent, Store};
+use foldlog::{Batch, Expected, NewEvent, Store};
 use serde_json::json;
 
 /// A store in a real file, which goes with the directory.
@@ -27,6 +28,13 @@ pub fn count(store: &Store, from: u64, to: u64) {
     for n in from..to {
         store.append("counter", &format!("c-{}", n % 10), Expected::Any, [event(n)]).unwrap();
     }
+}
+
+/// As [`count`], in one append: for more events than a projection reads at once.
+pub fn count_at_once(store: &Store, from: u64, to: u64) {
+    let batch =
+        (from..to).fold(Batch::new(), |batch, n| batch.append("counter", format!("c-{}", n % 10), Expected::Any, [event(n)]));
+    store.commit(batch).unwrap();
 }
 
 pub fn event(n: u64) -> NewEvent {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use foldlog::rusqlite::params;
 use foldlog::{ErrorKind, HandlerError, Position, Projection, ReadModel, RecordedEvent, StopReason, Store};
 
-use super::{count, store};
+use super::{count, count_at_once, store};
 
 /// Sums and counts for each counter; can be told to fail.
 #[derive(Clone, Default)]
-struct Sums {
+pub struct Sums {
     version: u32,
     /// Fails at this position; 0 = never.
     poison: Arc<AtomicU64>,
@@ -18,7 +18,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(version: u32) -> Sums {
+    pub fn new(version: u32) -> Sums {
         Sums { version, ..Sums::default() }
     }
 }
@@ -153,17 +153,17 @@ fn a_poison_event_stops_only_its_projection_and_can_be_skipped() {
 #[test]
 fn a_rebuild_serves_the_old_tables_until_the_new_ones_are_ready() {
     let (_directory, store) = store();
-    count(&store, 0, 1_500);
+    count_at_once(&store, 0, 5_000);
     store.projection(Sums::new(1)).unwrap().run_to_end().unwrap();
     let new = store.projection(Sums::new(2)).unwrap();
     assert_eq!(new.run_to_end().unwrap_err().kind(), ErrorKind::ProjectionOutdated);
-    let (mut steps, mut appended) = (0, 1_500);
+    let (mut steps, mut appended) = (0, 5_000);
     let done = new
         .rebuild(|progress| {
             steps += 1;
             if !progress.finished {
-                assert_eq!(totals(&store), (sum(1_500), 1_500), "the old tables serve");
-                if appended < 1_550 {
+                assert_eq!(totals(&store), (sum(5_000), 5_000), "the old tables serve");
+                if appended < 5_050 {
                     count(&store, appended, appended + 1);
                     appended += 1;
                 }
@@ -189,15 +189,15 @@ fn a_rebuild_serves_the_old_tables_until_the_new_ones_are_ready() {
 #[test]
 fn a_cancelled_rebuild_goes_on_where_it_was() {
     let (directory, store) = store();
-    count(&store, 0, 1_200);
+    count_at_once(&store, 0, 5_000);
     store.projection(Sums::new(1)).unwrap().run_to_end().unwrap();
     let cancelled = store.projection(Sums::new(2)).unwrap().rebuild(|_| ControlFlow::Break(())).unwrap();
     assert!(!cancelled.finished && cancelled.events > 0);
     drop(store);
     let store = Store::open(directory.path().join("events.db")).unwrap();
     let done = store.projection(Sums::new(2)).unwrap().rebuild(|_| ControlFlow::Continue(())).unwrap();
-    assert_eq!(done.events + cancelled.events, 1_200);
-    assert_eq!(totals(&store), (2 * sum(1_200), 1_200));
+    assert_eq!(done.events + cancelled.events, 5_000);
+    assert_eq!(totals(&store), (2 * sum(5_000), 5_000));
 }
 
 #[test]
