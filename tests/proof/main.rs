@@ -17,6 +17,7 @@ mod faults;
 mod kill;
 mod machine;
 mod powercut;
+mod powercut_delivery;
 mod questions;
 
 use std::process::ExitCode;
@@ -63,6 +64,22 @@ const PROOFS: &[Proof] = &[
         part: 400,
         threads: 2,
         run: |rounds, seed| powercut::run_first_moments(rounds.div_ceil(40), seed),
+    },
+    Proof {
+        name: "powercut-delivery-durable",
+        promise: "3, 5, 8, 9: durable: outbox, handler, projections after a power cut",
+        rounds: 200_000,
+        part: 500,
+        threads: 2,
+        run: |rounds, seed| powercut_delivery::run(Durability::Durable, rounds, seed),
+    },
+    Proof {
+        name: "powercut-delivery-fast",
+        promise: "3, 5, 8, 9: fast: outbox, handler, projections after a power cut",
+        rounds: 200_000,
+        part: 500,
+        threads: 2,
+        run: |rounds, seed| powercut_delivery::run(Durability::Fast, rounds, seed),
     },
     Proof {
         name: "kill",

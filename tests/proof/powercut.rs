@@ -114,7 +114,7 @@ impl History {
 }
 
 /// The next event gets the next position.
-fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
+pub fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
     let event = NewEvent::new("Closed", &()).map_err(|error| error.to_string())?;
     let appended = store
         .append(<Account as foldlog::Aggregate>::TYPE, "after-the-cut", Expected::NoStream, [event])
@@ -126,7 +126,7 @@ fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
 }
 
 /// What a long log does by itself every 4,000 pages.
-fn checkpoint(disk: &Disk, random: &mut Random) {
+pub fn checkpoint(disk: &Disk, random: &mut Random) {
     let mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][random.index(4)];
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let bare = rusqlite::Connection::open_with_flags_and_vfs(PATH, flags, disk.name()).expect("the disk is sound");
