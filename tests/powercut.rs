@@ -53,9 +53,9 @@ fn a_rebuild_that_has_returned_is_there_after_a_power_cut() {
         disk.record();
         assert!(runner.rebuild(|_| ControlFlow::Continue(())).unwrap().finished);
         let recording = disk.recorded();
-        let mut random = Random::new(seed());
+        let (mut cutter, mut random) = (recording.cutter(), Random::new(seed()));
         for _ in 0..40 {
-            ruin.load(&recording.cut_at(recording.len(), &mut random).files);
+            ruin.load(&cutter.cut_at(recording.len(), &mut random).files);
             let store = support::model::options(Durability::Durable).vfs(ruin.name()).open(powercut::PATH).unwrap();
             assert_eq!(store.subscriptions().unwrap()[0].version, 2, "{events} events");
         }

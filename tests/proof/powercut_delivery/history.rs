@@ -118,13 +118,13 @@ impl Life<'_> {
 
     fn work(&mut self, store: &Store) {
         match self.random.below(100) {
-            0..45 => self.append(store),
-            45..65 => self.publish(store),
-            65..74 => self.handle(store),
-            74..82 => self.follow(store),
-            82..87 => self.rebuild(store),
-            87..92 => self.see_to_dead_letters(store),
-            92..95 if self.inline_after.is_none() => self.project_inline(store),
+            0..40 => self.append(store),
+            40..58 => self.publish(store),
+            58..66 => self.handle(store),
+            66..79 => self.follow(store),
+            79..86 => self.rebuild(store),
+            86..93 => self.see_to_dead_letters(store),
+            93..96 if self.inline_after.is_none() => self.project_inline(store),
             _ => checkpoint(self.disk, &mut self.random),
         }
     }
@@ -164,7 +164,7 @@ impl Life<'_> {
             }
             let answer = match random.below(100) {
                 0..12 => Answer::Failed,
-                12..17 => Answer::Refused,
+                12..20 => Answer::Refused,
                 _ => Answer::Taken,
             };
             ledger.note(Entry::Published { event: Seen::of(message.event), attempt: message.attempt, answer });
@@ -208,7 +208,9 @@ impl Life<'_> {
 
     /// Some come to their end, some are cancelled, with some the process dies.
     fn rebuild(&mut self, store: &Store) {
-        let runner = store.projection(Totals::following(self.version)).expect("the disk is sound");
+        let last = self.worlds.last().map_or(0, |world| world.last_position);
+        let totals = Totals::following(self.version).slow_at(self.random.below(2 * last));
+        let runner = store.projection(totals).expect("the disk is sound");
         let (ledger, random) = (&self.ledger, &mut self.random);
         let done = runner.rebuild(|_| match random.below(10) {
             0..3 => ControlFlow::Break(()),

@@ -27,7 +27,7 @@ use read_models::{Totals, folded, stored};
 use told::{Log, Told};
 
 /// Images of each recorded history; then another history.
-const IMAGES_EACH: u64 = 50;
+const IMAGES_EACH: u64 = 25;
 
 /// Opens this many images.
 pub fn run(durability: Durability, images: u64, seed: u64) -> Outcome {
@@ -38,9 +38,10 @@ pub fn run(durability: Durability, images: u64, seed: u64) -> Outcome {
     while outcome.rounds < images {
         let history = History::make(&work, durability, &mut random);
         outcome.count("histories", 1);
-        for _ in 0..IMAGES_EACH.min(images - outcome.rounds) {
+        let mut cutter = history.recording.cutter();
+        for cut in history.recording.moments(IMAGES_EACH.min(images - outcome.rounds), &mut random) {
             outcome.rounds += 1;
-            let image = history.recording.cut(&mut random);
+            let image = cutter.cut_at(cut, &mut random);
             let afterlife = Afterlife { history: &history, image: &image, durability };
             if let Err(violation) = afterlife.check(&ruin, &mut outcome) {
                 outcome.violation(format!("after operation {} of {}: {violation}", image.cut, history.recording.len()));

@@ -1,6 +1,7 @@
 //! A read model in which every event shows, and in which order they came; and the same in plain Rust.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use foldlog::rusqlite::params;
 use foldlog::{Error, HandlerError, Projection, Query, ReadModel, RecordedEvent, Store};
@@ -11,6 +12,7 @@ const MODULUS: u64 = 1_000_003;
 pub struct Totals {
     name: &'static str,
     version: u32,
+    slow_at: u64,
 }
 
 impl Totals {
@@ -18,11 +20,16 @@ impl Totals {
     pub const FOLLOWING: &'static str = "following";
 
     pub fn inline(version: u32) -> Totals {
-        Totals { name: Totals::INLINE, version }
+        Totals { name: Totals::INLINE, version, slow_at: 0 }
     }
 
     pub fn following(version: u32) -> Totals {
-        Totals { name: Totals::FOLLOWING, version }
+        Totals { name: Totals::FOLLOWING, version, slow_at: 0 }
+    }
+
+    /// Takes so long for the event at this position that a transaction ends there, and a rebuild of few events has parts.
+    pub fn slow_at(self, position: u64) -> Totals {
+        Totals { slow_at: position, ..self }
     }
 }
 
@@ -58,6 +65,9 @@ impl Projection for Totals {
     }
 
     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError> {
+        if event.position == self.slow_at {
+            std::thread::sleep(Duration::from_millis(9));
+        }
         let sql = format!(
             "INSERT INTO {{{}}} VALUES (?1, ?2, 1, ?3 % {MODULUS})
              ON CONFLICT DO UPDATE SET events = events + 1, digest = (digest * 31 + ?3) % {MODULUS}",
