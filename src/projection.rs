@@ -6,7 +6,7 @@ mod rebuild;
 pub use rebuild::RebuildProgress;
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use feed::{Feed, TAIL};
 
@@ -84,6 +84,9 @@ pub trait Projection: Send + Sync + 'static {
     /// The projection then stops before this event, and nothing of it is kept.
     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError>;
 }
+
+/// How often one who waits for the lead looks whether it is free.
+const TURN_PAUSE: Duration = Duration::from_millis(5);
 
 /// A projection that runs inside the appends of this process.
 struct InlineProjection {
@@ -189,7 +192,7 @@ pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Resu
         runner.rebuild(|_| std::ops::ControlFlow::Continue(()))?;
     }
     // The bulk without holding the file; what comes meanwhile is taken up by the first append.
-    runner.run_to_end()?;
+    runner.run_to_end_in_turn()?;
     let mut inline = scope.log.inline.write().unwrap_or_else(PoisonError::into_inner);
     inline.push(Arc::new(InlineProjection {
         tenant: scope.tenant.clone(),
@@ -258,6 +261,20 @@ impl ProjectionRunner {
     pub fn run_to_end(&self) -> Result<u64> {
         runner::run_to_end(&self.scope, &self.identity, self.lease, &mut self.work())
             .map_err(|error| error.during("run projection"))
+    }
+
+    /// As [`ProjectionRunner::run_to_end`], but while another runner leads it waits, as one waits for a busy file: several
+    /// processes may start together, and the one before may have been killed a moment ago.
+    fn run_to_end_in_turn(&self) -> Result<u64> {
+        let began = Instant::now();
+        loop {
+            match self.run_to_end() {
+                Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < self.scope.options().busy_timeout => {
+                    std::thread::sleep(TURN_PAUSE);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Takes events into the tables as they come, on a thread of its own, until it is stopped.

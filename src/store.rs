@@ -382,7 +382,8 @@ impl Store {
     /// projection are taken up by this process's next append.
     ///
     /// # Errors
-    /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`].
+    /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`]; while another runner leads it waits first, as
+    /// long as [`Options::busy_timeout`] says.
     pub fn project_inline(&self, projection: impl Projection) -> Result<()> {
         projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
     }

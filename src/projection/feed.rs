@@ -87,6 +87,11 @@ impl Feed {
         Ok(Taken { reached: self.scanned, events: self.events.len() })
     }
 
+    /// Positions of the log behind what was read.
+    pub(super) fn left(&self, last_position: u64) -> u64 {
+        last_position.saturating_sub(self.scanned)
+    }
+
     /// Whether a transaction took everything that was read.
     pub(super) fn is_all(&self, taken: Taken) -> bool {
         taken.reached == self.scanned

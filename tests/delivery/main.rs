@@ -2,16 +2,23 @@
 
 mod dead_letters;
 mod documents;
+#[path = "../proof/kill_outbox.rs"]
+mod kill_outbox;
+#[path = "../proof/kill_projection.rs"]
+mod kill_projection;
 mod outbox;
 mod outbox_processes;
 mod preview;
-mod processes;
 mod projection_processes;
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;
 mod purging;
 mod subscriptions;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../proof/worker.rs"]
+mod worker;
 
 use foldlog::{Batch, Expected, NewEvent, Store};
 use serde_json::json;

@@ -114,6 +114,26 @@ fn inline_is_there_when_the_append_returns_and_catches_up_first() {
     assert_eq!(totals(&store), (sum(71), 71));
 }
 
+/// As when an application's processes start together: they once got in each other's way while they caught up.
+#[test]
+fn several_begin_to_project_inline_at_once() {
+    for _ in 0..20 {
+        let (directory, store) = store();
+        count(&store, 0, 30);
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let store = Store::open(directory.path().join("events.db")).unwrap();
+                    begin.wait();
+                    store.project_inline(Sums::new(1)).unwrap();
+                });
+            }
+        });
+        assert_eq!(totals(&store), (sum(30), 30));
+    }
+}
+
 #[test]
 fn a_failing_inline_projection_fails_the_append_as_a_whole() {
     let (_directory, store) = store();
