@@ -1,5 +1,7 @@
 //! A disk that fails, short form. The long form: `cargo test --release --test proof -- --long faults`.
 
+#[path = "proof/effects.rs"]
+mod effects;
 #[path = "proof/faults.rs"]
 mod faults;
 mod support;
@@ -16,6 +18,12 @@ fn an_error_at_any_call_is_typed_and_leaves_nothing() {
     let outcome = faults::run(23, seed()).expect_clean();
     assert!(outcome.counted("calls of the workloads") >= 8 * 300, "the workload is too small");
     assert!(outcome.counted("errors") > 100, "hardly anything failed");
+}
+
+#[test]
+fn events_tables_and_checkpoint_are_all_or_nothing() {
+    let outcome = effects::run().expect_clean();
+    assert!(outcome.counted("calls") > 100, "the workload is too small");
 }
 
 /// A real file system that is full, and then is not.

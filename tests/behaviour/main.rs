@@ -8,6 +8,7 @@ mod executing;
 mod folding;
 mod idempotency;
 mod limits;
+mod numbers;
 mod opening;
 mod paging;
 mod purging;

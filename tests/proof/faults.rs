@@ -39,9 +39,9 @@ pub fn run(stride: u64, seed: u64) -> Outcome {
         for mode in MODES {
             let mut at = seed % stride;
             loop {
-                let mut run = Run { disk: &disk, durability, world: World::default(), refused: 0 };
+                let mut run = Run { disk: &disk, copy: &copy, durability, world: World::default(), refused: 0, in_doubt: false };
                 let fault = Fault { at, sticky: mode.sticky, full: mode.full };
-                let done = run.all(&steps, fault).and_then(|()| run.check(&copy));
+                let done = run.all(&steps, fault).and_then(|()| run.check());
                 if let Err(violation) = done {
                     outcome.violation(format!("{durability:?}, {fault:?}: {violation}"));
                 }
@@ -76,9 +76,13 @@ fn plan(seed: u64) -> Vec<Step> {
 
 struct Run<'a> {
     disk: &'a Disk,
+    /// For the next process.
+    copy: &'a Disk,
     durability: Durability,
     world: World,
     refused: u64,
+    /// Whether an outcome was unknown and nothing was committed since: what this process does not see, the next one may.
+    in_doubt: bool,
 }
 
 impl Run<'_> {
@@ -125,14 +129,21 @@ impl Run<'_> {
         match model::perform(store, step) {
             Ok(()) => {
                 self.world.apply(step);
+                self.in_doubt &= !matches!(step, Step::Commit(..));
                 Ok(false)
             }
             // Of an aggregate whose first step failed there is nothing to make a snapshot of or to purge.
             Err(error) if error.kind() == ErrorKind::NotFound && self.is_missing(step) => Ok(false),
             Err(error) => {
                 self.is_of_the_disk(&error)?;
-                if error.kind() == ErrorKind::OutcomeUnknown {
-                    self.settle(store, step)?;
+                match error.kind() {
+                    ErrorKind::OutcomeUnknown => {
+                        self.in_doubt = true;
+                        self.settle(store, step)?;
+                    }
+                    _ if self.in_doubt => {}
+                    // Also if this process dies right now.
+                    kind => self.check().map_err(|violation| format!("after {kind:?} at {step:?}: {violation}"))?,
                 }
                 Ok(true)
             }
@@ -189,9 +200,9 @@ impl Run<'_> {
     }
 
     /// The next process finds what was acknowledged.
-    fn check(&self, copy: &Disk) -> Result<(), String> {
-        copy.load(&self.disk.files());
-        let store = model::options(self.durability).vfs(copy.name()).open(PATH).map_err(|error| format!("anew: {error:?}"))?;
+    fn check(&self) -> Result<(), String> {
+        self.copy.load(&self.disk.files());
+        let store = model::options(self.durability).vfs(self.copy.name()).open(PATH).map_err(|error| format!("anew: {error:?}"))?;
         match model::difference(&store, &self.world) {
             None => Ok(()),
             Some(difference) => Err(format!("for the next process: {difference}")),
