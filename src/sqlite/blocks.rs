@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::database::{View, Writing};
 use super::failure::Sql;
 use super::{checksum, doubt, state};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::place::Position;
 
 /// Positions in a block. Part of the format.
@@ -127,7 +127,7 @@ pub(crate) fn next_range(view: &View<'_>, wanted: &Wanted, position: u64) -> Res
         return Ok(Some((position, u64::MAX)));
     }
     let Some(last_full) = last_block(view)? else { return Ok(Some((position, u64::MAX))) };
-    match walk(view, wanted, position.saturating_sub(1) / BLOCK, Direction::Forward)? {
+    match walk(view, wanted, position.saturating_sub(1) / BLOCK, Direction::Up { last_full })? {
         Some(block) => Ok(Some((position.max(block * BLOCK + 1), block * BLOCK + BLOCK))),
         None => Ok(Some((position.max((last_full + 1) * BLOCK + 1), u64::MAX))),
     }
@@ -147,7 +147,7 @@ pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64) ->
         Some(last_full) if block > last_full => return Ok(Some(((last_full + 1) * BLOCK + 1, position))),
         Some(_) => {}
     }
-    let found = walk(view, wanted, block, Direction::Backward)?;
+    let found = walk(view, wanted, block, Direction::Down)?;
     Ok(found.map(|block| (block * BLOCK + 1, position.min(block * BLOCK + BLOCK))))
 }
 
@@ -197,36 +197,52 @@ fn last_block(view: &View<'_>) -> Result<Option<u64>> {
 
 #[derive(Clone, Copy)]
 enum Direction {
-    Forward,
-    Backward,
+    Up { last_full: u64 },
+    Down,
+}
+
+impl Direction {
+    fn next(self, block: u64) -> Option<u64> {
+        match self {
+            Direction::Up { last_full } => block.checked_add(1).filter(|next| *next <= last_full),
+            Direction::Down => block.checked_sub(1),
+        }
+    }
 }
 
 /// The first block from `block` on that can hold what is wanted.
 fn walk(view: &View<'_>, wanted: &Wanted, block: u64, direction: Direction) -> Result<Option<u64>> {
     let sql = match direction {
-        Direction::Forward => {
+        Direction::Up { .. } => {
             "SELECT block, earliest, latest, event_types, checksum FROM block_summaries WHERE block >= ?1 ORDER BY block"
         }
-        Direction::Backward => {
+        Direction::Down => {
             "SELECT block, earliest, latest, event_types, checksum FROM block_summaries WHERE block <= ?1 ORDER BY block DESC"
         }
     };
     let mut statement = view.prepare_cached(sql).sql()?;
     let mut rows = statement.query(params![block]).sql()?;
-    let mut expected = Some(block);
+    let mut expected = match direction {
+        Direction::Up { last_full } if block > last_full => None,
+        _ => Some(block),
+    };
     while let Some(row) = rows.next().sql()? {
         let (summary, stored) = Summary::read(row).sql()?;
         // Every full block has a summary: a hole, or a changed one, would hide the events of its block.
         if Some(summary.block) != expected || summary.checksum() != stored {
-            return Err(doubt::disagrees().at_position(Position::new(summary.block.saturating_mul(BLOCK).saturating_add(1))));
+            return Err(wrong_at(summary.block));
         }
         if summary.can_hold(wanted)? {
             return Ok(Some(summary.block));
         }
-        expected = match direction {
-            Direction::Forward => summary.block.checked_add(1),
-            Direction::Backward => summary.block.checked_sub(1),
-        };
+        expected = direction.next(summary.block);
     }
-    Ok(None)
+    match expected {
+        Some(missing) => Err(wrong_at(missing)),
+        None => Ok(None),
+    }
+}
+
+fn wrong_at(block: u64) -> Error {
+    doubt::disagrees().at_position(Position::new(block.saturating_mul(BLOCK).saturating_add(1)))
 }

@@ -6,7 +6,7 @@
 //! microsecond or two, only on a miss and once for each page of a scan. Not noticed is an index page that has lost entries
 //! at its end or that stands in the place of another one: `verify` finds those.
 
-use rusqlite::{OptionalExtension, ToSql, params};
+use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::database::View;
 use super::failure::Sql;
@@ -42,7 +42,13 @@ pub(crate) const AGGREGATES: Index = Index {
                    FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
                          ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
                    CROSS JOIN aggregates s ON s.aggregate_type = i.aggregate_type AND s.aggregate_id >= i.aggregate_id
-                   ORDER BY s.aggregate_id LIMIT 2)",
+                   ORDER BY s.aggregate_id LIMIT 2)
+                 UNION ALL
+                 SELECT * FROM (SELECT 3, (s.aggregate_type, s.aggregate_id) >= (?1, ?2)
+                   FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
+                         ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
+                   CROSS JOIN aggregates s ON (s.aggregate_type, s.aggregate_id) > (i.aggregate_type, i.aggregate_id)
+                   ORDER BY s.aggregate_type, s.aggregate_id LIMIT 1)",
     step_is_asked: true,
     ends: "SELECT (SELECT coalesce((aggregate_type, aggregate_id) >= (?1, ?2), 0) FROM aggregates
                    ORDER BY aggregate_type, aggregate_id LIMIT 1),
@@ -149,60 +155,123 @@ pub(crate) fn neighbour(view: &View<'_>, position: u64, side: Side) -> Result<Op
     }
 }
 
-/// The entry next to an entry of the index of tags: its event carries the tag.
-pub(crate) fn neighbour_of_tag(view: &View<'_>, tenant: i64, tag: &str, position: u64, side: Side) -> Result<()> {
-    let (sql, end) = match side {
-        Side::Before => (
-            "SELECT i.tenant, i.tag, i.position, e.tags FROM
-               (SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
-                ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1) i LEFT JOIN events e ON e.position = i.position",
-            "SELECT coalesce((tenant, tag, position) >= (?1, ?2, ?3), 0) FROM event_tags ORDER BY tenant, tag, position LIMIT 1",
-        ),
-        Side::After => (
-            "SELECT i.tenant, i.tag, i.position, e.tags FROM
-               (SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
-                ORDER BY tenant, tag, position LIMIT 1) i LEFT JOIN events e ON e.position = i.position",
-            "SELECT coalesce((tenant, tag, position) <= (?1, ?2, ?3), 0) FROM event_tags
-             ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
-        ),
-    };
-    let place = i64::try_from(position).unwrap_or(i64::MAX);
-    let found: Option<(i64, String, u64, Option<String>)> = view
-        .prepare_cached(sql)
-        .sql()?
-        .query_row(params![tenant, tag, place], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()
-        .sql()?;
-    let Some((of_tenant, indexed, at, tags)) = found else { return confirm_end(view, end, &[&tenant, &tag, &place]) };
-    let carries =
-        tags.and_then(|tags| serde_json::from_str::<Vec<String>>(&tags).ok()).is_some_and(|tags| tags.contains(&indexed));
-    if !carries {
-        return Err(disagrees().at_position(Position::new(at)));
-    }
-    if side == Side::After {
-        return Ok(());
-    }
-    let is_same = of_tenant == tenant && indexed == tag;
-    confirm_step(view, (of_tenant, &indexed, at), is_same.then_some(position))
+/// An entry of the index of tags.
+#[derive(Debug, PartialEq, Eq)]
+struct Tagged {
+    tenant: i64,
+    tag: String,
+    position: u64,
 }
 
-/// Confirms what follows the entry before a place: nothing of its tag, or an entry from `place` on.
-///
-/// A search passes over a zeroed part of a page, whose entries hold nothing. A step from entry to entry meets them.
-fn confirm_step(view: &View<'_>, (tenant, tag, position): (i64, &str, u64), place: Option<u64>) -> Result<()> {
-    let mut statement = view
-        .prepare_cached(
-            "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position >= ?3 ORDER BY position LIMIT 2",
-        )
-        .sql()?;
-    let mut rows = statement.query(params![tenant, tag, position]).sql()?;
-    let mut next = || match rows.next().sql()? {
-        Some(row) => row.get::<_, u64>(0).sql().map(Some),
-        None => Ok(None),
+impl Tagged {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Tagged> {
+        Ok(Tagged { tenant: row.get(0)?, tag: row.get(1)?, position: row.get(2)? })
+    }
+
+    fn is_of(&self, tenant: i64, tag: &str) -> bool {
+        self.tenant == tenant && self.tag == tag
+    }
+
+    /// The entry beside a place, whether or not there is one at the place. Zeroed entries are passed over.
+    fn beside(view: &View<'_>, place: &Tagged, side: Side) -> Result<Option<Tagged>> {
+        let (sql, end) = match side {
+            Side::Before => (
+                "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
+                 ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+                "SELECT coalesce((tenant, tag, position) >= (?1, ?2, ?3), 0) FROM event_tags
+                 ORDER BY tenant, tag, position LIMIT 1",
+            ),
+            Side::After => (
+                "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
+                 ORDER BY tenant, tag, position LIMIT 1",
+                "SELECT coalesce((tenant, tag, position) <= (?1, ?2, ?3), 0) FROM event_tags
+                 ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+            ),
+        };
+        let place: [&dyn ToSql; 3] = [&place.tenant, &place.tag, &i64::try_from(place.position).unwrap_or(i64::MAX)];
+        let found = view.prepare_cached(sql).sql()?.query_row(&place[..], Tagged::read).optional().sql()?;
+        if found.is_none() {
+            confirm_end(view, end, &place)?;
+        }
+        Ok(found)
+    }
+
+    /// The entry at an end of the index, found without a search.
+    fn at_end(view: &View<'_>, side: Side) -> Result<Option<Tagged>> {
+        let sql = match side {
+            Side::Before => "SELECT tenant, tag, position FROM event_tags ORDER BY tenant, tag, position LIMIT 1",
+            Side::After => "SELECT tenant, tag, position FROM event_tags ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+        };
+        view.prepare_cached(sql).sql()?.query_row([], Tagged::read).optional().sql()
+    }
+
+    /// Confirms that the event carries the tag.
+    fn confirm_carried(&self, view: &View<'_>) -> Result<()> {
+        let tags: Option<Option<String>> = view
+            .prepare_cached("SELECT tags FROM events WHERE position = ?1")
+            .sql()?
+            .query_row(params![self.position], |row| row.get(0))
+            .optional()
+            .sql()?;
+        let tags = tags.flatten().and_then(|tags| serde_json::from_str::<Vec<String>>(&tags).ok());
+        if tags.is_some_and(|tags| tags.contains(&self.tag)) { Ok(()) } else { Err(self.disagrees()) }
+    }
+
+    /// Confirms that `following` is what follows: a search passes over a zeroed part of a page, whose entries hold nothing;
+    /// a step from entry to entry meets them.
+    fn confirm_followed_by(&self, view: &View<'_>, following: Option<&Tagged>) -> Result<()> {
+        let mut statement = view
+            .prepare_cached(
+                "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position >= ?3 ORDER BY position LIMIT 2",
+            )
+            .sql()?;
+        let mut rows = statement.query(params![self.tenant, self.tag, self.position]).sql()?;
+        let mut next = || match rows.next().sql()? {
+            Some(row) => row.get::<_, u64>(0).sql().map(Some),
+            None => Ok(None),
+        };
+        let (again, then) = (next()?, next()?);
+        let same_tag = following.filter(|following| following.is_of(self.tenant, &self.tag));
+        if again == Some(self.position) && then == same_tag.map(|following| following.position) {
+            Ok(())
+        } else {
+            Err(self.disagrees())
+        }
+    }
+
+    fn disagrees(&self) -> Error {
+        disagrees().at_position(Position::new(self.position))
+    }
+}
+
+/// The position that a scan of a tag must find first when it begins at a position; `None` if it must find none.
+pub(crate) fn first_of_tag(view: &View<'_>, tenant: i64, tag: &str, begin: u64, descending: bool) -> Result<Option<u64>> {
+    let (behind, ahead) = if descending { (Side::After, Side::Before) } else { (Side::Before, Side::After) };
+    let place = Tagged { tenant, tag: tag.to_owned(), position: begin };
+    // From the entry behind the place the next one ahead is reached by a step, not by the search that the scan makes.
+    let first = match Tagged::beside(view, &place, behind)? {
+        None => Tagged::at_end(view, behind)?,
+        Some(outside) => {
+            outside.confirm_carried(view)?;
+            let first = Tagged::beside(view, &outside, ahead)?;
+            let (lower, upper) = if descending { (first.as_ref(), Some(&outside)) } else { (Some(&outside), first.as_ref()) };
+            if let Some(lower) = lower {
+                lower.confirm_followed_by(view, upper)?;
+            }
+            first
+        }
     };
-    let (again, following) = (next()?, next()?);
-    let in_order = following.is_none_or(|following| place.is_some_and(|place| following >= place));
-    if again == Some(position) && in_order { Ok(()) } else { Err(disagrees().at_position(Position::new(position))) }
+    let first = first.filter(|first| first.is_of(tenant, tag)).map(|first| first.position);
+    match first {
+        Some(position) if (if descending { position > begin } else { position < begin }) => Err(disagrees()),
+        first => Ok(first),
+    }
+}
+
+/// Confirms that nothing of a tag lies beyond the last entry that a scan found: the entry there carries what it says.
+pub(crate) fn confirm_end_of_tag(view: &View<'_>, tenant: i64, tag: &str, last: u64, side: Side) -> Result<()> {
+    let place = Tagged { tenant, tag: tag.to_owned(), position: last };
+    Tagged::beside(view, &place, side)?.map_or(Ok(()), |beyond| beyond.confirm_carried(view))
 }
 
 /// Confirms that there is no neighbour on a side: the entry at that end of the index, which is found without a search, does

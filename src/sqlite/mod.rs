@@ -15,6 +15,7 @@ pub(crate) mod deliveries;
 mod doubt;
 pub(crate) mod events;
 mod failure;
+pub(crate) mod log;
 mod migrate;
 pub(crate) mod names;
 mod open;

@@ -137,8 +137,8 @@ impl Log {
         let sql = "SELECT counter, total, events, position FROM subscriptions LEFT JOIN sums ON true WHERE name = 'sums'
                    ORDER BY counter";
         let row = |row: &foldlog::rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        let rows: Vec<(Option<String>, Option<u64>, Option<u64>, u64)> =
-            self.store.query_read_model(sql, [], row).expect("reads");
+        type Joined = (Option<String>, Option<u64>, Option<u64>, u64);
+        let rows: Vec<Joined> = self.store.query_read_model(sql, [], row).expect("reads");
         let position = rows[0].3;
         let rows = rows.into_iter().filter_map(|(counter, total, events, _)| Some((counter?, total?, events?)));
         (rows.collect(), position)
