@@ -132,7 +132,8 @@ impl<'a> Order<'a> {
     fn next(&mut self, position: u64) -> Result<()> {
         let (smaller, larger) = if self.descending { (position, self.last) } else { (self.last, position) };
         let is_expected = self.expected_first.take().is_none_or(|first| first == Some(position));
-        if smaller >= larger || (self.without_holes && larger - smaller != 1) || !is_expected {
+        let in_range = (self.range.0..=self.range.1).contains(&position);
+        if !in_range || smaller >= larger || (self.without_holes && larger - smaller != 1) || !is_expected {
             return Err(doubt::disagrees().at_position(Position::new(position)));
         }
         self.last = position;

@@ -136,12 +136,17 @@ impl Log {
     fn projected(&self) -> (Rows, u64) {
         let sql = "SELECT counter, total, events, position FROM subscriptions LEFT JOIN sums ON true WHERE name = 'sums'
                    ORDER BY counter";
-        let row = |row: &foldlog::rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        type Joined = (Option<String>, Option<u64>, Option<u64>, u64);
-        let rows: Vec<Joined> = self.store.query_read_model(sql, [], row).expect("reads");
-        let position = rows[0].3;
-        let rows = rows.into_iter().filter_map(|(counter, total, events, _)| Some((counter?, total?, events?)));
-        (rows.collect(), position)
+        let row = |row: &foldlog::rusqlite::Row<'_>| {
+            let counter: Option<String> = row.get(0)?;
+            let found = match counter {
+                Some(counter) => Some((counter, row.get(1)?, row.get(2)?)),
+                None => None,
+            };
+            Ok((found, row.get(3)?))
+        };
+        let rows = self.store.query_read_model(sql, [], row).expect("reads");
+        let position = rows[0].1;
+        (rows.into_iter().filter_map(|(found, _)| found).collect(), position)
     }
 
     /// Whether the table holds what it must at its checkpoint; returns that.
