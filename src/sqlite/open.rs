@@ -1,6 +1,8 @@
 //! Opening a connection: where the file is, and how SQLite is set up for it.
 
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -163,6 +165,24 @@ impl Opening {
         }
     }
 
+    /// Makes the file if there is none, for its owner alone; its log gets the mode of the file. One that is there keeps its
+    /// mode. What fails here fails again when SQLite opens the file, which then says why.
+    #[cfg(unix)]
+    pub(crate) fn make_private(&self) {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        // Closing a file drops all locks that this process has on it: until it is closed no other thread may open it.
+        static MAKING: Mutex<()> = Mutex::new(());
+        if let (Location::File(path), None) = (&self.location, &self.vfs) {
+            let _turn = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        }
+    }
+
+    /// Where there are no modes, the directory rules.
+    #[cfg(not(unix))]
+    pub(crate) fn make_private(&self) {}
+
     /// False where it cannot be told.
     fn wal_is_empty(&self, path: &Path) -> bool {
         let mut wal = path.as_os_str().to_owned();
@@ -212,6 +232,8 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
     let io = |detail: String| Err(Error::new(ErrorKind::Io, detail));
     match std::fs::metadata(path) {
         Ok(file) if file.is_dir() => io(format!("{} is a directory, not a file", path.display())),
+        // A pipe would be waited for, a device read to no end.
+        Ok(file) if !file.is_file() => io(format!("{} is not a plain file", path.display())),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !read_only => match path.parent() {
             Some(parent) if !parent.is_dir() => io(format!("the directory {} does not exist", parent.display()))
