@@ -8,7 +8,9 @@ use crate::support::{Place, fast, names, noted, refused, says};
 
 #[test]
 fn names_with_a_meaning_for_sqlite_are_names_of_files() {
-    for name in [":memory:", "file::memory:?cache=shared", "file:a?mode=memory", "a?nolock=1", "a#b", "file:///etc/passwd", "-journal"] {
+    for name in
+        [":memory:", "file::memory:?cache=shared", "file:a?mode=memory", "a?nolock=1", "a#b", "file:///etc/passwd", "-journal"]
+    {
         let place = Place::new();
         let path = place.join(&name.replace('/', "_"));
         fast().open(&path).unwrap().append("list", "a", 0, [noted(1)]).unwrap();

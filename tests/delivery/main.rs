@@ -2,6 +2,9 @@
 
 mod dead_letters;
 mod documents;
+mod hostile_names;
+#[path = "../support/names.rs"]
+mod names;
 mod outbox;
 mod outbox_processes;
 mod preview;

@@ -98,10 +98,7 @@ fn check(copy: &Disk, files: &Files, way: Way) -> Result<(), String> {
     let store = open(copy).map_err(|error| format!("does not open: {error:?}"))?;
     is_one_moment(&store, way)?;
     end_lease(copy);
-    store
-        .projection(Sums)
-        .and_then(|runner| runner.run_to_end())
-        .map_err(|error| format!("does not go on: {error:?}"))?;
+    store.projection(Sums).and_then(|runner| runner.run_to_end()).map_err(|error| format!("does not go on: {error:?}"))?;
     is_one_moment(&store, way)?;
     let last = store.last_position().map_err(|error| format!("{error:?}"))?;
     let reached = store.subscriptions().map_err(|error| format!("{error:?}"))?.first().map(|status| status.position);

@@ -202,7 +202,8 @@ impl Run<'_> {
     /// The next process finds what was acknowledged.
     fn check(&self) -> Result<(), String> {
         self.copy.load(&self.disk.files());
-        let store = model::options(self.durability).vfs(self.copy.name()).open(PATH).map_err(|error| format!("anew: {error:?}"))?;
+        let store =
+            model::options(self.durability).vfs(self.copy.name()).open(PATH).map_err(|error| format!("anew: {error:?}"))?;
         match model::difference(&store, &self.world) {
             None => Ok(()),
             Some(difference) => Err(format!("for the next process: {difference}")),

@@ -31,7 +31,9 @@ impl Aggregate for Account {
 
     fn apply(&mut self, event: AccountEvent) {
         let (sign, mixed) = match &event {
-            AccountEvent::Deposited { cents, note } => (*cents, note.bytes().fold(1, |sum, byte| 31 * (sum % (1 << 56)) + u64::from(byte))),
+            AccountEvent::Deposited { cents, note } => {
+                (*cents, note.bytes().fold(1, |sum, byte| 31 * (sum % (1 << 56)) + u64::from(byte)))
+            }
             AccountEvent::Withdrawn { cents } => (-cents, 1_000_003),
             AccountEvent::Closed => (0, 7),
         };
