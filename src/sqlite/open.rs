@@ -139,7 +139,11 @@ impl Opening {
         let Location::File(path) = &self.location else { return Ok(()) };
         if self.vfs.is_none() {
             check_path(path, self.read_only)?;
+            // Looked at first: who makes a file writes to it before there is a log.
+            let log_is_empty = self.wal_is_empty(path);
             match std::fs::metadata(path).map_or(0, |file| file.len()) {
+                // SQLite would delete the log, even for a reader; it may be all that is left of the events.
+                0 if !log_is_empty => return Err(widowed_log()),
                 0 => return Ok(()),
                 // SQLite takes a file of one byte for an empty one and would write over it.
                 1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
@@ -242,6 +246,11 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
         },
         Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
     }
+}
+
+fn widowed_log() -> Error {
+    Error::new(ErrorKind::Corrupt, "the file is empty or missing, but the -wal file beside it holds changes of it")
+        .advice("restore the file together with its -wal file, or move that away to begin anew")
 }
 
 /// The size of the write-ahead log beside a database, in bytes; 0 if there is none.

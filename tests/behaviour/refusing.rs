@@ -165,6 +165,29 @@ fn a_write_ahead_log_beside_a_refused_file_stays() {
     assert_eq!(rows, 1);
 }
 
+/// SQLite takes a log without its file for a leftover and deletes it, even for a reader. Found by the fuzz target `open`.
+#[test]
+fn a_log_whose_file_is_gone_stays() {
+    for is_missing in [true, false] {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", 0, [noted(1)]).unwrap();
+        let log = std::fs::read(place.join("store.db-wal")).unwrap();
+        drop(store);
+        std::fs::write(place.join("store.db-wal"), &log).unwrap();
+        match is_missing {
+            true => std::fs::remove_file(place.file()).unwrap(),
+            false => std::fs::write(place.file(), b"").unwrap(),
+        }
+        says(&refused(Store::open(place.file()), ErrorKind::Corrupt), &["-wal file beside it", "restore the file"]);
+        // A reader that finds no file at all says that.
+        refused(Store::open_read_only(place.file()), if is_missing { ErrorKind::Io } else { ErrorKind::Corrupt });
+        assert!(std::fs::read(place.join("store.db-wal")).unwrap() == log, "the log was changed");
+        std::fs::remove_file(place.join("store.db-wal")).unwrap();
+        place.open().append("list", "a", 0, [noted(1)]).unwrap();
+    }
+}
+
 #[test]
 fn places_where_no_file_can_be() {
     let place = Place::new();
