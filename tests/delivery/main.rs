@@ -14,6 +14,7 @@ mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;
 mod subscriptions;
+mod two_tenants;
 
 use foldlog::{Expected, NewEvent, Store};
 use serde_json::json;
