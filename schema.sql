@@ -3,7 +3,8 @@
 -- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and
 -- compares it with what a file holds whenever one is opened: a table of ours that differs is refused.
 -- application_id = 0x464C4F47 ("FLOG"); user_version = the format's version. Tables of the host application
--- may live beside these; triggers, views and further indexes on the tables below may not.
+-- may live beside these, and views that only read them; triggers and further indexes on the tables below, and views in
+-- their place, may not.
 --
 -- Notation. key: aggregate << 32 | version, so that the events of an aggregate, and its snapshots, lie side by side
 -- in the order in which replay reads them. Times: microseconds since 1970-01-01T00:00:00Z. JSON: text, kept byte for

@@ -56,7 +56,7 @@ impl fmt::Display for SnapshotReason {
 }
 
 /// A fold's result at a version: a cache, never the truth.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -81,6 +81,23 @@ pub struct Snapshot {
     pub created_by: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("aggregate", &self.aggregate)
+            .field("version", &self.version)
+            .field("state", &self.state)
+            .field("fold_name", &self.fold_name)
+            .field("fold_version", &self.fold_version)
+            .field("reason", &self.reason)
+            .field("event_count", &self.event_count)
+            // Personal data, as in the Debug of metadata.
+            .field("created_by", &self.created_by.is_some())
+            .field("created_at", &self.created_at)
+            .finish()
+    }
 }
 
 /// Why a replay passed over a snapshot. The replay's result is right all the same: it folded more events.

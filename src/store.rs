@@ -47,7 +47,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a file for reading and writing with the default options; makes it if it does not exist.
+    /// Opens a file for reading and writing with the default options; makes it if it does not exist. On Unix a new file is
+    /// its owner's alone (mode 0600); one that is there keeps its mode, so an empty one made before can be shared.
     ///
     /// # Errors
     /// [`ErrorKind::ForeignFile`] and [`ErrorKind::FormatTooNew`] for a file that is not ours to write: it is left as it

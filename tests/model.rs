@@ -1,9 +1,13 @@
 //! Random logs, and the same questions put to the store and to plain lists.
 
+#[path = "support/names.rs"]
+mod names;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use foldlog::{Aggregates, Durability, ErrorKind, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, Store};
+use names::hostile_name;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -324,34 +328,6 @@ proptest! {
             }
         }
     }
-}
-
-fn hostile_name() -> impl Strategy<Value = String> {
-    let nasty = [
-        "'; DROP TABLE events; --",
-        "\"quoted\" `name` [x] \\ / ../../etc/passwd",
-        "%s %n ${HOME} {0} \u{1b}[31m",
-        "line\nbreak\r\ttab\u{7f}",
-        "שלום\u{202e}olleh\u{200f}",
-        "🎈👩‍👩‍👧e\u{301}\u{fffd}\u{feff}",
-        "NULL",
-        " ",
-        "0",
-        "default",
-    ];
-    prop_oneof![
-        proptest::sample::select(nasty.to_vec()).prop_map(str::to_owned),
-        "[^\\x00]{1,40}",
-        // As long as may be, in characters of every width.
-        "[^\\x00]{300,1024}".prop_map(|text| text
-            .chars()
-            .scan(0, |bytes, c| {
-                *bytes += c.len_utf8();
-                (*bytes <= 1_024).then_some(c)
-            })
-            .collect()),
-        "[a-z]".prop_map(|c| c.repeat(1_024)),
-    ]
 }
 
 proptest! {

@@ -34,7 +34,8 @@ fuzz_target!(|data: &[u8]| {
     let refused = |kind: Option<ErrorKind>| matches!(kind, Some(ErrorKind::ForeignFile | ErrorKind::FormatTooNew));
     let outcome = if writes { exercise::write_file(&path) } else { exercise::read_file(&path) };
     if refused(outcome) || !writes {
-        assert!(is(&path, &files.file) && is(&wal, &files.wal), "a file was changed that was refused or only read");
+        assert!(is(&path, &files.file), "the file was changed that was refused or only read: {outcome:?}");
+        assert!(is(&wal, &files.wal), "the log was changed of a file that was refused or only read: {outcome:?}");
     }
 });
 

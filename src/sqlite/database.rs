@@ -67,6 +67,7 @@ impl Database {
     ) -> Result<Database> {
         let opening = Opening::new(location, false, options);
         opening.inspect()?;
+        opening.make_private();
         let mut writer = opening.writer()?;
         prepare(&opening, &mut writer)?;
         let names = Names::new(state::replica(&writer)?);

@@ -1,6 +1,8 @@
 //! Opening a connection: where the file is, and how SQLite is set up for it.
 
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -137,7 +139,11 @@ impl Opening {
         let Location::File(path) = &self.location else { return Ok(()) };
         if self.vfs.is_none() {
             check_path(path, self.read_only)?;
+            // Looked at first: who makes a file writes to it before there is a log.
+            let log_is_empty = self.wal_is_empty(path);
             match std::fs::metadata(path).map_or(0, |file| file.len()) {
+                // SQLite would delete the log, even for a reader; it may be all that is left of the events.
+                0 if !log_is_empty => return Err(widowed_log()),
                 0 => return Ok(()),
                 // SQLite takes a file of one byte for an empty one and would write over it.
                 1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
@@ -162,6 +168,24 @@ impl Opening {
             other => other,
         }
     }
+
+    /// Makes the file if there is none, for its owner alone; its log gets the mode of the file. One that is there keeps its
+    /// mode. What fails here fails again when SQLite opens the file, which then says why.
+    #[cfg(unix)]
+    pub(crate) fn make_private(&self) {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        // Closing a file drops all locks that this process has on it: until it is closed no other thread may open it.
+        static MAKING: Mutex<()> = Mutex::new(());
+        if let (Location::File(path), None) = (&self.location, &self.vfs) {
+            let _turn = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        }
+    }
+
+    /// Where there are no modes, the directory rules.
+    #[cfg(not(unix))]
+    pub(crate) fn make_private(&self) {}
 
     /// False where it cannot be told.
     fn wal_is_empty(&self, path: &Path) -> bool {
@@ -212,6 +236,8 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
     let io = |detail: String| Err(Error::new(ErrorKind::Io, detail));
     match std::fs::metadata(path) {
         Ok(file) if file.is_dir() => io(format!("{} is a directory, not a file", path.display())),
+        // A pipe would be waited for, a device read to no end.
+        Ok(file) if !file.is_file() => io(format!("{} is not a plain file", path.display())),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !read_only => match path.parent() {
             Some(parent) if !parent.is_dir() => io(format!("the directory {} does not exist", parent.display()))
@@ -220,6 +246,11 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
         },
         Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
     }
+}
+
+fn widowed_log() -> Error {
+    Error::new(ErrorKind::Corrupt, "the file is empty or missing, but the -wal file beside it holds changes of it")
+        .advice("restore the file together with its -wal file, or move that away to begin anew")
 }
 
 /// The size of the write-ahead log beside a database, in bytes; 0 if there is none.

@@ -6,6 +6,7 @@ mod clean_up;
 mod domain;
 mod executing;
 mod folding;
+mod hostile_paths;
 mod idempotency;
 mod limits;
 mod numbers;

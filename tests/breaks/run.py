@@ -72,19 +72,14 @@ def cargo(arguments, limit=None):
         return None, said
 
 
-def target_of(test):
-    """`behaviour::tenants::a_tag` is the test `tenants::a_tag` of tests/behaviour; `lib::…` one of the library's own."""
-    binary, name = test.split("::", 1)
-    return (["--lib"] if binary == "lib" else ["--test", binary]), name
-
-
 def run_test(test):
-    """True if it is green, False if it is red."""
-    binary, name = target_of(test)
-    code, said = cargo(["test", *binary, "--no-run"])
+    """True if it is green, False if it is red. `tenants::a_tag` of tests/behaviour is `behaviour::tenants::a_tag`."""
+    binary, name = test.split("::", 1)
+    command = ["test", "--test", binary, "--features", "tracing" if binary == "tracing" else ""]
+    code, said = cargo([*command, "--no-run"])
     if code != 0:
         raise Wrong(f"does not compile:\n{said[-3000:]}")
-    code, said = cargo(["test", *binary, "--", "--exact", name], LONGEST)
+    code, said = cargo([*command, "--", "--exact", name], LONGEST)
     if code == 0 and re.search(r"^test result: ok\. 1 passed", said, re.MULTILINE):
         return True
     if code is None or code != 0 and "running 1 test" in said:

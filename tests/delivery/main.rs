@@ -2,10 +2,13 @@
 
 mod dead_letters;
 mod documents;
+mod hostile_names;
 #[path = "../proof/kill_outbox.rs"]
 mod kill_outbox;
 #[path = "../proof/kill_projection.rs"]
 mod kill_projection;
+#[path = "../support/names.rs"]
+mod names;
 mod outbox;
 mod outbox_processes;
 mod preview;
@@ -17,6 +20,7 @@ mod purging;
 mod subscriptions;
 #[path = "../support/mod.rs"]
 mod support;
+mod two_tenants;
 #[path = "../proof/worker.rs"]
 mod worker;
 

@@ -1,0 +1,112 @@
+//! Paths that are not what they seem: nothing hangs, nothing is opened that was not named, nothing else is written.
+
+use std::path::Path;
+
+use foldlog::{ErrorKind, Store};
+
+use crate::support::{Place, fast, names, noted, refused, says};
+
+#[test]
+fn names_with_a_meaning_for_sqlite_are_names_of_files() {
+    for name in
+        [":memory:", "file::memory:?cache=shared", "file:a?mode=memory", "a?nolock=1", "a#b", "file:///etc/passwd", "-journal"]
+    {
+        let place = Place::new();
+        let path = place.join(&name.replace('/', "_"));
+        fast().open(&path).unwrap().append("list", "a", 0, [noted(1)]).unwrap();
+        assert_eq!(names(place.directory()), [path.file_name().unwrap().to_str().unwrap()], "{name}");
+        assert_eq!(Store::open_read_only(&path).unwrap().version("list", "a").unwrap(), 1, "{name}");
+    }
+}
+
+#[track_caller]
+fn is_refused(path: &Path, part: &str) {
+    for opened in [Store::open(path), Store::open_read_only(path)] {
+        says(&refused(opened, ErrorKind::Io), &[part]);
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long() {
+    let place = Place::new();
+    is_refused(&place.join(&"x".repeat(300)), "cannot be opened");
+    is_refused(&place.join(&"x/".repeat(3_000)), "cannot be opened");
+    assert_eq!(names(place.directory()), [""; 0]);
+}
+
+#[cfg(unix)]
+mod on_unix {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use super::*;
+    use crate::support::read;
+    use foldlog::Query;
+
+    #[test]
+    fn what_is_no_plain_file() {
+        let place = Place::new();
+        assert!(Command::new("mkfifo").arg(place.join("pipe")).status().unwrap().success());
+        let _socket = UnixListener::bind(place.join("socket")).unwrap();
+        symlink("/dev/zero", place.join("link")).unwrap();
+        // Each of them would be waited for, or read to no end.
+        for path in [place.join("pipe"), place.join("socket"), place.join("link"), "/dev/null".into(), "/dev/zero".into()] {
+            is_refused(&path, "is not a plain file");
+        }
+        symlink(place.directory(), place.join("to_directory")).unwrap();
+        is_refused(&place.join("to_directory"), "is a directory");
+    }
+
+    #[test]
+    fn links_that_lead_nowhere() {
+        let place = Place::new();
+        symlink("loop_b", place.join("loop_a")).unwrap();
+        symlink("loop_a", place.join("loop_b")).unwrap();
+        is_refused(&place.join("loop_a"), "cannot be opened");
+        is_refused(&place.join("loop_a/store.db"), "");
+        symlink("not/there", place.join("dangling")).unwrap();
+        is_refused(&place.join("dangling"), "");
+        assert!(!place.join("not").exists());
+    }
+
+    /// Both names are one file, with one log beside it: two would be two truths.
+    #[test]
+    fn a_link_and_its_file_are_one_store() {
+        let place = Place::new();
+        std::fs::create_dir(place.join("elsewhere")).unwrap();
+        symlink(place.file(), place.join("elsewhere/link.db")).unwrap();
+        let (store, linked) = (place.open(), fast().open(place.join("elsewhere/link.db")).unwrap());
+        store.append("list", "a", 0, [noted(1)]).unwrap();
+        linked.append("list", "a", 1, [noted(2)]).unwrap();
+        assert_eq!(read(&store, Query::new()), read(&linked, Query::new()));
+        assert_eq!(read(&store, Query::new()).len(), 2);
+        assert_eq!(names(&place.join("elsewhere")), ["link.db"], "its log lies beside the file");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_alone() {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", 0, [noted(1)]).unwrap();
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            assert_eq!(mode(&place.join(name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_keeps_its_mode() {
+        let place = Place::new();
+        std::fs::write(place.file(), b"").unwrap();
+        std::fs::set_permissions(place.file(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        let store = place.open();
+        store.append("list", "a", 0, [noted(1)]).unwrap();
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            assert_eq!(mode(&place.join(name)), 0o640, "{name}");
+        }
+    }
+}
