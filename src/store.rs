@@ -29,7 +29,7 @@ use crate::read::{Events, Query};
 use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, View, events, log, names, state};
+use crate::sqlite::{Database, View, log, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
 use crate::subscription::{self, Subscription};
 use crate::trace;
@@ -191,13 +191,12 @@ impl Store {
     /// If the file cannot be read or the event is damaged.
     pub fn event(&self, id: EventId) -> Result<Option<RecordedEvent>> {
         let read = |view: &View<'_>| {
-            let Some(position) = events::position_of_id(view, id)? else { return Ok(None) };
-            log::at(view, position, |raw, aggregate_type, aggregate_id| {
+            log::by_id(view, id, |raw, aggregate_type, aggregate_id| {
                 let is_ours = aggregate_type.tenant == self.scope.tenant;
                 is_ours.then(|| raw.recorded(aggregate_type, aggregate_id.into())).transpose()
             })
         };
-        self.scope.database().read(read).map_err(|error| error.during("event"))
+        self.scope.database().read(read).map(Option::flatten).map_err(|error| error.during("event"))
     }
 
     /// The version of an aggregate; 0 if it has no events.
