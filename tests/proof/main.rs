@@ -73,7 +73,7 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "powercut-delivery-durable",
         promise: "3, 5, 8, 9: durable: outbox, handler, projections after a power cut",
-        rounds: 200_000,
+        rounds: 100_000,
         part: 500,
         threads: 2,
         run: |rounds, seed| powercut_delivery::run(Durability::Durable, rounds, seed),
@@ -81,7 +81,7 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "powercut-delivery-fast",
         promise: "3, 5, 8, 9: fast: outbox, handler, projections after a power cut",
-        rounds: 200_000,
+        rounds: 100_000,
         part: 500,
         threads: 2,
         run: |rounds, seed| powercut_delivery::run(Durability::Fast, rounds, seed),
