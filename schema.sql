@@ -1,4 +1,4 @@
--- The foldlog file format, version 2: every table and index, and the only copy of the DDL.
+-- The foldlog file format, version 3: every table and index, and the only copy of the DDL.
 --
 -- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and
 -- compares it with what a file holds whenever one is opened: a table of ours that differs is refused.
@@ -83,20 +83,16 @@ CREATE TABLE event_tags (
   PRIMARY KEY (tenant, tag, position)
 ) STRICT, WITHOUT ROWID;
 
--- A summary of each full block of 512 positions, written by the append that fills the block, so that a query by time
--- reads only blocks that can hold an answer although times need not rise. Block b covers positions b*512+1 ..= b*512+512.
-CREATE TABLE log_blocks (
+-- A summary of each full block of 512 positions, written by the append that fills the block, so that a query by time or
+-- by type reads only blocks that can hold an answer although times need not rise. Block b covers positions
+-- b*512+1 ..= b*512+512. Since format 3.
+CREATE TABLE block_summaries (
   block               INTEGER PRIMARY KEY, -- positions block*512+1 ..= block*512+512
   earliest            INTEGER NOT NULL,  -- least created_at in the block
-  latest              INTEGER NOT NULL   -- greatest created_at in the block
+  latest              INTEGER NOT NULL,  -- greatest created_at in the block
+  event_types         TEXT NOT NULL,     -- event_types.id of every type in the block, rising: a JSON array
+  checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
-
--- Which event types occur in a full block.
-CREATE TABLE log_block_types (
-  event_type          INTEGER NOT NULL,  -- event_types.id
-  block               INTEGER NOT NULL,  -- log_blocks.block
-  PRIMARY KEY (event_type, block)
-) STRICT, WITHOUT ROWID;
 
 -- Results of folds: a cache, never the truth.
 CREATE TABLE snapshots (

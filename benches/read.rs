@@ -3,7 +3,7 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use foldlog::{Durability, Query, Result};
+use foldlog::{Durability, Expected, NewEvent, Query, Result};
 use support::floor::Floor;
 use support::{fill_interleaved, options, order_id};
 
@@ -14,6 +14,7 @@ fn read(criterion: &mut Criterion) {
     let path = directory.path().join("log.db");
     let store = options(Durability::Fast).open(&path).unwrap();
     fill_interleaved(&store, &[EVENTS / 200; 200]);
+    store.append("order", &order_id(0), Expected::Any, [NewEvent::new("Refunded", &7).unwrap()]).unwrap();
     let floor = Floor::open(&path);
     let count = |query: Query| store.read(query).map(Result::unwrap).count();
 
@@ -30,6 +31,9 @@ fn read(criterion: &mut Criterion) {
     });
     group.bench_function("newest 100 of a type", |bencher| {
         bencher.iter(|| assert_eq!(count(Query::new().event_type("Paid").newest_first().limit(100)), 100))
+    });
+    group.bench_function("the one event of a type, behind all others", |bencher| {
+        bencher.iter(|| assert_eq!(count(Query::new().event_type("Refunded")), 1))
     });
     let times: Vec<_> = [EVENTS / 2, EVENTS / 2 + 2_000]
         .map(|position| store.read(Query::new().after_position(position).limit(1)).next().unwrap().unwrap().created_at)

@@ -15,7 +15,7 @@ use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
 use crate::scope::Scope;
 use crate::sqlite::events::{self, Inserter, NewRow, Owner};
-use crate::sqlite::{Writing, aggregates, blocks, state};
+use crate::sqlite::{Writing, aggregates, blocks, log, state};
 use crate::trace;
 use crate::trace_context::{self, TraceContext, TraceSource};
 
@@ -414,9 +414,7 @@ fn same_event(
     aggregate: &AggregateRef,
     event: &NewEvent,
 ) -> Result<Option<(Version, Position, Position)>> {
-    let mut same = None;
-    let at = (position.get(), position.get());
-    events::scan_log(writing, events::Along::Log, at, false, 1, |raw, aggregate_type, aggregate_id| {
+    log::at(writing, position, |raw, aggregate_type, aggregate_id| {
         let stored = raw.recorded(aggregate_type, aggregate_id.into())?;
         let equal = stored.aggregate() == *aggregate
             && *stored.event_type == *event.event_type
@@ -425,10 +423,8 @@ fn same_event(
             && trace_context::is_same(stored.metadata.as_ref(), event.metadata.as_ref())
             && stored.tags == event.tags
             && event.created_at.is_none_or(|time| to_micros(time) == raw.created_at);
-        same = equal.then_some((stored.version, stored.position, stored.commit_id));
-        Ok(false)
-    })?;
-    Ok(same)
+        Ok(equal.then_some((stored.version, stored.position, stored.commit_id)))
+    })
 }
 
 fn not_the_same(aggregate: &AggregateRef, known: (Uuid, Position)) -> Error {

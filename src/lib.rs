@@ -66,7 +66,7 @@ pub use fold::{FoldError, Folds};
 pub use json::Json;
 pub use maintenance::checkpoint::Checkpoint;
 pub use maintenance::clean_up::{CleanUp, CleanUpTask};
-pub use maintenance::purge::{Purge, PurgeReport};
+pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
 pub use maintenance::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};

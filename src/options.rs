@@ -148,7 +148,7 @@ impl Options {
         self
     }
 
-    /// How long a call waits for another connection or process to let go of the file before it fails with
+    /// How long a call waits for another thread, connection or process to let go of the file before it fails with
     /// [`ErrorKind::Busy`]. Default: 5 seconds.
     pub fn busy_timeout(mut self, timeout: Duration) -> Options {
         self.busy_timeout = timeout;

@@ -10,7 +10,7 @@ use crate::place::Position;
 use crate::read::Query;
 use crate::runner::{self, Follower, Identity, SubscriptionStatus};
 use crate::scope::Scope;
-use crate::sqlite::events::{self, Along};
+use crate::sqlite::log::{self, Along};
 use crate::sqlite::{View, deliveries, state};
 use crate::subscription::{self, StartFrom};
 
@@ -247,7 +247,7 @@ pub(crate) fn status(scope: &Scope, name: &str) -> Result<OutboxStatus> {
 /// The event of a delivery, or why there is none to publish.
 fn event_at(view: &View<'_>, position: u64) -> Result<Result<RecordedEvent, String>> {
     let mut found = Err("the event is not in the file any more".to_owned());
-    let scanned = events::scan_log(view, Along::Log, (position, position), false, 1, |raw, kind, aggregate_id| {
+    let scanned = log::scan_log(view, Along::Log, (position, position), false, 1, |raw, kind, aggregate_id| {
         found = Ok(raw.recorded(kind, aggregate_id.into())?);
         Ok(false)
     });

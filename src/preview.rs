@@ -13,7 +13,7 @@ use crate::place::Version;
 use crate::replay::{self, Until};
 use crate::scope::Scope;
 use crate::sqlite::changes::{self, Change};
-use crate::sqlite::{Writing, events};
+use crate::sqlite::{Writing, log};
 
 /// What a decision would do.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ fn recorded(writing: &Writing<'_>, appended: &Appended) -> Result<Vec<RecordedEv
     let mut recorded = Vec::new();
     let range = (appended.commit_id.get(), appended.position.get());
     let count = appended.event_ids.len();
-    events::scan_log(writing, events::Along::Log, range, false, count, |raw, aggregate_type, aggregate_id| {
+    log::scan_log(writing, log::Along::Log, range, false, count, |raw, aggregate_type, aggregate_id| {
         recorded.push(raw.recorded(aggregate_type, aggregate_id.into())?);
         Ok(true)
     })?;

@@ -6,9 +6,9 @@ mod rebuild;
 pub use rebuild::RebuildProgress;
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use feed::{Feed, PAGE};
+use feed::{Feed, TAIL};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
@@ -85,6 +85,9 @@ pub trait Projection: Send + Sync + 'static {
     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError>;
 }
 
+/// How often one who waits for the lead looks whether it is free.
+const TURN_PAUSE: Duration = Duration::from_millis(5);
+
 /// A projection that runs inside the appends of this process.
 struct InlineProjection {
     tenant: Arc<str>,
@@ -112,16 +115,20 @@ impl Definition {
     }
 
     fn create(&self, writing: &Writing<'_>, naming: Naming) -> Result<()> {
-        let model = ReadModel::new(writing, &self.tables, naming);
+        let model = self.model(writing, naming);
         runner::caught(|| self.projection.create(&model)).map_err(|error| {
             Error::new(ErrorKind::Handler, format!("the tables of the projection {:?} cannot be made", self.projection.name()))
                 .caused_by(error)
         })
     }
 
-    fn apply(&self, scope: &Scope, writing: &Writing<'_>, naming: Naming, event: &RecordedEvent) -> Result<()> {
-        let model = ReadModel::new(writing, &self.tables, naming);
-        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, &model))
+    /// For all events of a transaction.
+    fn model<'a>(&'a self, writing: &'a Writing<'_>, naming: Naming) -> ReadModel<'a> {
+        ReadModel::new(writing, &self.tables, naming)
+    }
+
+    fn apply(&self, scope: &Scope, model: &ReadModel<'_>, event: &RecordedEvent) -> Result<()> {
+        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, model))
             .map_err(|error| subscription::failed(event, error))
     }
 }
@@ -185,7 +192,7 @@ pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Resu
         runner.rebuild(|_| std::ops::ControlFlow::Continue(()))?;
     }
     // The bulk without holding the file; what comes meanwhile is taken up by the first append.
-    runner.run_to_end()?;
+    runner.run_to_end_in_turn()?;
     let mut inline = scope.log.inline.write().unwrap_or_else(PoisonError::into_inner);
     inline.push(Arc::new(InlineProjection {
         tenant: scope.tenant.clone(),
@@ -203,13 +210,13 @@ impl Inline for InlineProjection {
             return Ok(());
         }
         let scope = Scope { log: log.clone(), tenant: self.tenant.clone() };
-        let naming = Naming { generation: row.generation, shadow: false };
+        let model = self.definition.model(writing, Naming { generation: row.generation, shadow: false });
         let last = state::last_position(writing)?.get();
         let mut position = row.position;
         while position < last {
-            let (events, scanned) = read::read_after(&scope, writing, &self.definition.filter, position, PAGE)?;
+            let (events, scanned) = read::read_after(&scope, writing, &self.definition.filter, position, TAIL)?;
             for event in &events {
-                self.definition.apply(&scope, writing, naming, event)?;
+                self.definition.apply(&scope, &model, event)?;
             }
             position = scanned;
         }
@@ -254,6 +261,20 @@ impl ProjectionRunner {
     pub fn run_to_end(&self) -> Result<u64> {
         runner::run_to_end(&self.scope, &self.identity, self.lease, &mut self.work())
             .map_err(|error| error.during("run projection"))
+    }
+
+    /// As [`ProjectionRunner::run_to_end`], but while another runner leads it waits, as one waits for a busy file: several
+    /// processes may start together, and the one before may have been killed a moment ago.
+    fn run_to_end_in_turn(&self) -> Result<u64> {
+        let began = Instant::now();
+        loop {
+            match self.run_to_end() {
+                Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < self.scope.options().busy_timeout => {
+                    std::thread::sleep(TURN_PAUSE);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Takes events into the tables as they come, on a thread of its own, until it is stopped.

@@ -11,7 +11,8 @@ use crate::event::RecordedEvent;
 use crate::place::{Position, Version};
 use crate::scope::{Scope, history_removed};
 use crate::sqlite::blocks::{self, Wanted};
-use crate::sqlite::events::{self, Along, Owner, Raw};
+use crate::sqlite::events::{self, Owner, Raw};
+use crate::sqlite::log::{self, Along};
 use crate::sqlite::{View, aggregates, state};
 
 /// Rows looked at in one read transaction.
@@ -351,7 +352,7 @@ fn read_log(
     };
     let mut page = Page::new(query, ready, room);
     let (mut rows, mut stopped) = (0, false);
-    events::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
+    log::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
         rows += 1;
         if query.newest_first {
             *last = raw.position - 1;

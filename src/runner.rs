@@ -266,7 +266,7 @@ pub(crate) fn follow(scope: &Scope, identity: Identity, lasts: Duration, work: i
                 watcher,
                 runner: Uuid::new_v4(),
                 shared: of_thread,
-                last_commit: Instant::now(),
+                last_worked: Instant::now(),
             };
             let reason = run.until_stopped(work);
             run.shared.leads.store(false, Ordering::Release);
@@ -284,8 +284,7 @@ struct Run {
     watcher: Watcher,
     runner: Uuid,
     shared: Arc<Shared>,
-    /// When it last saw that somebody had committed.
-    last_commit: Instant,
+    last_worked: Instant,
 }
 
 impl Run {
@@ -303,7 +302,10 @@ impl Run {
                     None => self.try_to_lead(&mut lease)?,
                     Some(held) if held.rest().is_zero() => self.try_to_lead(&mut lease)?,
                     Some(held) => match guarded(&self.scope, &self.identity, held, &mut work) {
-                        Ok(Step::Worked(_)) => None,
+                        Ok(Step::Worked(_)) => {
+                            self.last_worked = Instant::now();
+                            None
+                        }
                         Ok(Step::CaughtUp(pause)) => Some(pause.map_or(held.rest(), |pause| pause.min(held.rest()))),
                         Err(Halt::LeadLost) => {
                             lease = None;
@@ -356,9 +358,8 @@ impl Run {
             if left.is_zero() {
                 break;
             }
-            let pause = (self.last_commit.elapsed() / LOOK_AFTER_SHARE).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST).min(left);
+            let pause = (self.last_worked.elapsed() / LOOK_AFTER_SHARE).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST).min(left);
             if self.scope.log.appended.wait_after(seen, pause) || self.watcher.version()? != version {
-                self.last_commit = Instant::now();
                 break;
             }
         }

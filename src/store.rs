@@ -29,7 +29,7 @@ use crate::read::{Events, Query};
 use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, events, names, state};
+use crate::sqlite::{Database, View, events, log, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
 use crate::subscription::{self, Subscription};
 use crate::trace;
@@ -190,11 +190,14 @@ impl Store {
     /// # Errors
     /// If the file cannot be read or the event is damaged.
     pub fn event(&self, id: EventId) -> Result<Option<RecordedEvent>> {
-        let position =
-            self.scope.database().read(|view| events::position_of_id(view, id)).map_err(|error| error.during("event"))?;
-        let Some(position) = position else { return Ok(None) };
-        let before = position.get().saturating_sub(1);
-        self.read(Query::new().after_position(before).up_to_position(position).limit(1)).next().transpose()
+        let read = |view: &View<'_>| {
+            let Some(position) = events::position_of_id(view, id)? else { return Ok(None) };
+            log::at(view, position, |raw, aggregate_type, aggregate_id| {
+                let is_ours = aggregate_type.tenant == self.scope.tenant;
+                is_ours.then(|| raw.recorded(aggregate_type, aggregate_id.into())).transpose()
+            })
+        };
+        self.scope.database().read(read).map_err(|error| error.during("event"))
     }
 
     /// The version of an aggregate; 0 if it has no events.
@@ -287,7 +290,8 @@ impl Store {
     }
 
     /// Takes old events out of the file for good, and reports what it did. Events that a replay still needs stay, unless
-    /// [`Purge::even_if_replay_breaks`] says otherwise.
+    /// [`Purge::even_if_replay_breaks`] says otherwise; so do those that a subscription, a projection or an outbox has not
+    /// passed yet, unless [`Purge::even_if_undelivered`] does.
     ///
     /// # Errors
     /// If the file cannot be written; what was removed before stays removed.
@@ -382,7 +386,8 @@ impl Store {
     /// projection are taken up by this process's next append.
     ///
     /// # Errors
-    /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`].
+    /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`]; while another runner leads it waits first, as
+    /// long as [`Options::busy_timeout`] says.
     pub fn project_inline(&self, projection: impl Projection) -> Result<()> {
         projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
     }

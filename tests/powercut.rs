@@ -2,10 +2,16 @@
 
 #[path = "proof/powercut.rs"]
 mod powercut;
+#[path = "proof/powercut_delivery/mod.rs"]
+mod powercut_delivery;
 mod support;
 
-use foldlog::Durability;
-use support::random::seed;
+use std::ops::ControlFlow;
+
+use foldlog::{Batch, Durability, Expected, NewEvent};
+use powercut_delivery::read_models::Totals;
+use support::disk::Disk;
+use support::random::{Random, seed};
 
 #[test]
 fn durable_loses_nothing_that_was_acknowledged() {
@@ -22,4 +28,36 @@ fn fast_loses_nothing_but_an_end() {
 #[test]
 fn a_cut_while_the_file_is_made_leaves_a_file_that_opens() {
     powercut::run_first_moments(25, seed()).expect_clean();
+}
+
+#[test]
+fn durable_what_was_handed_out_is_there_and_what_was_not_is_handed_out() {
+    powercut_delivery::run(Durability::Durable, 250, seed()).expect_clean();
+}
+
+#[test]
+fn fast_what_was_handed_out_is_there_and_what_was_not_is_handed_out() {
+    powercut_delivery::run(Durability::Fast, 250, seed()).expect_clean();
+}
+
+/// The parts of a rebuild wait for no disk, but the last one must: once the part that ended it was not taken for the last.
+#[test]
+fn a_rebuild_that_has_returned_is_there_after_a_power_cut() {
+    for events in [1, 512, 513, 600, 1_024, 1_025, 1_100] {
+        let (disk, ruin) = (Disk::new(), Disk::new());
+        let store = support::model::options(Durability::Durable).vfs(disk.name()).open(powercut::PATH).unwrap();
+        let event = || NewEvent::new("Closed", &()).unwrap();
+        store.commit(Batch::new().append("account", "a", Expected::Any, (0..events).map(|_| event()))).unwrap();
+        store.projection(Totals::following(1)).unwrap().run_to_end().unwrap();
+        let runner = store.projection(Totals::following(2)).unwrap();
+        disk.record();
+        assert!(runner.rebuild(|_| ControlFlow::Continue(())).unwrap().finished);
+        let recording = disk.recorded();
+        let (mut cutter, mut random) = (recording.cutter(), Random::new(seed()));
+        for _ in 0..40 {
+            ruin.load(&cutter.cut_at(recording.len(), &mut random).files);
+            let store = support::model::options(Durability::Durable).vfs(ruin.name()).open(powercut::PATH).unwrap();
+            assert_eq!(store.subscriptions().unwrap()[0].version, 2, "{events} events");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use foldlog::{
-    Batch, Durability, ErrorKind, Expected, NewEvent, Options, Purge, SnapshotPolicy, SnapshotReason, Store, VerifyReport,
+    Batch, Durability, ErrorKind, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, SnapshotReason, Store, VerifyReport,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +48,32 @@ fn damaged_by(sql: &str) -> VerifyReport {
     bare.execute_batch(sql).unwrap();
     drop(bare);
     verify(&path)
+}
+
+/// The index that a query by type or time passes over the log with says nothing that could hide an event.
+#[test]
+fn a_query_ends_with_an_error_at_a_changed_summary() {
+    for sql in [
+        "UPDATE block_summaries SET event_types = '[]' WHERE block = 1",
+        "UPDATE block_summaries SET latest = earliest WHERE block = 1",
+        "UPDATE block_summaries SET earliest = latest WHERE block = 1",
+        "UPDATE block_summaries SET checksum = checksum + 1 WHERE block = 1",
+        "DELETE FROM block_summaries WHERE block = 0",
+        "DELETE FROM block_summaries WHERE block = 1",
+        "INSERT INTO block_summaries SELECT 2, earliest, latest, event_types, checksum FROM block_summaries WHERE block = 1",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        fill(&path);
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let store = Store::open(&path).unwrap();
+        let old = "2000-01-01T00:00:00Z".parse().unwrap();
+        for query in [Query::new().event_type("Third"), Query::new().event_type("Third").newest_first(), Query::new().to(old)] {
+            let error = store.read(query.clone()).find_map(Result::err).unwrap_or_else(|| panic!("{sql}: {query:?}"));
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}");
+        }
+        assert_eq!(store.read(Query::new().all_tenants()).map(Result::unwrap).count(), 1_400, "the log itself is sound");
+    }
 }
 
 #[test]
@@ -128,10 +154,16 @@ fn each_damage_is_named() {
         ("INSERT INTO event_tags VALUES (1, 'never', 101)".into(), "does not carry the tag"),
         ("INSERT INTO event_tags VALUES (2, 'all', 101)".into(), "does not carry the tag"),
         ("INSERT INTO event_tags VALUES (1, 'all', 9999)".into(), "does not carry the tag"),
-        ("DELETE FROM log_blocks WHERE block = 1".into(), "the summary of block 1 is missing"),
-        ("UPDATE log_blocks SET latest = latest - 1 WHERE block = 1".into(), "the summary of block 1 gives other times"),
-        ("INSERT INTO log_blocks VALUES (5, 0, 0)".into(), "blocks that are not full"),
-        ("DELETE FROM log_block_types WHERE block = 1 AND event_type = 1".into(), "the summary of block 1 lacks 1 event types"),
+        ("DELETE FROM block_summaries WHERE block = 1".into(), "the summary of block 1 is missing"),
+        (
+            "UPDATE block_summaries SET latest = latest - 1 WHERE block = 1".into(),
+            "the checksum of the summary of block 1 is wrong",
+        ),
+        (
+            "UPDATE block_summaries SET event_types = '[1]' WHERE block = 1".into(),
+            "the checksum of the summary of block 1 is wrong",
+        ),
+        ("INSERT INTO block_summaries VALUES (5, 0, 0, '[1]', 0)".into(), "1 summaries are of blocks that are not full"),
         ("UPDATE snapshots SET state = '{}' WHERE key >> 32 = 1".into(), "the snapshot's checksum is wrong"),
         ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to nobody"),
         ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, the log says 5"),

@@ -39,11 +39,13 @@ impl Table {
         self.0.push(Line { what: what.into(), ours, floor: None, unit, bound: String::new(), holds: true });
     }
 
-    /// Prints the figures; `--json` as one object. With `--check` the process ends with 1 if a bound is broken.
+    /// Prints the figures; `--json` as one object, `--markdown` as a table for a document. With `--check` the process ends with 1 if a bound is broken.
     pub fn print_and_check(&self, arguments: &[String]) {
         let has = |name: &str| arguments.iter().any(|argument| argument == name);
         if has("--json") {
             self.print_json();
+        } else if has("--markdown") {
+            self.print_markdown();
         } else {
             self.print();
         }
@@ -55,16 +57,16 @@ impl Table {
     fn print(&self) {
         println!("{:<72} {:>12} {:>12} {:>7}  {:<16} holds", "figure (median)", "foldlog", "floor", "ratio", "bound");
         for line in &self.0 {
-            let digits = if line.ours.abs() < 0.1 { 4 } else { 2 };
-            let floor = line.floor.map_or(String::new(), |floor| format!("{floor:.digits$} {}", line.unit));
-            let ratio = line.floor.map_or(String::new(), |floor| format!("{:.2}", line.ours / floor));
-            let ours = format!("{:.digits$} {}", line.ours, line.unit);
-            let holds = match (line.bound.is_empty(), line.holds) {
-                (true, _) => "",
-                (false, true) => "yes",
-                (false, false) => "NO",
-            };
+            let [ours, floor, ratio, holds] = line.cells();
             println!("{:<72} {ours:>12} {floor:>12} {ratio:>7}  {:<16} {holds}", line.what, line.bound);
+        }
+    }
+
+    fn print_markdown(&self) {
+        println!("| figure (median) | foldlog | floor | ratio | bound | holds |\n| --- | ---: | ---: | ---: | --- | --- |");
+        for line in &self.0 {
+            let [ours, floor, ratio, holds] = line.cells();
+            println!("| {} | {ours} | {floor} | {ratio} | {} | {holds} |", line.what, line.bound);
         }
     }
 
@@ -80,5 +82,20 @@ impl Table {
             })
             .collect();
         println!("{}", serde_json::json!({ "figures": lines }));
+    }
+}
+
+impl Line {
+    /// The figure, its floor, their ratio, whether the bound holds.
+    fn cells(&self) -> [String; 4] {
+        let digits = if self.ours.abs() < 0.1 { 4 } else { 2 };
+        let with_unit = |figure: f64| format!("{figure:.digits$} {}", self.unit);
+        let holds = match (self.bound.is_empty(), self.holds) {
+            (true, _) => "",
+            (false, true) => "yes",
+            (false, false) => "NO",
+        };
+        let ratio = self.floor.map_or(String::new(), |floor| format!("{:.2}", self.ours / floor));
+        [with_unit(self.ours), self.floor.map_or(String::new(), with_unit), ratio, holds.to_owned()]
     }
 }

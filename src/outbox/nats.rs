@@ -75,8 +75,11 @@ impl Nats {
         self
     }
 
-    /// How to connect: user and password, certificates, name. Called for each connection. For credential files and keys
-    /// switch on the feature `nkeys` of [`async_nats`], which is of the version that this crate re-exports.
+    /// How to connect: user and password, name, an authority of one's own (`add_root_certificates`; the machine's are then
+    /// not looked at), a client's certificate. Called for each connection. With an address that begins with `tls://` no
+    /// member of the cluster is spoken to without TLS; with `nats://` that is the server's choice, unless `require_tls` is
+    /// set here. For credential files and keys switch on the feature `nkeys` of [`async_nats`], which is of the version
+    /// that this crate re-exports.
     pub fn connect_options(mut self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         self.options = Box::new(options);
         self
@@ -103,7 +106,11 @@ impl Nats {
     fn connect(&self) -> Result<Session, PublishError> {
         let failed = |error: &dyn fmt::Display| PublishError::Retry(format!("no connection: {error}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-        let options = (self.options)().connection_timeout(self.timeout);
+        let mut options = (self.options)().connection_timeout(self.timeout);
+        if demands_tls(&self.url) {
+            // The client would ask it of this address only, and not of the members that the cluster names.
+            options = options.require_tls(true);
+        }
         let connecting = async { options.connect(self.url.as_str()).await.map(jetstream::new) };
         let mut context = runtime.block_on(connecting).map_err(|error| failed(&error))?;
         context.set_timeout(self.timeout);
@@ -147,6 +154,11 @@ fn judge(error: &NatsError) -> PublishError {
         PublishErrorKind::MaxPayloadExceeded => PublishError::Reject(error.to_string()),
         _ => PublishError::Retry(error.to_string()),
     }
+}
+
+/// Whether the address says that it is not to be spoken to without TLS.
+fn demands_tls(url: &str) -> bool {
+    url.trim_start().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tls://"))
 }
 
 /// A name as one token of a subject.

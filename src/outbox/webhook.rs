@@ -11,6 +11,8 @@ use sha2::Sha256;
 use ureq::Agent;
 use ureq::http::uri::InvalidUri;
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
+#[cfg(feature = "webhook-tls")]
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::cloud_event::{CONTENT_TYPE, Envelope};
 use super::publisher::{Message, PublishError, Publisher};
@@ -46,10 +48,19 @@ const ANSWER_BYTES: u64 = 64 << 10;
 /// ```
 pub struct Webhook {
     agent: Agent,
+    connecting: Connecting,
     url: Uri,
     key: Option<Vec<u8>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     envelope: Envelope,
+}
+
+/// How connections are made.
+struct Connecting {
+    connect: Duration,
+    overall: Duration,
+    #[cfg(feature = "webhook-tls")]
+    trusted: RootCerts,
 }
 
 impl Webhook {
@@ -66,8 +77,13 @@ impl Webhook {
             Some("https") => return Err(refused("needs the feature webhook-tls")),
             _ => return Err(refused("must begin with http:// or https://")),
         }
-        let agent = agent(Duration::from_secs(5), Duration::from_secs(15));
-        Ok(Webhook { agent, url, key: None, headers: Vec::new(), envelope: Envelope::default() })
+        let connecting = Connecting {
+            connect: Duration::from_secs(5),
+            overall: Duration::from_secs(15),
+            #[cfg(feature = "webhook-tls")]
+            trusted: RootCerts::WebPki,
+        };
+        Ok(Webhook { agent: connecting.agent(), connecting, url, key: None, headers: Vec::new(), envelope: Envelope::default() })
     }
 
     /// Signs each request with this secret, as Standard Webhooks writes it: base64, with or without `whsec_` before it.
@@ -101,8 +117,34 @@ impl Webhook {
 
     /// How long connecting may take, and the whole of one request. Keep the outbox's lease above it.
     pub fn timeouts(mut self, connect: Duration, overall: Duration) -> Webhook {
-        self.agent = agent(connect, overall);
+        (self.connecting.connect, self.connecting.overall) = (connect, overall);
+        self.agent = self.connecting.agent();
         self
+    }
+
+    /// Trusts a server whose certificate one of these authorities has issued (certificates in PEM), and no other: for a
+    /// receiver inside of an organisation. Default: the authorities that Mozilla trusts, compiled in; those of the machine
+    /// are not looked at. Feature `webhook-tls`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if there is no certificate in it, or something that is none.
+    #[cfg(feature = "webhook-tls")]
+    pub fn ca_certificates(mut self, pem: &[u8]) -> Result<Webhook> {
+        let refused = |why| Error::new(ErrorKind::InvalidInput, why).during("webhook");
+        let mut certificates = Vec::new();
+        for item in parse_pem(pem) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+                Ok(_) => {}
+                Err(error) => return Err(refused("the authorities' certificates are not PEM").caused_by(error)),
+            }
+        }
+        if certificates.is_empty() {
+            return Err(refused("there is no certificate of an authority"));
+        }
+        self.connecting.trusted = certificates.into();
+        self.agent = self.connecting.agent();
+        Ok(self)
     }
 
     /// The `source` of the CloudEvents, a URI reference. Default: `urn:uuid:` and the id of the replica in which the event
@@ -119,16 +161,19 @@ impl Webhook {
     }
 }
 
-fn agent(connect: Duration, overall: Duration) -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(connect))
-        .timeout_global(Some(overall))
-        .user_agent(concat!("foldlog/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+impl Connecting {
+    fn agent(&self) -> Agent {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(self.connect))
+            .timeout_global(Some(self.overall))
+            .user_agent(concat!("foldlog/", env!("CARGO_PKG_VERSION")));
+        #[cfg(feature = "webhook-tls")]
+        let config = config.tls_config(TlsConfig::builder().root_certs(self.trusted.clone()).build());
+        config.build().into()
+    }
 }
 
 impl Publisher for Webhook {

@@ -11,8 +11,10 @@ use crate::scope::Scope;
 use crate::sqlite::read_model::Naming;
 use crate::sqlite::{View, Writing};
 
-/// Events read at once.
-pub(super) const PAGE: usize = 512;
+/// Events read at once. Many, for a connection that reads begins with an empty page cache after each commit.
+const PAGE: usize = 4_096;
+/// Events that are read at once in the transaction that takes them.
+pub(super) const TAIL: usize = 512;
 /// How long one transaction of a projection may hold the file: so long an append of another process waits at the most.
 const HOLDS: Duration = Duration::from_millis(8);
 /// How long it may when somebody in this process waits.
@@ -69,9 +71,10 @@ impl Feed {
         naming: Naming,
     ) -> Result<Taken> {
         self.failed_after = None;
+        let model = definition.model(writing, naming);
         let began = Instant::now();
         for (before, event) in self.events.iter().enumerate() {
-            if let Err(error) = definition.apply(scope, writing, naming, event) {
+            if let Err(error) = definition.apply(scope, &model, event) {
                 self.failed_after = Some(before);
                 return Err(error);
             }
@@ -82,6 +85,11 @@ impl Feed {
             }
         }
         Ok(Taken { reached: self.scanned, events: self.events.len() })
+    }
+
+    /// Positions of the log behind what was read.
+    pub(super) fn left(&self, last_position: u64) -> u64 {
+        last_position.saturating_sub(self.scanned)
     }
 
     /// Whether a transaction took everything that was read.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::feed::{Feed, PAGE, Taken};
+use super::feed::{Feed, TAIL, Taken};
 use super::{ProjectionRunner, row_of};
 use crate::error::Result;
 use crate::place::Position;
@@ -26,7 +26,7 @@ impl ProjectionRunner {
         loop {
             let nearly_done = self.read_ahead(&mut feed).map_err(|error| error.during("rebuild projection"))?;
             let step = |writing: &Writing<'_>| self.rebuild_part(writing, &mut feed);
-            // What came before the last part is built again if it is lost; that the new tables are in place is not.
+            // What came before the last part is built again if it is lost; that the new tables are in place must not be lost.
             let part = match nearly_done {
                 true => self.scope.database().write(step),
                 false => self.scope.database().write_in_background(step),
@@ -48,12 +48,13 @@ impl ProjectionRunner {
         }
     }
 
-    /// Reads the next events; returns whether no more than a page of the log is left.
+    /// Reads the next events; returns whether little of the log is left behind them, so that the part that
+    /// takes them may be the last one. If more is appended meanwhile it is not: then it waits for the disk in vain.
     fn read_ahead(&self, feed: &mut Feed) -> Result<bool> {
         self.scope.database().read(|view| {
             let after = self.built(&row_of(view, &self.identity)?).unwrap_or(0);
             feed.fill(&self.scope, view, &self.definition, after)?;
-            Ok(state::last_position(view)?.get().saturating_sub(after) <= PAGE as u64)
+            Ok(feed.left(state::last_position(view)?.get()) <= TAIL as u64)
         })
     }
 
@@ -76,7 +77,7 @@ impl ProjectionRunner {
         }
         let taken = feed.take(&self.scope, writing, &self.definition, naming)?;
         let last = state::last_position(writing)?.get();
-        let (reached, more) = match feed.is_all(taken) && last.saturating_sub(taken.reached) <= PAGE as u64 {
+        let (reached, more) = match feed.is_all(taken) && feed.left(last) <= TAIL as u64 {
             true => self.take_tail(writing, naming, taken.reached, last)?,
             false => (taken.reached, 0),
         };
@@ -95,11 +96,12 @@ impl ProjectionRunner {
 
     /// Takes what was appended since the events were read.
     fn take_tail(&self, writing: &Writing<'_>, naming: Naming, after: u64, last: u64) -> Result<(u64, u64)> {
+        let model = self.definition.model(writing, naming);
         let (mut reached, mut events) = (after, 0);
         while reached < last {
-            let (tail, scanned) = read::read_after(&self.scope, writing, &self.definition.filter, reached, PAGE)?;
+            let (tail, scanned) = read::read_after(&self.scope, writing, &self.definition.filter, reached, TAIL)?;
             for event in &tail {
-                self.definition.apply(&self.scope, writing, naming, event)?;
+                self.definition.apply(&self.scope, &model, event)?;
             }
             events += tail.len() as u64;
             reached = scanned;

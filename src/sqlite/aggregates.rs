@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::database::{View, Writing};
-use super::doubt;
+use super::doubt::{self, Ascending};
 use super::failure::Sql;
 use super::{key, key_version, state};
 use crate::error::{Error, ErrorKind, Result};
@@ -231,12 +231,14 @@ pub(crate) fn page(
         .sql()?;
     let mut rows = statement.query(params![aggregate_type, after, limit]).sql()?;
     let mut page: Vec<(String, AggregateRow)> = Vec::new();
+    let mut order = Ascending::after(after.to_owned());
     while let Some(row) = rows.next().sql()? {
         let (kind, stored, indexed): (Option<i64>, Option<String>, String) =
             (row.get(5).sql()?, row.get(6).sql()?, row.get(7).sql()?);
         if kind != Some(aggregate_type) || stored.as_ref() != Some(&indexed) {
             return Err(doubt::disagrees());
         }
+        order.next(indexed.clone())?;
         page.push((indexed, AggregateRow::read(row).sql()?));
     }
     if after.is_empty() && page.len() < limit && count(view, aggregate_type)? != page.len() as u64 {
@@ -260,7 +262,8 @@ pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<V
         .sql()?;
     let rows =
         statement.query_map(params![after, limit], |row| Ok((row.get(5)?, row.get(6)?, AggregateRow::read(row)?))).sql()?;
-    rows.map(|row| row.sql()).collect()
+    let mut order = Ascending::after(after);
+    rows.map(|row| row.sql().and_then(|row: (i64, String, AggregateRow)| order.next(row.2.id).map(|()| row))).collect()
 }
 
 /// Gives the aggregates after a number, `limit` at most, to `each`: the number of the type, the id, the row.
@@ -277,9 +280,12 @@ pub(crate) fn check_page(
         )
         .sql()?;
     let mut rows = statement.query(params![after, limit]).sql()?;
+    let mut order = Ascending::after(after);
     while let Some(row) = rows.next().sql()? {
         let aggregate_id: String = row.get(6).sql()?;
-        each(row.get(5).sql()?, &aggregate_id, AggregateRow::read(row).sql()?)?;
+        let aggregate = AggregateRow::read(row).sql()?;
+        order.next(aggregate.id)?;
+        each(row.get(5).sql()?, &aggregate_id, aggregate)?;
     }
     Ok(())
 }

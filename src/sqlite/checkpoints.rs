@@ -11,6 +11,8 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) id: i64,
+    /// `""` for one that reads the events of all tenants.
+    pub(crate) tenant: String,
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) position: u64,
@@ -27,7 +29,7 @@ pub(crate) struct Checkpoint {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, kind, position, leader, lease_until, failed_position, failure, version, generation, ",
+            "SELECT id, tenant, name, kind, position, leader, lease_until, failed_position, failure, version, generation, ",
             "rebuild_version, rebuild_position FROM subscriptions ",
             $rest
         )
@@ -38,17 +40,18 @@ impl Checkpoint {
     fn read(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
         Ok(Checkpoint {
             id: row.get(0)?,
-            name: row.get(1)?,
-            kind: row.get(2)?,
-            position: row.get(3)?,
-            leader: row.get(4)?,
-            lease_until: row.get(5)?,
-            failed_position: row.get(6)?,
-            failure: row.get(7)?,
-            version: row.get(8)?,
-            generation: row.get(9)?,
-            rebuild_version: row.get(10)?,
-            rebuild_position: row.get(11)?,
+            tenant: row.get(1)?,
+            name: row.get(2)?,
+            kind: row.get(3)?,
+            position: row.get(4)?,
+            leader: row.get(5)?,
+            lease_until: row.get(6)?,
+            failed_position: row.get(7)?,
+            failure: row.get(8)?,
+            version: row.get(9)?,
+            generation: row.get(10)?,
+            rebuild_version: row.get(11)?,
+            rebuild_position: row.get(12)?,
         })
     }
 }
@@ -68,6 +71,13 @@ pub(crate) fn find_by_id(view: &View<'_>, id: i64) -> Result<Option<Checkpoint>>
 /// All subscriptions of a tenant, in the order of their names.
 pub(crate) fn all(view: &View<'_>, tenant: &str) -> Result<Vec<Checkpoint>> {
     let mut statement = view.prepare_cached(select!("WHERE tenant = ?1 ORDER BY name")).sql()?;
+    let rows = statement.query_map(params![tenant], Checkpoint::read).sql()?;
+    rows.map(|row| row.sql()).collect()
+}
+
+/// All that read a tenant's events: its own, and those that read the events of all tenants.
+pub(crate) fn readers(view: &View<'_>, tenant: &str) -> Result<Vec<Checkpoint>> {
+    let mut statement = view.prepare_cached(select!("WHERE tenant IN (?1, '') ORDER BY name, tenant")).sql()?;
     let rows = statement.query_map(params![tenant], Checkpoint::read).sql()?;
     rows.map(|row| row.sql()).collect()
 }

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::failure::Sql;
 use super::names::{Learnt, Names};
 use super::open::{Location, Opening, absolute};
 use super::pace::Pace;
+use super::turn::{Turn, Turns};
 use super::{migrate, state, waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, Timer};
@@ -27,7 +28,7 @@ const IDLE_READERS: usize = 8;
 pub(crate) struct Database {
     opening: Opening,
     // None after a failure that left the connection in doubt: the next write opens a new one.
-    writer: Mutex<Option<Writer>>,
+    writer: Turns<Option<Writer>>,
     readers: Mutex<Vec<Connection>>,
     // Callers that wait for the writer, and how many ever did: work in the background lets them go first.
     waiting: AtomicUsize,
@@ -91,7 +92,7 @@ impl Database {
     fn of(opening: Opening, writer: Option<Connection>, readers: Vec<Connection>, names: Names) -> Database {
         Database {
             opening,
-            writer: Mutex::new(writer.map(|connection| Writer { connection, sync: Sync::AsOpened })),
+            writer: Turns::new(writer.map(|connection| Writer { connection, sync: Sync::AsOpened })),
             readers: Mutex::new(readers),
             waiting: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
@@ -159,15 +160,13 @@ impl Database {
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let asked = Timer::start();
-        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::AsOpened, work)
+        self.write_on(self.wait_for_writer()?, Sync::AsOpened, work)
     }
 
     /// As [`Database::write`], but whatever the store's durability a power cut may lose it, with all that came after it
     /// in this way, until something else is written: for what is found again, or done again, then.
     pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let asked = Timer::start();
-        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::Relaxed, work)
+        self.write_on(self.wait_for_writer()?, Sync::Relaxed, work)
     }
 
     /// As [`Database::write_relaxed`], for work that goes on and on and is in nobody's way: it leaves the file to others
@@ -176,10 +175,9 @@ impl Database {
         self.own_process()?;
         let mut pace = lock(&self.pace);
         std::thread::sleep(pace.pause(self.turns.load(Ordering::Relaxed)));
-        let asked = Timer::start();
-        let writer = self.wait_for_writer()?;
+        let turn = self.wait_for_writer()?;
         pace.begin(self.turns.load(Ordering::Relaxed));
-        let done = self.write_on(writer, asked, self.opening.busy_timeout, Sync::Relaxed, |writing| {
+        let done = self.write_on(turn, Sync::Relaxed, |writing| {
             pace.look(data_version(writing)?);
             work(writing)
         });
@@ -195,17 +193,30 @@ impl Database {
     /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let asked = Timer::start();
-        self.write_on(self.wait_for_writer()?, asked, self.opening.busy_timeout, Sync::Full, work)
+        self.write_on(self.wait_for_writer()?, Sync::Full, work)
     }
 
-    fn wait_for_writer(&self) -> Result<MutexGuard<'_, Option<Writer>>> {
+    /// The writer, as soon as it is this thread's turn; the file's lock is then waited for as long as is left.
+    fn wait_for_writer(&self) -> Result<Asked<'_>> {
         self.own_process()?;
+        let asked = Timer::start();
         self.turns.fetch_add(1, Ordering::Relaxed);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let writer = lock(&self.writer);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        Ok(writer)
+        let (turn, patience) = match self.writer.take(Duration::ZERO) {
+            Some(turn) => (Some(turn), self.opening.busy_timeout),
+            None => {
+                let began = Instant::now();
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                let turn = self.writer.take(self.opening.busy_timeout);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                (turn, self.opening.busy_timeout.saturating_sub(began.elapsed()))
+            }
+        };
+        let Some(writer) = turn else {
+            metrics::busy_wait_given_up();
+            return Err(Error::new(ErrorKind::Busy, "another thread of this process wrote for longer than the busy time-out")
+                .advice("try again, or raise Options::busy_timeout; inside of a transaction's own code it cannot succeed"));
+        };
+        Ok(Asked { writer, asked, patience })
     }
 
     /// A connection of its own that tells whether anybody, in whatever process, has committed.
@@ -223,8 +234,9 @@ impl Database {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         // Whoever writes in this process queues here and not at the file's lock.
-        let _turn = self.wait_for_writer()?;
+        let turn = self.wait_for_writer()?;
         let connection = self.opening.writer()?;
+        waiting::up_to(turn.patience);
         let writing = Writing::begin(self, &connection)?;
         let done = work(&writing);
         drop(writing);
@@ -234,12 +246,9 @@ impl Database {
     /// As [`Database::write`], but `None` at once if somebody else is writing.
     pub(crate) fn try_write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<Option<T>> {
         self.own_process()?;
-        let writer = match self.writer.try_lock() {
-            Ok(writer) => writer,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-        };
-        match self.write_on(writer, Timer::start(), Duration::ZERO, Sync::AsOpened, work) {
+        let Some(writer) = self.writer.take(Duration::ZERO) else { return Ok(None) };
+        let turn = Asked { writer, asked: Timer::start(), patience: Duration::ZERO };
+        match self.write_on(turn, Sync::AsOpened, work) {
             Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
             other => other.map(Some),
         }
@@ -247,9 +256,9 @@ impl Database {
 
     /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
     pub(crate) fn checkpoint(&self) -> Result<Option<Frames>> {
-        let mut writer = self.wait_for_writer()?;
-        let connection = self.ready(&mut writer, Sync::AsOpened)?;
-        waiting::up_to(self.opening.busy_timeout);
+        let mut turn = self.wait_for_writer()?;
+        let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
+        waiting::up_to(turn.patience);
         let (busy, log, moved): (bool, i64, i64) = connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .sql()?;
@@ -280,20 +289,13 @@ impl Database {
         ready.ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
     }
 
-    fn write_on<T>(
-        &self,
-        mut writer: MutexGuard<'_, Option<Writer>>,
-        asked: Timer,
-        patience: Duration,
-        sync: Sync,
-        work: impl FnOnce(&Writing<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let connection = self.ready(&mut writer, sync)?;
-        waiting::up_to(patience);
-        let done = self.transact(connection, asked, work);
+    fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        let connection = self.ready(&mut turn.writer, sync)?;
+        waiting::up_to(turn.patience);
+        let done = self.transact(connection, turn.asked, work);
         if !connection.is_autocommit() {
             // Not even the rollback worked: nobody may build on this connection.
-            *writer = None;
+            *turn.writer = None;
         }
         done
     }
@@ -320,6 +322,13 @@ impl Database {
     }
 }
 
+/// The writer in this thread's hands: since when it was asked for, and how long the file's lock may be waited for.
+struct Asked<'a> {
+    writer: Turn<'a, Option<Writer>>,
+    asked: Timer,
+    patience: Duration,
+}
+
 /// The connection that writes, and what its commits wait for now.
 struct Writer {
     connection: Connection,
@@ -334,7 +343,7 @@ impl Drop for Database {
         // Closing them would roll back and clean up in memory that is the parent's. They end with the process.
         let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(readers).into_iter().for_each(std::mem::forget);
-        std::mem::forget(self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        std::mem::forget(self.writer.get_mut().take());
     }
 }
 

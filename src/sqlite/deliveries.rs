@@ -113,6 +113,14 @@ pub(crate) fn last_position(view: &View<'_>, subscription: i64) -> Result<u64> {
         .sql()
 }
 
+/// The position of an aggregate's first row at or after a position.
+pub(crate) fn first_of(view: &View<'_>, subscription: i64, aggregate: i64, from: u64) -> Result<Option<u64>> {
+    view.prepare_cached("SELECT min(position) FROM deliveries WHERE subscription = ?1 AND aggregate = ?2 AND position >= ?3")
+        .sql()?
+        .query_row(params![subscription, aggregate, from], |row| row.get(0))
+        .sql()
+}
+
 /// What is due now, each with those that wait directly behind it, `limit` in all; in order within each aggregate.
 pub(crate) fn due(view: &View<'_>, subscription: i64, holds: bool, now: i64, limit: usize) -> Result<Vec<Delivery>> {
     let heads = rows(

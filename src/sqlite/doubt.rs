@@ -6,7 +6,7 @@
 //! microsecond or two, only on a miss and once for each page of a scan. Not noticed is an index page that has lost entries
 //! at its end or that stands in the place of another one: `verify` finds those.
 
-use rusqlite::{OptionalExtension, ToSql, params};
+use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::database::View;
 use super::failure::Sql;
@@ -15,31 +15,59 @@ use crate::place::Position;
 
 /// A unique index in which something was not found.
 pub(crate) struct Index {
-    /// For the entry before the place and the entry after it: whether its row says the same; NULL if there is no row.
+    /// For the entry before the place (0) and the one after it (1): whether its row says the same; NULL if there is no row.
+    /// Where the search for the entry before may pass over entries: that entry again (2), and whether the one that follows
+    /// it there is not before the place (3).
     neighbours: &'static str,
+    /// Whether the entry before the place is asked for again.
+    step_is_asked: bool,
+    /// Whether the first entry is not before the place, and the last one not after it. Both are found without a search,
+    /// which could go astray: where there is no neighbour, this must agree. NULL if there is no entry.
+    ends: &'static str,
     /// Whether the table has a row at all: an index without neighbours is an empty one.
     any: &'static str,
 }
 
 pub(crate) const AGGREGATES: Index = Index {
-    neighbours: "SELECT t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
+    neighbours: "SELECT 0, t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
                    (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
                     ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
                  UNION ALL
-                 SELECT t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
+                 SELECT 1, t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
                    (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) > (?1, ?2)
-                    ORDER BY aggregate_type, aggregate_id LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id",
+                    ORDER BY aggregate_type, aggregate_id LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
+                 UNION ALL
+                 SELECT * FROM (SELECT CASE WHEN s.aggregate_id = i.aggregate_id THEN 2 ELSE 3 END,
+                     s.aggregate_id = i.aggregate_id OR (s.aggregate_type = ?1 AND s.aggregate_id >= ?2)
+                   FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
+                         ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
+                   CROSS JOIN aggregates s ON s.aggregate_type = i.aggregate_type AND s.aggregate_id >= i.aggregate_id
+                   ORDER BY s.aggregate_id LIMIT 2)
+                 UNION ALL
+                 SELECT * FROM (SELECT 3, (s.aggregate_type, s.aggregate_id) >= (?1, ?2)
+                   FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
+                         ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
+                   CROSS JOIN aggregates s ON (s.aggregate_type, s.aggregate_id) > (i.aggregate_type, i.aggregate_id)
+                   ORDER BY s.aggregate_type, s.aggregate_id LIMIT 1)",
+    step_is_asked: true,
+    ends: "SELECT (SELECT coalesce((aggregate_type, aggregate_id) >= (?1, ?2), 0) FROM aggregates
+                   ORDER BY aggregate_type, aggregate_id LIMIT 1),
+                  (SELECT coalesce((aggregate_type, aggregate_id) <= (?1, ?2), 0) FROM aggregates
+                   ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1)",
     any: "SELECT EXISTS (SELECT 1 FROM aggregates NOT INDEXED)",
 };
 
 pub(crate) const EVENT_IDS: Index = Index {
-    neighbours: "SELECT t.event_id = i.event_id FROM
+    neighbours: "SELECT 0, t.event_id = i.event_id FROM
                    (SELECT key, event_id FROM events WHERE event_id < ?1 ORDER BY event_id DESC LIMIT 1) i
                    LEFT JOIN events t ON t.key = i.key
                  UNION ALL
-                 SELECT t.event_id = i.event_id FROM
+                 SELECT 1, t.event_id = i.event_id FROM
                    (SELECT key, event_id FROM events WHERE event_id > ?1 ORDER BY event_id LIMIT 1) i
                    LEFT JOIN events t ON t.key = i.key",
+    step_is_asked: false,
+    ends: "SELECT (SELECT coalesce(event_id >= ?1, 0) FROM events ORDER BY event_id LIMIT 1),
+                  (SELECT coalesce(event_id <= ?1, 0) FROM events ORDER BY event_id DESC LIMIT 1)",
     any: "SELECT EXISTS (SELECT 1 FROM events NOT INDEXED)",
 };
 
@@ -56,15 +84,27 @@ pub(crate) fn confirm_absent(view: &View<'_>, index: &Index, place: &[&dyn ToSql
 pub(crate) fn confirm_neighbours(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<usize> {
     let mut statement = view.prepare_cached(index.neighbours).sql()?;
     let mut rows = statement.query(place).sql()?;
-    let mut neighbours = 0;
+    let (mut before, mut after, mut again) = (false, false, !index.step_is_asked);
     while let Some(row) = rows.next().sql()? {
-        neighbours += 1;
-        let agrees: Option<bool> = row.get(0).sql()?;
+        let (side, agrees): (u8, Option<bool>) = (row.get(0).sql()?, row.get(1).sql()?);
         if agrees != Some(true) {
             return Err(disagrees());
         }
+        before |= side == 0;
+        after |= side == 1;
+        again |= side == 2;
     }
-    Ok(neighbours)
+    if before && !again {
+        return Err(disagrees());
+    }
+    if !before || !after {
+        let (first, last): (Option<bool>, Option<bool>) =
+            view.prepare_cached(index.ends).sql()?.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+        if (!before && first == Some(false)) || (!after && last == Some(false)) {
+            return Err(disagrees());
+        }
+    }
+    Ok(usize::from(before) + usize::from(after))
 }
 
 /// Names are few, and looked for once: all of them are looked at. With more of them than this the index is believed.
@@ -91,53 +131,182 @@ pub(crate) enum Side {
 
 /// The position next to a position, in the index and in its row alike.
 pub(crate) fn neighbour(view: &View<'_>, position: u64, side: Side) -> Result<Option<u64>> {
-    let sql = match side {
-        Side::Before => {
+    let (sql, end) = match side {
+        Side::Before => (
             "SELECT i.position, t.position FROM
                (SELECT key, position FROM events WHERE position < ?1 ORDER BY position DESC LIMIT 1) i
-               LEFT JOIN events t ON t.key = i.key"
-        }
-        Side::After => {
+               LEFT JOIN events t ON t.key = i.key",
+            "SELECT coalesce(position >= ?1, 0) FROM events ORDER BY position LIMIT 1",
+        ),
+        Side::After => (
             "SELECT i.position, t.position FROM
                (SELECT key, position FROM events WHERE position > ?1 ORDER BY position LIMIT 1) i
-               LEFT JOIN events t ON t.key = i.key"
-        }
+               LEFT JOIN events t ON t.key = i.key",
+            "SELECT coalesce(position <= ?1, 0) FROM events ORDER BY position DESC LIMIT 1",
+        ),
     };
     let position = i64::try_from(position).unwrap_or(i64::MAX);
     let found: Option<(u64, Option<u64>)> =
         view.prepare_cached(sql).sql()?.query_row(params![position], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
     match found {
-        None => Ok(None),
+        None => confirm_end(view, end, &[&position]).map(|()| None),
         Some((indexed, Some(stored))) if indexed == stored => Ok(Some(indexed)),
         Some((indexed, _)) => Err(disagrees().at_position(Position::new(indexed))),
     }
 }
 
-/// The entry next to an entry of the index of tags: its event carries the tag.
-pub(crate) fn neighbour_of_tag(view: &View<'_>, tenant: i64, tag: &str, position: u64, side: Side) -> Result<()> {
-    let sql = match side {
-        Side::Before => {
-            "SELECT i.tag, i.position, e.tags FROM
-               (SELECT tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
-                ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1) i LEFT JOIN events e ON e.position = i.position"
+/// An entry of the index of tags.
+#[derive(Debug, PartialEq, Eq)]
+struct Tagged {
+    tenant: i64,
+    tag: String,
+    position: u64,
+}
+
+impl Tagged {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Tagged> {
+        Ok(Tagged { tenant: row.get(0)?, tag: row.get(1)?, position: row.get(2)? })
+    }
+
+    fn is_of(&self, tenant: i64, tag: &str) -> bool {
+        self.tenant == tenant && self.tag == tag
+    }
+
+    /// The entry beside a place, whether or not there is one at the place. Zeroed entries are passed over.
+    fn beside(view: &View<'_>, place: &Tagged, side: Side) -> Result<Option<Tagged>> {
+        let (sql, end) = match side {
+            Side::Before => (
+                "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
+                 ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+                "SELECT coalesce((tenant, tag, position) >= (?1, ?2, ?3), 0) FROM event_tags
+                 ORDER BY tenant, tag, position LIMIT 1",
+            ),
+            Side::After => (
+                "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
+                 ORDER BY tenant, tag, position LIMIT 1",
+                "SELECT coalesce((tenant, tag, position) <= (?1, ?2, ?3), 0) FROM event_tags
+                 ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+            ),
+        };
+        let place: [&dyn ToSql; 3] = [&place.tenant, &place.tag, &i64::try_from(place.position).unwrap_or(i64::MAX)];
+        let found = view.prepare_cached(sql).sql()?.query_row(&place[..], Tagged::read).optional().sql()?;
+        if found.is_none() {
+            confirm_end(view, end, &place)?;
         }
-        Side::After => {
-            "SELECT i.tag, i.position, e.tags FROM
-               (SELECT tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
-                ORDER BY tenant, tag, position LIMIT 1) i LEFT JOIN events e ON e.position = i.position"
+        Ok(found)
+    }
+
+    /// The entry at an end of the index, found without a search.
+    fn at_end(view: &View<'_>, side: Side) -> Result<Option<Tagged>> {
+        let sql = match side {
+            Side::Before => "SELECT tenant, tag, position FROM event_tags ORDER BY tenant, tag, position LIMIT 1",
+            Side::After => "SELECT tenant, tag, position FROM event_tags ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+        };
+        view.prepare_cached(sql).sql()?.query_row([], Tagged::read).optional().sql()
+    }
+
+    /// Confirms that the event carries the tag.
+    fn confirm_carried(&self, view: &View<'_>) -> Result<()> {
+        let tags: Option<Option<String>> = view
+            .prepare_cached("SELECT tags FROM events WHERE position = ?1")
+            .sql()?
+            .query_row(params![self.position], |row| row.get(0))
+            .optional()
+            .sql()?;
+        let tags = tags.flatten().and_then(|tags| serde_json::from_str::<Vec<String>>(&tags).ok());
+        if tags.is_some_and(|tags| tags.contains(&self.tag)) { Ok(()) } else { Err(self.disagrees()) }
+    }
+
+    /// Confirms that `following` is what follows: a search passes over a zeroed part of a page, whose entries hold nothing;
+    /// a step from entry to entry meets them.
+    fn confirm_followed_by(&self, view: &View<'_>, following: Option<&Tagged>) -> Result<()> {
+        let mut statement = view
+            .prepare_cached(
+                "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position >= ?3 ORDER BY position LIMIT 2",
+            )
+            .sql()?;
+        let mut rows = statement.query(params![self.tenant, self.tag, self.position]).sql()?;
+        let mut next = || match rows.next().sql()? {
+            Some(row) => row.get::<_, u64>(0).sql().map(Some),
+            None => Ok(None),
+        };
+        let (again, then) = (next()?, next()?);
+        let same_tag = following.filter(|following| following.is_of(self.tenant, &self.tag));
+        if again == Some(self.position) && then == same_tag.map(|following| following.position) {
+            Ok(())
+        } else {
+            Err(self.disagrees())
+        }
+    }
+
+    fn disagrees(&self) -> Error {
+        disagrees().at_position(Position::new(self.position))
+    }
+}
+
+/// The position that a scan of a tag must find first when it begins at a position; `None` if it must find none.
+pub(crate) fn first_of_tag(view: &View<'_>, tenant: i64, tag: &str, begin: u64, descending: bool) -> Result<Option<u64>> {
+    let (behind, ahead) = if descending { (Side::After, Side::Before) } else { (Side::Before, Side::After) };
+    let place = Tagged { tenant, tag: tag.to_owned(), position: begin };
+    // From the entry behind the place the next one ahead is reached by a step, not by the search that the scan makes.
+    let first = match Tagged::beside(view, &place, behind)? {
+        None => Tagged::at_end(view, behind)?,
+        Some(outside) => {
+            outside.confirm_carried(view)?;
+            let first = Tagged::beside(view, &outside, ahead)?;
+            let (lower, upper) = if descending { (first.as_ref(), Some(&outside)) } else { (Some(&outside), first.as_ref()) };
+            if let Some(lower) = lower {
+                lower.confirm_followed_by(view, upper)?;
+            }
+            first
         }
     };
-    let place = i64::try_from(position).unwrap_or(i64::MAX);
-    let found: Option<(String, u64, Option<String>)> = view
-        .prepare_cached(sql)
-        .sql()?
-        .query_row(params![tenant, tag, place], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()
-        .sql()?;
-    let Some((indexed, at, tags)) = found else { return Ok(()) };
-    let carries =
-        tags.and_then(|tags| serde_json::from_str::<Vec<String>>(&tags).ok()).is_some_and(|tags| tags.contains(&indexed));
-    if carries { Ok(()) } else { Err(disagrees().at_position(Position::new(at))) }
+    let first = first.filter(|first| first.is_of(tenant, tag)).map(|first| first.position);
+    match first {
+        Some(position) if (if descending { position > begin } else { position < begin }) => Err(disagrees()),
+        first => Ok(first),
+    }
+}
+
+/// Confirms that nothing of a tag lies beyond the last entry that a scan found: the entry there carries what it says.
+pub(crate) fn confirm_end_of_tag(view: &View<'_>, tenant: i64, tag: &str, last: u64, side: Side) -> Result<()> {
+    let place = Tagged { tenant, tag: tag.to_owned(), position: last };
+    Tagged::beside(view, &place, side)?.map_or(Ok(()), |beyond| beyond.confirm_carried(view))
+}
+
+/// Confirms that there is no neighbour on a side: the entry at that end of the index, which is found without a search, does
+/// not lie beyond the place.
+fn confirm_end(view: &View<'_>, sql: &str, place: &[&dyn ToSql]) -> Result<()> {
+    match view.prepare_cached(sql).sql()?.query_row(place, |row| row.get(0)).optional().sql()? {
+        Some(false) => Err(disagrees()),
+        Some(true) | None => Ok(()),
+    }
+}
+
+/// Rows that are asked for in an order come in that order: pages of the file that stand in each other's place would
+/// otherwise lead a walk in a circle, for ever.
+pub(crate) struct Ascending<K>(K);
+
+impl<K: PartialOrd> Ascending<K> {
+    /// The rows come after this.
+    pub(crate) fn after(start: K) -> Ascending<K> {
+        Ascending(start)
+    }
+
+    /// The next row.
+    pub(crate) fn next(&mut self, key: K) -> Result<()> {
+        if key <= self.0 {
+            return Err(Error::new(ErrorKind::Corrupt, "rows do not stand in their order: pages of the file are mixed up")
+                .advice("copy the file before anything else, then restore a backup"));
+        }
+        self.0 = key;
+        Ok(())
+    }
+
+    /// The last row that came, or where it began.
+    pub(crate) fn into_last(self) -> K {
+        self.0
+    }
 }
 
 /// What an index says is not what the rows say.

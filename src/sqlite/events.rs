@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::aggregates::AggregateRow;
 use super::checksum;
 use super::database::{View, Writing};
-use super::doubt::{self, Side};
+use super::doubt::{self, Ascending};
 use super::failure::Sql;
 use super::names::{AggregateType, EventType};
-use super::{key, key_version, state};
+use super::{key, key_version};
 use crate::clock::from_micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
@@ -33,6 +33,8 @@ macro_rules! select {
         )
     };
 }
+
+pub(super) use select;
 
 /// An event on its way into the file.
 pub(crate) struct NewRow<'a> {
@@ -218,7 +220,7 @@ pub(crate) struct Raw<'r> {
 }
 
 impl<'r> Raw<'r> {
-    fn read(view: &View<'_>, row: &'r Row<'_>, identity: u64, types: &mut Vec<Arc<EventType>>) -> Result<Raw<'r>> {
+    pub(super) fn read(view: &View<'_>, row: &'r Row<'_>, identity: u64, types: &mut Vec<Arc<EventType>>) -> Result<Raw<'r>> {
         let version = key_version(row.get(0).sql()?);
         let position = row.get(1).sql()?;
         Raw::read_columns(view, row, identity, version, position, types)
@@ -356,156 +358,13 @@ pub(crate) fn check_page(
 ) -> Result<()> {
     let mut statement = view.prepare_cached(select!("", "events e WHERE e.key > ?1 ORDER BY e.key LIMIT ?2")).sql()?;
     let mut rows = statement.query(params![after, limit]).sql()?;
-    let mut types = Vec::new();
+    let (mut order, mut types) = (Ascending::after(after), Vec::new());
     while let Some(row) = rows.next().sql()? {
-        each(row.get(0).sql()?, Unread { row, types: &mut types })?;
+        let key = row.get(0).sql()?;
+        order.next(key)?;
+        each(key, Unread { row, types: &mut types })?;
     }
     Ok(())
-}
-
-/// In which order, and along what, events are read across aggregates.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Along<'a> {
-    /// Every event.
-    Log,
-    /// The events of a tenant that carry a tag.
-    Tag(i64, &'a str),
-}
-
-/// Gives events at positions `range` (both ends included) to `take`, until it says to stop.
-pub(crate) fn scan_log(
-    view: &View<'_>,
-    along: Along<'_>,
-    range: (u64, u64),
-    descending: bool,
-    limit: usize,
-    mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<bool>,
-) -> Result<()> {
-    const LOG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
-        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position LIMIT ?3"
-    );
-    const LOG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
-        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
-    );
-    const TAG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
-        "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
-         WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position LIMIT ?3"
-    );
-    const TAG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
-        "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
-         WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
-    );
-    let first = i64::try_from(range.0).unwrap_or(i64::MAX);
-    let last = i64::try_from(range.1).unwrap_or(i64::MAX);
-    let mut order = Order::begin(view, along, range, descending)?;
-    let sql = match (along, descending) {
-        (Along::Log, false) => LOG,
-        (Along::Log, true) => LOG_DESCENDING,
-        (Along::Tag(..), false) => TAG,
-        (Along::Tag(..), true) => TAG_DESCENDING,
-    };
-    let mut statement = view.prepare_cached(sql).sql()?;
-    let mut rows = match along {
-        Along::Log => statement.query(params![first, last, limit]).sql()?,
-        Along::Tag(tenant, tag) => statement.query(params![first, last, limit, tenant, tag]).sql()?,
-    };
-    let mut types = Vec::new();
-    let mut aggregate_type: Option<Arc<AggregateType>> = None;
-    let mut left = limit;
-    while let Some(row) = rows.next().sql()? {
-        let (aggregate_type, aggregate_id) = owner_of(view, row, &mut aggregate_type)?;
-        let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
-        let raw = Raw::read(view, row, identity, &mut types)?;
-        order.next(raw.position)?;
-        if let Along::Tag(_, tag) = along
-            && !raw.tags()?.iter().any(|carried| carried == tag)
-        {
-            return Err(doubt::disagrees().at_position(Position::new(raw.position)));
-        }
-        left = left.saturating_sub(1);
-        if !take(&raw, aggregate_type, aggregate_id)? {
-            return Ok(());
-        }
-    }
-    if left > 0 { order.end(view) } else { Ok(()) }
-}
-
-/// Whether the positions of a scan are all that there are.
-///
-/// As long as nothing was removed they have no holes. After that only their order tells, and the entries of the index at
-/// both ends of the scan.
-struct Order<'a> {
-    along: Along<'a>,
-    range: (u64, u64),
-    descending: bool,
-    /// Whether each position must be the next one.
-    without_holes: bool,
-    /// The position before the next one, in the direction of the scan.
-    last: u64,
-}
-
-impl<'a> Order<'a> {
-    fn begin(view: &View<'_>, along: Along<'a>, range: (u64, u64), descending: bool) -> Result<Order<'a>> {
-        let (start, side) = if descending { (range.1, Side::After) } else { (range.0, Side::Before) };
-        match along {
-            Along::Log => doubt::neighbour(view, start, side).map(drop)?,
-            Along::Tag(tenant, tag) => doubt::neighbour_of_tag(view, tenant, tag, start, side)?,
-        }
-        let without_holes = matches!(along, Along::Log) && state::totals(view)?.events_removed == 0;
-        let last = if descending { range.1.saturating_add(1) } else { range.0.saturating_sub(1) };
-        Ok(Order { along, range, descending, without_holes, last })
-    }
-
-    fn next(&mut self, position: u64) -> Result<()> {
-        let (smaller, larger) = if self.descending { (position, self.last) } else { (self.last, position) };
-        if smaller >= larger || (self.without_holes && larger - smaller != 1) {
-            return Err(doubt::disagrees().at_position(Position::new(position)));
-        }
-        self.last = position;
-        Ok(())
-    }
-
-    /// The scan found no more. A changed entry in its middle would have ended it too early.
-    fn end(&self, view: &View<'_>) -> Result<()> {
-        let side = if self.descending { Side::Before } else { Side::After };
-        let disagrees = || doubt::disagrees().at_position(Position::new(self.last));
-        if self.without_holes && self.last != (if self.descending { self.range.0 } else { self.range.1 }) {
-            return Err(disagrees());
-        }
-        match self.along {
-            Along::Log => match doubt::neighbour(view, self.last, side)? {
-                Some(position) if (self.range.0..=self.range.1).contains(&position) => Err(disagrees()),
-                _ => Ok(()),
-            },
-            Along::Tag(tenant, tag) => doubt::neighbour_of_tag(view, tenant, tag, self.last, side),
-        }
-    }
-}
-
-fn owner_of<'r, 'm>(
-    view: &View<'_>,
-    row: &'r Row<'_>,
-    last: &'m mut Option<Arc<AggregateType>>,
-) -> Result<(&'m Arc<AggregateType>, &'r str)> {
-    let orphan = || {
-        let error = Error::new(ErrorKind::Corrupt, "the event's aggregate is missing from the file")
-            .advice("copy the file before anything else, then restore a backup");
-        match row.get(1) {
-            Ok(position) => error.at_position(Position::new(position)),
-            Err(_) => error,
-        }
-    };
-    let number: i64 = row.get(12).map_err(|_| orphan())?;
-    let aggregate_id = row.get_ref(13).sql()?.as_str().map_err(|_| orphan())?;
-    let aggregate_type = match last.take() {
-        Some(known) if known.id == number => known,
-        _ => view.aggregate_type_by_id(number)?,
-    };
-    Ok((last.insert(aggregate_type), aggregate_id))
 }
 
 /// The place of the event with this id.
@@ -573,6 +432,26 @@ pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through
         .optional()
         .sql()?;
     Ok(first_younger.map_or(through, |key| key_version(key).saturating_sub(1)))
+}
+
+/// The version through which an aggregate's events all lie at this position or before; `after` if none does.
+pub(crate) fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
+    let first_beyond: Option<i64> = view
+        .prepare_cached("SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1")
+        .sql()?
+        .query_row(params![key(aggregate, after), key(aggregate, through), position], |row| row.get(0))
+        .optional()
+        .sql()?;
+    Ok(first_beyond.map_or(through, |key| key_version(key).saturating_sub(1)))
+}
+
+/// The position of one event of an aggregate; `None` if it is not in the file.
+pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u64>> {
+    view.prepare_cached("SELECT position FROM events WHERE key = ?1")
+        .sql()?
+        .query_row(params![key(aggregate, version)], |row| row.get(0))
+        .optional()
+        .sql()
 }
 
 /// Removes an aggregate's events from version `after + 1` to `through`; returns how many there were.

@@ -8,18 +8,29 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::blocks;
 use super::failure::Sql;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format that this version of the library writes.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 /// "FLOG".
 const APPLICATION_ID: i64 = 0x464C_4F47;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// What each format has that the one before it had not: tables and indexes by their names in schema.sql.
-const ADDED: &[(i64, &[&str])] = &[(2, &["subscriptions", "deliveries", "deliveries_due", "deliveries_aggregate"])];
+const ADDED: &[(i64, &[&str])] =
+    &[(2, &["subscriptions", "deliveries", "deliveries_due", "deliveries_aggregate"]), (3, &["block_summaries"])];
+
+/// What each format has no more, as the formats before it made it.
+const REMOVED: &[(i64, &str)] = &[
+    (3, "CREATE TABLE log_blocks ( block INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL ) STRICT"),
+    (
+        3,
+        "CREATE TABLE log_block_types ( event_type INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (event_type, block) ) STRICT, WITHOUT ROWID",
+    ),
+];
 
 static STATEMENTS: LazyLock<Vec<String>> = LazyLock::new(|| statements(SCHEMA));
 
@@ -145,6 +156,12 @@ fn migrate(connection: &Connection, from: i64) -> Result<()> {
         for statement in STATEMENTS.iter().filter(|sql| name_in(sql).is_some_and(|name| added.contains(&name))) {
             connection.execute_batch(statement).sql()?;
         }
+        if *version == 3 {
+            blocks::take_over(connection)?;
+        }
+        for name in REMOVED.iter().filter(|(removed_in, _)| removed_in == version).filter_map(|(_, sql)| name_in(sql)) {
+            connection.execute_batch(&format!("DROP TABLE {name}")).sql()?;
+        }
         connection.pragma_update(None, "user_version", version).sql()?;
     }
     Ok(())
@@ -164,8 +181,9 @@ fn name_in(statement: &str) -> Option<&str> {
 /// file of an older format must have what that format had.
 pub(crate) fn check_schema(connection: &Connection, format: i64) -> Result<()> {
     let later = |name: &str| ADDED.iter().any(|(version, added)| *version > format && added.contains(&name));
-    let mut expected: HashMap<&str, &str> =
-        STATEMENTS.iter().filter_map(|sql| Some((name_in(sql)?, sql.as_str()))).filter(|(name, _)| !later(name)).collect();
+    let then = REMOVED.iter().filter(|(removed_in, _)| *removed_in > format).map(|(_, sql)| *sql);
+    let now = STATEMENTS.iter().map(String::as_str).filter(|sql| !name_in(sql).is_some_and(later));
+    let mut expected: HashMap<&str, &str> = now.chain(then).filter_map(|sql| Some((name_in(sql)?, sql))).collect();
     let ours: Vec<&str> = expected.keys().copied().collect();
     let mut statement = connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema").sql()?;
     let mut rows = statement.query([]).sql()?;
@@ -217,7 +235,7 @@ mod tests {
     fn the_schema_is_understood() {
         let tables = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE TABLE ")).count();
         let indexes = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE INDEX ")).count();
-        assert_eq!((tables, indexes, STATEMENTS.len()), (13, 3, 16));
+        assert_eq!((tables, indexes, STATEMENTS.len()), (12, 3, 15));
         assert!(STATEMENTS.iter().all(|sql| !sql.contains("--")));
     }
 

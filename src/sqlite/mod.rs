@@ -15,6 +15,7 @@ pub(crate) mod deliveries;
 mod doubt;
 pub(crate) mod events;
 mod failure;
+pub(crate) mod log;
 mod migrate;
 pub(crate) mod names;
 mod open;
@@ -22,6 +23,7 @@ mod pace;
 pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
+mod turn;
 pub(crate) mod verify;
 mod waiting;
 

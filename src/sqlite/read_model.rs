@@ -1,6 +1,8 @@
 //! What a projection writes: tables of its own, in the same file and the same transaction as its checkpoint.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use std::cell::RefCell;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
 
 use super::database::{View, Writing};
 use super::failure::Sql;
@@ -15,7 +17,18 @@ pub struct ReadModel<'a> {
     connection: &'a Connection,
     tables: &'a [String],
     naming: Naming,
+    // Those used last, by the text with braces: to put the names in and to look up the result is half of a small one's cost.
+    ready: RefCell<Vec<Ready<'a>>>,
 }
+
+/// A statement that is used again and again within a transaction.
+struct Ready<'a> {
+    sql: String,
+    statement: CachedStatement<'a>,
+}
+
+/// More different statements than that are looked up each time.
+const MOST_READY: usize = 16;
 
 /// What the names in braces stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +50,7 @@ impl Naming {
 
 impl<'a> ReadModel<'a> {
     pub(crate) fn new(writing: &'a Writing<'_>, tables: &'a [String], naming: Naming) -> ReadModel<'a> {
-        ReadModel { connection: writing, tables, naming }
+        ReadModel { connection: writing, tables, naming, ready: RefCell::default() }
     }
 
     /// Runs one statement; returns the number of rows that it changed. The statement is prepared once and kept.
@@ -45,7 +58,7 @@ impl<'a> ReadModel<'a> {
     /// # Errors
     /// SQLite's own.
     pub fn execute(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
-        self.connection.prepare_cached(&self.resolve(sql))?.execute(params)
+        self.with(sql, |statement| statement.execute(params))
     }
 
     /// Runs statements without parameters, such as those that make the tables.
@@ -66,7 +79,25 @@ impl<'a> ReadModel<'a> {
         params: impl Params,
         row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        self.connection.prepare_cached(&self.resolve(sql))?.query_row(params, row).optional()
+        self.with(sql, |statement| statement.query_row(params, row).optional())
+    }
+
+    fn with<T>(&self, sql: &str, run: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        // Taken out while it runs: the application's code for a row may run another.
+        let known = {
+            let mut ready = self.ready.borrow_mut();
+            ready.iter().position(|known| known.sql == sql).map(|at| ready.swap_remove(at))
+        };
+        let mut known = match known {
+            Some(known) => known,
+            None => Ready { sql: sql.to_owned(), statement: self.connection.prepare_cached(&self.resolve(sql))? },
+        };
+        let done = run(&mut known.statement);
+        let mut ready = self.ready.borrow_mut();
+        if ready.len() < MOST_READY {
+            ready.push(known);
+        }
+        done
     }
 
     /// The statement with the real names in it.

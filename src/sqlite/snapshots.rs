@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::checksum;
 use super::database::{View, Writing};
+use super::doubt::Ascending;
 use super::failure::Sql;
 use super::{events, key, key_version, state};
 use crate::error::Result;
@@ -196,8 +197,11 @@ pub(crate) fn check_page(
 ) -> Result<()> {
     let mut statement = view.prepare_cached(select!("WHERE key > ?1 ORDER BY key LIMIT ?2")).sql()?;
     let mut rows = statement.query(params![after, limit]).sql()?;
+    let mut order = Ascending::after(after);
     while let Some(row) = rows.next().sql()? {
-        each(row.get(0).sql()?, SnapshotRow::read(row).sql());
+        let key = row.get(0).sql()?;
+        order.next(key)?;
+        each(key, SnapshotRow::read(row).sql());
     }
     Ok(())
 }

@@ -64,8 +64,8 @@ fn a_file_that_is_no_database() {
 
 #[test]
 fn a_file_of_a_newer_format() {
-    let place = changed("PRAGMA user_version = 3");
-    is_refused(&place.file(), ErrorKind::FormatTooNew, &["format 3", "up to 2", "update the application"]);
+    let place = changed("PRAGMA user_version = 4");
+    is_refused(&place.file(), ErrorKind::FormatTooNew, &["format 4", "up to 3", "update the application"]);
 }
 
 #[test]
@@ -96,9 +96,15 @@ fn a_schema_that_was_tampered_with() {
         ("DROP INDEX snapshots_created_at", "snapshots_created_at"),
         ("DROP INDEX deliveries_due; CREATE INDEX deliveries_due ON deliveries (subscription, due_at)", "deliveries_due"),
         ("DROP INDEX deliveries_due; CREATE TABLE other (x); CREATE INDEX deliveries_due ON other (x)", "deliveries_due"),
-        ("DROP TABLE log_blocks; CREATE VIEW log_blocks AS SELECT 1 AS block, 2 AS earliest, 3 AS latest", "log_blocks"),
-        ("DROP TABLE log_blocks; CREATE TABLE log_blocks (block INTEGER PRIMARY KEY, earliest, latest)", "log_blocks"),
-        ("DROP TABLE log_blocks; CREATE VIRTUAL TABLE log_blocks USING fts5(block, earliest, latest)", "log_blocks"),
+        (
+            "DROP TABLE block_summaries; CREATE VIEW block_summaries AS SELECT 1 AS block, 2 AS earliest, 3 AS latest",
+            "block_summaries",
+        ),
+        (
+            "DROP TABLE block_summaries; CREATE TABLE block_summaries (block INTEGER PRIMARY KEY, earliest, latest)",
+            "block_summaries",
+        ),
+        ("DROP TABLE block_summaries; CREATE VIRTUAL TABLE block_summaries USING fts5(block, earliest)", "block_summaries"),
     ] {
         let place = changed(sql);
         is_refused(&place.file(), ErrorKind::ForeignFile, &["schema was changed", names, "restore the file"]);

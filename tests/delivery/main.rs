@@ -3,20 +3,28 @@
 mod dead_letters;
 mod documents;
 mod hostile_names;
+#[path = "../proof/kill_outbox.rs"]
+mod kill_outbox;
+#[path = "../proof/kill_projection.rs"]
+mod kill_projection;
 #[path = "../support/names.rs"]
 mod names;
 mod outbox;
 mod outbox_processes;
 mod preview;
-mod processes;
 mod projection_processes;
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod publishers;
+mod purging;
 mod subscriptions;
+#[path = "../support/mod.rs"]
+mod support;
 mod two_tenants;
+#[path = "../proof/worker.rs"]
+mod worker;
 
-use foldlog::{Expected, NewEvent, Store};
+use foldlog::{Batch, Expected, NewEvent, Store};
 use serde_json::json;
 
 /// A store in a real file, which goes with the directory.
@@ -31,6 +39,13 @@ pub fn count(store: &Store, from: u64, to: u64) {
     for n in from..to {
         store.append("counter", &format!("c-{}", n % 10), Expected::Any, [event(n)]).unwrap();
     }
+}
+
+/// As [`count`], in one append: for more events than a projection reads at once.
+pub fn count_at_once(store: &Store, from: u64, to: u64) {
+    let batch =
+        (from..to).fold(Batch::new(), |batch, n| batch.append("counter", format!("c-{}", n % 10), Expected::Any, [event(n)]));
+    store.commit(batch).unwrap();
 }
 
 pub fn event(n: u64) -> NewEvent {

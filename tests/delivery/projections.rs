@@ -6,11 +6,11 @@ use std::time::Duration;
 use foldlog::rusqlite::params;
 use foldlog::{ErrorKind, HandlerError, Position, Projection, ReadModel, RecordedEvent, StopReason, Store};
 
-use super::{count, store};
+use super::{count, count_at_once, store};
 
 /// Sums and counts for each counter; can be told to fail.
 #[derive(Clone, Default)]
-struct Sums {
+pub struct Sums {
     version: u32,
     /// Fails at this position; 0 = never.
     poison: Arc<AtomicU64>,
@@ -18,7 +18,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(version: u32) -> Sums {
+    pub fn new(version: u32) -> Sums {
         Sums { version, ..Sums::default() }
     }
 }
@@ -114,6 +114,26 @@ fn inline_is_there_when_the_append_returns_and_catches_up_first() {
     assert_eq!(totals(&store), (sum(71), 71));
 }
 
+/// As when an application's processes start together: they once got in each other's way while they caught up.
+#[test]
+fn several_begin_to_project_inline_at_once() {
+    for _ in 0..20 {
+        let (directory, store) = store();
+        count(&store, 0, 30);
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let store = Store::open(directory.path().join("events.db")).unwrap();
+                    begin.wait();
+                    store.project_inline(Sums::new(1)).unwrap();
+                });
+            }
+        });
+        assert_eq!(totals(&store), (sum(30), 30));
+    }
+}
+
 #[test]
 fn a_failing_inline_projection_fails_the_append_as_a_whole() {
     let (_directory, store) = store();
@@ -153,17 +173,17 @@ fn a_poison_event_stops_only_its_projection_and_can_be_skipped() {
 #[test]
 fn a_rebuild_serves_the_old_tables_until_the_new_ones_are_ready() {
     let (_directory, store) = store();
-    count(&store, 0, 1_500);
+    count_at_once(&store, 0, 5_000);
     store.projection(Sums::new(1)).unwrap().run_to_end().unwrap();
     let new = store.projection(Sums::new(2)).unwrap();
     assert_eq!(new.run_to_end().unwrap_err().kind(), ErrorKind::ProjectionOutdated);
-    let (mut steps, mut appended) = (0, 1_500);
+    let (mut steps, mut appended) = (0, 5_000);
     let done = new
         .rebuild(|progress| {
             steps += 1;
             if !progress.finished {
-                assert_eq!(totals(&store), (sum(1_500), 1_500), "the old tables serve");
-                if appended < 1_550 {
+                assert_eq!(totals(&store), (sum(5_000), 5_000), "the old tables serve");
+                if appended < 5_050 {
                     count(&store, appended, appended + 1);
                     appended += 1;
                 }
@@ -189,15 +209,15 @@ fn a_rebuild_serves_the_old_tables_until_the_new_ones_are_ready() {
 #[test]
 fn a_cancelled_rebuild_goes_on_where_it_was() {
     let (directory, store) = store();
-    count(&store, 0, 1_200);
+    count_at_once(&store, 0, 5_000);
     store.projection(Sums::new(1)).unwrap().run_to_end().unwrap();
     let cancelled = store.projection(Sums::new(2)).unwrap().rebuild(|_| ControlFlow::Break(())).unwrap();
     assert!(!cancelled.finished && cancelled.events > 0);
     drop(store);
     let store = Store::open(directory.path().join("events.db")).unwrap();
     let done = store.projection(Sums::new(2)).unwrap().rebuild(|_| ControlFlow::Continue(())).unwrap();
-    assert_eq!(done.events + cancelled.events, 1_200);
-    assert_eq!(totals(&store), (2 * sum(1_200), 1_200));
+    assert_eq!(done.events + cancelled.events, 5_000);
+    assert_eq!(totals(&store), (2 * sum(5_000), 5_000));
 }
 
 #[test]

@@ -1,9 +1,21 @@
 //! The ready publishers, each against a real server.
 
+#[cfg(any(feature = "nats", feature = "webhook-tls"))]
+mod certificates;
+#[cfg(feature = "webhook")]
+mod http_server;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "nats")]
+mod nats_impostor;
+#[cfg(feature = "nats")]
+mod nats_server;
+#[cfg(feature = "nats")]
+mod nats_tls;
 #[cfg(feature = "webhook")]
 mod webhook;
+#[cfg(feature = "webhook-tls")]
+mod webhook_tls;
 
 use foldlog::{EventId, Metadata, NewEvent, Store};
 use serde_json::json;

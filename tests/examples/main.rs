@@ -2,6 +2,8 @@
 
 mod git_history;
 mod log_format;
+#[cfg(feature = "webhook")]
+mod orders;
 mod programs;
 mod repository;
 mod user_account;

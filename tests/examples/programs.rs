@@ -51,7 +51,7 @@ pub fn run(example: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>
 
 /// The example's executable. `cargo test --test examples` alone does not build it, and one that lies there may be of
 /// yesterday: so cargo is asked, which costs nothing when all is up to date.
-fn program(example: &str) -> &'static Path {
+pub fn program(example: &str) -> &'static Path {
     static PROGRAMS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     &PROGRAMS.get_or_init(build)[example]
 }
@@ -64,8 +64,21 @@ fn build() -> HashMap<String, PathBuf> {
         "debug" => "dev",
         other => other,
     };
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--example", "git_history", "--example", "user_account", "--message-format=json", "--profile", profile])
+    let mut command = Command::new(env!("CARGO"));
+    command.args([
+        "build",
+        "--example",
+        "git_history",
+        "--example",
+        "user_account",
+        "--message-format=json",
+        "--profile",
+        profile,
+    ]);
+    if cfg!(feature = "webhook") {
+        command.args(["--example", "orders", "--features", "webhook"]);
+    }
+    let output = command
         .arg("--target-dir")
         .arg(profile_directory.parent().unwrap())
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo test --release --test proof -- --long                  all, to the full counts: hours
 //! cargo test --release --test proof -- --long --minutes 2      all, each for so long at most
+//! cargo test --release --test proof -- --long --threads 1      as before, on fewer threads
 //! cargo test --release --test proof -- --long powercut kill    some
 //! ```
 //!
@@ -15,9 +16,13 @@ mod support;
 mod corruption;
 mod faults;
 mod kill;
+mod kill_outbox;
+mod kill_projection;
 mod machine;
 mod powercut;
+mod powercut_delivery;
 mod questions;
+mod worker;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -35,6 +40,7 @@ struct Proof {
     rounds: u64,
     /// Rounds in one part: what is done between two looks at the clock.
     part: u64,
+    /// Threads that it uses, unless `--threads` allows fewer.
     threads: u64,
     run: fn(rounds: u64, seed: u64) -> Outcome,
 }
@@ -65,12 +71,68 @@ const PROOFS: &[Proof] = &[
         run: |rounds, seed| powercut::run_first_moments(rounds.div_ceil(40), seed),
     },
     Proof {
+        name: "powercut-delivery-durable",
+        promise: "3, 5, 8, 9: durable: outbox, handler, projections after a power cut",
+        rounds: 200_000,
+        part: 500,
+        threads: 2,
+        run: |rounds, seed| powercut_delivery::run(Durability::Durable, rounds, seed),
+    },
+    Proof {
+        name: "powercut-delivery-fast",
+        promise: "3, 5, 8, 9: fast: outbox, handler, projections after a power cut",
+        rounds: 200_000,
+        part: 500,
+        threads: 2,
+        run: |rounds, seed| powercut_delivery::run(Durability::Fast, rounds, seed),
+    },
+    Proof {
         name: "kill",
         promise: "4: kill -9 loses nothing acknowledged",
         rounds: 10_000,
         part: 20,
         threads: 1,
         run: |rounds, seed| kill::run(rounds, &[], seed),
+    },
+    Proof {
+        name: "kill-outbox",
+        promise: "9: kill -9 between publish and mark: at least once, in order",
+        rounds: 2_000,
+        part: 100,
+        threads: 2,
+        run: |rounds, seed| kill_outbox::run(rounds, &[], seed),
+    },
+    Proof {
+        name: "kill-outbox-takeover",
+        promise: "9: kill -9 of one of two outboxes: the other takes over",
+        rounds: 300,
+        part: 50,
+        threads: 1,
+        run: |rounds, seed| kill_outbox::run_takeovers(rounds, &[], seed),
+    },
+    Proof {
+        name: "kill-projection",
+        promise: "8: kill -9 in a projection's batch: exactly once",
+        rounds: 2_000,
+        part: 60,
+        threads: 2,
+        run: |rounds, seed| kill_projection::run(rounds, &[], seed),
+    },
+    Proof {
+        name: "kill-rebuild",
+        promise: "8: kill -9 in a rebuild: it goes on, the old tables serve",
+        rounds: 100,
+        part: 10,
+        threads: 1,
+        run: |rounds, seed| kill_projection::run_rebuilds(rounds, &[], seed),
+    },
+    Proof {
+        name: "kill-followers",
+        promise: "8: kill -9 of one of two followers: exactly once",
+        rounds: 300,
+        part: 50,
+        threads: 1,
+        run: |rounds, seed| kill_projection::run_followers(rounds, &[], seed),
     },
     Proof {
         name: "faults",
@@ -113,20 +175,55 @@ fn sounds(seed: u64) -> [Sound; 4] {
     [holes, purged, Sound::killed(random), Sound::killed(random)]
 }
 
+/// What the command line asks for.
+struct Asked {
+    limit: Duration,
+    threads: u64,
+    /// Beginnings of names; empty for all.
+    names: Vec<String>,
+}
+
+impl Asked {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Asked, String> {
+        let mut asked = Asked { limit: Duration::MAX, threads: 2, names: Vec::new() };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--long" => {}
+                "--minutes" => asked.limit = Duration::from_secs_f64(60.0 * number::<f64>(&argument, arguments.next())?),
+                "--threads" => asked.threads = number::<u64>(&argument, arguments.next())?.max(1),
+                name if PROOFS.iter().any(|proof| proof.name.starts_with(name)) => asked.names.push(argument),
+                other => return Err(format!("there is no proof or option {other:?}")),
+            }
+        }
+        Ok(asked)
+    }
+
+    fn wants(&self, proof: &Proof) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| proof.name.starts_with(name.as_str()))
+    }
+}
+
+fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Result<N, String> {
+    argument.and_then(|argument| argument.parse().ok()).ok_or_else(|| format!("{option} takes a number"))
+}
+
 fn main() -> ExitCode {
     kill::work_if_asked();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if !arguments.iter().any(|argument| argument == "--long") {
-        println!("the long forms of the proofs: cargo test --release --test proof -- --long [--minutes M] [NAME...]");
+    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() {
         return ExitCode::SUCCESS;
     }
-    let minutes = arguments.iter().position(|argument| argument == "--minutes").and_then(|at| arguments.get(at + 1));
-    let limit = minutes.map_or(Duration::MAX, |minutes| {
-        Duration::from_secs_f64(60.0 * minutes.parse::<f64>().expect("--minutes takes a number"))
-    });
-    let wanted: Vec<&String> =
-        arguments.iter().filter(|argument| !argument.starts_with("--") && Some(*argument) != minutes).collect();
-    let chosen = |proof: &&Proof| wanted.is_empty() || wanted.iter().any(|name| proof.name.starts_with(name.as_str()));
+    // `cargo test` comes here as well, with whatever it hands to all test programs.
+    if !std::env::args().any(|argument| argument == "--long") {
+        println!("the long forms: cargo test --release --test proof -- --long [--minutes M] [--threads N] [NAME...]");
+        return ExitCode::SUCCESS;
+    }
+    let asked = match Asked::read(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::FAILURE;
+        }
+    };
     let seed = match std::env::var_os("FOLDLOG_SEED") {
         Some(_) => support::random::seed(),
         None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs()),
@@ -134,8 +231,8 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     println!("| promise | rounds | of | violations | seed | time | counts |\n| --- | --- | --- | --- | --- | --- | --- |");
     let mut clean = true;
-    for proof in PROOFS.iter().filter(chosen) {
-        let outcome = proof.prove(seed, limit);
+    for proof in PROOFS.iter().filter(|proof| asked.wants(proof)) {
+        let outcome = proof.prove(seed, asked.limit, asked.threads);
         println!("{}", row(proof, &outcome));
         clean &= outcome.violations == 0;
     }
@@ -144,12 +241,13 @@ fn main() -> ExitCode {
 
 impl Proof {
     /// Part after part on some threads, until there were enough or the time is over.
-    fn prove(&self, seed: u64, limit: Duration) -> Outcome {
+    fn prove(&self, seed: u64, limit: Duration, most_threads: u64) -> Outcome {
         let began = Instant::now();
-        let share = self.rounds.div_ceil(self.threads);
+        let threads = self.threads.min(most_threads);
+        let share = self.rounds.div_ceil(threads);
         let mut sum = Outcome::new(seed);
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.threads)
+            let threads: Vec<_> = (0..threads)
                 .map(|thread| scope.spawn(move || self.prove_share(seed.wrapping_add(thread << 40), share, began, limit)))
                 .collect();
             threads.into_iter().for_each(|thread| sum.add(thread.join().expect("a proof does not panic")));

@@ -26,9 +26,10 @@ pub fn run(durability: Durability, images: u64, seed: u64) -> Outcome {
     while outcome.rounds < images {
         let history = History::make(&work, durability, &mut random);
         outcome.count("histories", 1);
-        for _ in 0..IMAGES_EACH.min(images - outcome.rounds) {
+        let mut cutter = history.recording.cutter();
+        for cut in history.recording.moments(IMAGES_EACH.min(images - outcome.rounds), &mut random) {
             outcome.rounds += 1;
-            let image = history.recording.cut(&mut random);
+            let image = cutter.cut_at(cut, &mut random);
             if let Err(violation) = history.check(&ruin, &image, durability, &mut outcome) {
                 outcome.violation(format!("after operation {} of {}: {violation}", image.cut, history.recording.len()));
             }
@@ -45,10 +46,11 @@ pub fn run_first_moments(shapes: u64, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
     let (work, ruin) = (Disk::new(), Disk::new());
     let history = History::make(&work, Durability::Durable, &mut random);
+    let mut cutter = history.recording.cutter();
     for cut in 0..history.recording.len().min(40) {
         for _ in 0..shapes {
             outcome.rounds += 1;
-            let image = history.recording.cut_at(cut, &mut random);
+            let image = cutter.cut_at(cut, &mut random);
             if let Err(violation) = history.check(&ruin, &image, Durability::Durable, &mut outcome) {
                 outcome.violation(format!("after operation {cut}: {violation}"));
             }
@@ -114,7 +116,7 @@ impl History {
 }
 
 /// The next event gets the next position.
-fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
+pub fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
     let event = NewEvent::new("Closed", &()).map_err(|error| error.to_string())?;
     let appended = store
         .append(<Account as foldlog::Aggregate>::TYPE, "after-the-cut", Expected::NoStream, [event])
@@ -126,7 +128,7 @@ fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
 }
 
 /// What a long log does by itself every 4,000 pages.
-fn checkpoint(disk: &Disk, random: &mut Random) {
+pub fn checkpoint(disk: &Disk, random: &mut Random) {
     let mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][random.index(4)];
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let bare = rusqlite::Connection::open_with_flags_and_vfs(PATH, flags, disk.name()).expect("the disk is sound");

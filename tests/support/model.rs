@@ -275,18 +275,19 @@ impl Planner {
 
 /// Compares everything that a reader can see of a log with what it must be. Errors are differences too.
 pub fn difference(store: &Store, world: &World) -> Option<String> {
-    match compare(store, world) {
-        Ok(difference) => difference,
-        Err(error) => Some(format!("{error:?}")),
-    }
+    rows(store).and_then(|rows| compare(store, &rows, world)).unwrap_or_else(|error| Some(format!("{error:?}")))
 }
 
-fn compare(store: &Store, world: &World) -> Result<Option<String>, Error> {
+/// As [`difference`], for who has read the rows.
+pub fn difference_to(store: &Store, rows: &[Row], world: &World) -> Option<String> {
+    compare(store, rows, world).unwrap_or_else(|error| Some(format!("{error:?}")))
+}
+
+fn compare(store: &Store, rows: &[Row], world: &World) -> Result<Option<String>, Error> {
     let last = store.last_position()?;
     if last != Position::new(world.last_position) {
         return Ok(Some(format!("the last position is {last}, it must be {}", world.last_position)));
     }
-    let rows = rows(store)?;
     if rows != world.rows {
         let at =
             rows.iter().zip(&world.rows).position(|(real, wanted)| real != wanted).unwrap_or(rows.len().min(world.rows.len()));

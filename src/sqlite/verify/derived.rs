@@ -7,6 +7,7 @@ use crate::damage::{Damage, Found};
 use crate::error::Result;
 use crate::sqlite::blocks::{self, BLOCK};
 use crate::sqlite::database::View;
+use crate::sqlite::doubt::Ascending;
 use crate::sqlite::failure::Sql;
 use crate::sqlite::{key_version, snapshots, state};
 
@@ -30,10 +31,11 @@ pub(crate) fn tags(view: &View<'_>, cursor: &mut TagsCursor, found: &mut Found) 
     let (tenant, tag, position) = &cursor.after;
     let mut rows = statement.query(params![tenant, tag, position, PAGE]).sql()?;
     let mut seen = 0;
-    let mut after = None;
+    let mut order = Ascending::after(cursor.after.clone());
     while let Some(row) = rows.next().sql()? {
         seen += 1;
         let (tenant, tag, position): (i64, String, i64) = (row.get(0).sql()?, row.get(1).sql()?, row.get(2).sql()?);
+        order.next((tenant, tag.clone(), position))?;
         let event_key: Option<i64> = row.get(3).sql()?;
         let stored: Option<String> = row.get(4).sql()?;
         let carries =
@@ -46,16 +48,16 @@ pub(crate) fn tags(view: &View<'_>, cursor: &mut TagsCursor, found: &mut Found) 
                 Damage::new("the index of tags names an event that does not carry the tag").at_position(position.cast_unsigned()),
             );
         }
-        after = Some((tenant, tag, position));
     }
-    if let Some(after) = after {
-        cursor.after = after;
-    }
+    cursor.after = order.into_last();
     Ok(seen == PAGE)
 }
 
 /// Every summary of a block of positions, against the events in the block.
 pub(crate) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    if !blocks::are_kept(view)? {
+        return Ok(false);
+    }
     let full = state::last_position(view)?.get() / BLOCK;
     let first = u64::try_from(cursor.id).unwrap_or(0);
     let advice = "queries by time or type may miss events of this block; restore a backup";
@@ -70,12 +72,7 @@ pub(crate) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
         return Ok(true);
     }
     let beyond: u64 = view
-        .query_row(
-            "SELECT (SELECT count(*) FROM log_blocks WHERE block NOT BETWEEN 0 AND ?1 - 1)
-                  + (SELECT count(*) FROM log_block_types WHERE block NOT BETWEEN 0 AND ?1 - 1)",
-            params![full],
-            |row| row.get(0),
-        )
+        .query_row("SELECT count(*) FROM block_summaries WHERE block NOT BETWEEN 0 AND ?1 - 1", params![full], |row| row.get(0))
         .sql()?;
     if beyond > 0 {
         found.add(Damage::new(format!("{beyond} summaries are of blocks that are not full")).advice(advice));

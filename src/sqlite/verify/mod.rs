@@ -12,6 +12,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::aggregates::{self, AggregateRow};
 use super::database::View;
+use super::doubt::Ascending;
 use super::events::Owner;
 use super::failure::Sql;
 use super::names::AggregateType;
@@ -155,9 +156,12 @@ pub(crate) fn names(view: &View<'_>, of: &NamesOf, cursor: &mut RowsCursor, foun
     let mut statement = view.prepare_cached(rows).sql()?;
     let mut rows = statement.query(params![cursor.id, PAGE]).sql()?;
     let mut seen = 0;
+    let mut order = Ascending::after(cursor.id);
     while let Some(row) = rows.next().sql()? {
         seen += 1;
-        cursor.id = row.get(0).sql()?;
+        let id = row.get(0).sql()?;
+        order.next(id)?;
+        cursor.id = id;
         cursor.rows += 1;
         let name: rusqlite::types::Value = row.get(1).sql()?;
         let parent: i64 = row.get(2).sql()?;

@@ -1,99 +1,11 @@
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::{self, stream};
 use foldlog::{Nats, Store};
 use serde_json::Value;
-use tokio::runtime::{Builder, Runtime};
 
 use super::super::store;
+use super::nats_server::Server;
 use super::place_order;
-
-/// A real server with JetStream, killed when it goes.
-struct Server {
-    child: Child,
-    url: String,
-    port: u16,
-    directory: PathBuf,
-}
-
-impl Server {
-    /// `None`, said loudly, if there is no nats-server here; in CI that is a failure.
-    fn start(directory: &Path) -> Option<Server> {
-        let found = Command::new("nats-server").arg("--version").stdout(Stdio::null()).status().is_ok();
-        if !found {
-            assert!(std::env::var_os("CI").is_none(), "nats-server is not installed");
-            eprintln!("SKIPPED: nats-server is not installed; nothing was tested");
-            return None;
-        }
-        // A port that was free a moment ago.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Server::start_at(directory, port))
-    }
-
-    fn start_at(directory: &Path, port: u16) -> Server {
-        let child = Command::new("nats-server")
-            .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
-            .arg(directory)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Server { child, url: format!("nats://127.0.0.1:{port}"), port, directory: directory.to_owned() };
-        server.ask(async |_| ());
-        server
-    }
-
-    /// Asks the server something, on a connection of the test's own.
-    fn ask<T>(&self, what: impl AsyncFnOnce(jetstream::Context) -> T) -> T {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let runtime = runtime();
-        loop {
-            match runtime.block_on(async_nats::connect(&self.url)) {
-                Ok(client) => return runtime.block_on(async { what(jetstream::new(client)).await }),
-                Err(error) => assert!(Instant::now() < deadline, "no connection to nats-server: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn make_stream(&self) {
-        let config = stream::Config {
-            name: "SHOP".into(),
-            subjects: vec!["shop.>".into()],
-            max_message_size: 4_096,
-            ..Default::default()
-        };
-        self.ask(async |jetstream| drop(jetstream.create_stream(config).await.unwrap()));
-    }
-
-    /// How many messages the stream holds.
-    fn messages(&self) -> u64 {
-        self.ask(async |jetstream| jetstream.get_stream("SHOP").await.unwrap().get_info().await.unwrap().state.messages)
-    }
-
-    fn stop(mut self) -> (PathBuf, u16) {
-        self.end();
-        (self.directory.clone(), self.port)
-    }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().unwrap()
-}
 
 fn run(store: &Store, name: &str, nats: Nats) -> u64 {
     let nats = nats.timeout(Duration::from_secs(2));
@@ -138,10 +50,10 @@ fn without_a_server_or_a_stream_it_is_tried_again() {
     assert_eq!(run(&store, "bus", Nats::new(&url, "shop")), 0);
     letters("no stream");
     server.make_stream();
-    let (place, port) = server.stop();
+    let place = server.stop();
     assert_eq!(run(&store, "bus", Nats::new(&url, "shop")), 0);
     letters("no connection");
-    let server = Server::start_at(&place, port);
+    let server = Server::start_at(place);
     assert_eq!(run(&store, "bus", Nats::new(&url, "shop")), 2);
     assert_eq!(server.messages(), 2);
 }
@@ -156,11 +68,11 @@ fn a_connection_that_broke_is_made_anew() {
     let follower = store.outbox("bus").backoff(pause, pause).max_attempts(1_000).publisher(nats).follow().unwrap();
     place_order(&store, "o-1");
     store.wait_until("bus", store.last_position().unwrap(), Duration::from_secs(20)).unwrap();
-    let (place, port) = server.stop();
+    let place = server.stop();
     place_order(&store, "o-2");
     // Tried at least once without a server.
     store.wait_until("bus", store.last_position().unwrap(), Duration::from_secs(20)).unwrap();
-    let server = Server::start_at(&place, port);
+    let server = Server::start_at(place);
     let deadline = Instant::now() + Duration::from_secs(20);
     while server.messages() < 4 {
         assert!(Instant::now() < deadline, "{:?}", store.outbox_status("bus"));

@@ -1,119 +1,20 @@
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use foldlog::{Message, PublishError, Store, Webhook};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::store;
+use super::http_server::{Answer, Request, Server};
 use super::place_order;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// What the server does with a request.
-#[derive(Clone, Copy, Debug)]
-enum Answer {
-    Status(u16),
-    /// A status with `Retry-After`, in seconds.
-    Later(u16, u64),
-    /// Says nothing for so long.
-    Silence(Duration),
-    /// Closes the connection in place of an answer.
-    Hangup,
-}
-
-#[derive(Clone, Debug)]
-struct Request {
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
-    connection: usize,
-    at: Instant,
-}
-
-impl Request {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
-/// An HTTP server that fails on purpose: answers in this order, and with 204 when they are used up.
-struct Server {
-    url: String,
-    requests: Arc<Mutex<Vec<Request>>>,
-}
-
-impl Server {
-    fn start(answers: impl IntoIterator<Item = Answer>) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/events", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let answers = Arc::new(Mutex::new(answers.into_iter().collect::<Vec<_>>().into_iter()));
-        let seen = requests.clone();
-        // Ends with the test's process.
-        std::thread::spawn(move || {
-            for (connection, stream) in listener.incoming().enumerate() {
-                let (answers, seen) = (answers.clone(), seen.clone());
-                std::thread::spawn(move || {
-                    let mut stream = BufReader::new(stream.unwrap());
-                    while let Some(request) = read_request(&mut stream, connection) {
-                        seen.lock().unwrap().push(request);
-                        let answer = answers.lock().unwrap().next().unwrap_or(Answer::Status(204));
-                        if !respond(stream.get_mut(), answer) {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        Server { url, requests }
-    }
-
-    fn requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.requests.lock().unwrap())
-    }
-
-    fn webhook(&self) -> Webhook {
-        Webhook::new(&self.url).unwrap().secret(SECRET).unwrap()
-    }
-}
-
-fn read_request(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
-    let mut line = String::new();
-    if stream.read_line(&mut line).ok()? == 0 {
-        return None;
-    }
-    assert_eq!(line, "POST /events HTTP/1.1\r\n");
-    let mut headers = HashMap::new();
-    loop {
-        line.clear();
-        stream.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.insert(name.to_ascii_lowercase(), value.to_owned());
-    }
-    let mut body = vec![0; headers["content-length"].parse().unwrap()];
-    stream.read_exact(&mut body).ok()?;
-    Some(Request { headers, body, connection, at: Instant::now() })
-}
-
-/// Whether the connection stays.
-fn respond(stream: &mut TcpStream, answer: Answer) -> bool {
-    let (status, further) = match answer {
-        Answer::Status(status) => (status, String::new()),
-        Answer::Later(status, seconds) => (status, format!("Retry-After: {seconds}\r\n")),
-        Answer::Silence(pause) => {
-            std::thread::sleep(pause);
-            return false;
-        }
-        Answer::Hangup => return false,
-    };
-    let body = if status == 204 { "" } else { "Content-Length: 6\r\n\r\nmumble" };
-    let end = if status == 204 { "\r\n" } else { "" };
-    stream.write_all(format!("HTTP/1.1 {status} Whatever\r\n{further}{body}{end}").as_bytes()).is_ok()
+fn webhook_to(server: &Server) -> Webhook {
+    Webhook::new(&server.url).unwrap().secret(SECRET).unwrap()
 }
 
 /// RFC 2104, from the hash alone: not the code that signed.
@@ -144,7 +45,7 @@ fn events_arrive_as_signed_cloud_events() {
     let (_directory, store) = store();
     let server = Server::start([]);
     let ids = place_order(&store, "o-1");
-    let webhook = server.webhook().source("/shop").type_prefix("com.example.").header("authorization", "Bearer x").unwrap();
+    let webhook = webhook_to(&server).source("/shop").type_prefix("com.example.").header("authorization", "Bearer x").unwrap();
     assert_eq!(run(&store, webhook), 2);
     let requests = server.requests();
     requests.iter().for_each(verify);
@@ -194,7 +95,7 @@ fn whatever_fails_is_sent_again_under_the_same_id_until_it_is_taken() {
     ];
     let server = Server::start(failures);
     let ids = place_order(&store, "o-1");
-    let webhook = server.webhook().timeouts(Duration::from_secs(1), Duration::from_millis(1_500));
+    let webhook = webhook_to(&server).timeouts(Duration::from_secs(1), Duration::from_millis(1_500));
     assert_eq!(run(&store, webhook), 2);
     let requests = server.requests();
     requests.iter().for_each(verify);
@@ -211,7 +112,7 @@ fn the_receiver_can_ask_for_a_pause() {
     let (_directory, store) = store();
     let server = Server::start([Answer::Later(503, 1)]);
     place_order(&store, "o-1");
-    let follower = store.outbox("hook").backoff(Duration::ZERO, Duration::ZERO).publisher(server.webhook()).follow().unwrap();
+    let follower = store.outbox("hook").backoff(Duration::ZERO, Duration::ZERO).publisher(webhook_to(&server)).follow().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while server.requests.lock().unwrap().len() < 3 {
         assert!(Instant::now() < deadline, "it never came again");
@@ -228,13 +129,13 @@ fn a_refusal_is_a_dead_letter_at_once_which_can_be_retried() {
     let server = Server::start([Answer::Status(410), Answer::Status(400)]);
     place_order(&store, "o-1");
     place_order(&store, "o-2");
-    assert_eq!(run(&store, server.webhook()), 0);
+    assert_eq!(run(&store, webhook_to(&server)), 0);
     assert_eq!(server.requests().len(), 2, "the second event of each order waits");
     let letters = store.outbox_dead_letters("hook").unwrap();
     let errors: Vec<_> = letters.iter().map(|letter| letter.unwrap().last_error).collect();
     assert_eq!(errors, ["the receiver answered 410", "the receiver answered 400"]);
     assert_eq!(letters.retry_all().unwrap(), 2);
-    assert_eq!(run(&store, server.webhook()), 4);
+    assert_eq!(run(&store, webhook_to(&server)), 4);
     assert_eq!(letters.count().unwrap(), 0);
 }
 

@@ -4,6 +4,7 @@
 //! registered below, and files that [`x_open`] has filled in.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::ffi;
@@ -53,6 +54,13 @@ pub fn register() -> Registered {
     let name = CString::new(format!("disk-{}", NEXT.fetch_add(1, Ordering::Relaxed))).expect("no NUL in it");
     let shared: &'static Shared = Box::leak(Box::new(Shared::new()));
     let z_name: &'static CStr = Box::leak(name.clone().into_boxed_c_str());
+    static ALONE: Once = Once::new();
+    // Counting the memory in use takes a lock that all threads share. If SQLite has begun already it goes on counting: this
+    // is about speed only.
+    // SAFETY: takes one integer. It refuses by itself if SQLite has begun, and `Once` lets no other disk begin meanwhile.
+    ALONE.call_once(|| {
+        let _refused = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) };
+    });
     // SAFETY: starts SQLite if need be and gives its own VFS, which is never unregistered.
     let base = unsafe {
         ffi::sqlite3_initialize();

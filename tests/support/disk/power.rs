@@ -51,32 +51,65 @@ impl Recording {
         self.ops.iter().filter(|op| matches!(op, Op::Sync(_))).count()
     }
 
-    /// The power goes at some moment.
-    pub fn cut(&self, random: &mut Random) -> Image {
-        self.cut_at(random.index(self.ops.len() + 1), random)
+    /// So many moments, in order, after which the power goes: numbers of operations.
+    pub fn moments(&self, count: u64, random: &mut Random) -> Vec<usize> {
+        let mut moments: Vec<usize> = (0..count).map(|_| random.index(self.ops.len() + 1)).collect();
+        moments.sort_unstable();
+        moments
     }
 
+    pub fn cutter(&self) -> Cutter<'_> {
+        Cutter { ops: &self.ops, at: 0, contents: HashMap::new(), promised: 0 }
+    }
+}
+
+/// Makes images, the later ones after later moments: what is safe by then is not worked out anew each time.
+pub struct Cutter<'a> {
+    ops: &'a [Op],
+    at: usize,
+    contents: HashMap<usize, Content<'a>>,
+    promised: u64,
+}
+
+/// A file at some moment.
+#[derive(Default)]
+struct Content<'a> {
+    safe: Vec<u8>,
+    /// Writes and truncations since the last sync.
+    unsafe_yet: Vec<&'a Op>,
+}
+
+impl Cutter<'_> {
     /// The power goes after this many operations.
-    pub fn cut_at(&self, cut: usize, random: &mut Random) -> Image {
-        let done = &self.ops[..cut];
+    pub fn cut_at(&mut self, cut: usize, random: &mut Random) -> Image {
+        assert!(cut >= self.at, "moments come in order");
+        let ops = self.ops;
+        ops[self.at..cut].iter().for_each(|op| self.go_on(op));
+        self.at = cut;
         let loss = choose(random);
-        let names = names(done, loss, random);
-        let mut contents: HashMap<usize, Vec<u8>> = names.values().map(|inode| (*inode, Vec::new())).collect();
-        let synced = last_syncs(done);
-        let mut promised = 0;
-        for (at, op) in done.iter().enumerate() {
-            match op {
-                Op::Write(inode, ..) | Op::Truncate(inode, _) => {
-                    let Some(data) = contents.get_mut(inode) else { continue };
-                    let safe = synced.get(inode).is_some_and(|last| at < *last);
-                    if safe { apply(data, op) } else { apply_in_part(data, op, loss, random) }
-                }
-                Op::Mark(promise) => promised = promised.max(*promise),
-                Op::Create(..) | Op::Unlink(_) | Op::Sync(_) | Op::SyncDirectory => {}
+        let files = names(&ops[..cut], loss, random).into_iter().map(|(name, inode)| {
+            let mut data = Vec::new();
+            if let Some(content) = self.contents.get(&inode) {
+                data.clone_from(&content.safe);
+                content.unsafe_yet.iter().for_each(|op| apply_in_part(&mut data, op, loss, random));
             }
+            (name, data)
+        });
+        Image { files: files.collect(), promised: self.promised, cut }
+    }
+}
+
+impl<'a> Cutter<'a> {
+    fn go_on(&mut self, op: &'a Op) {
+        match op {
+            Op::Write(inode, ..) | Op::Truncate(inode, _) => self.contents.entry(*inode).or_default().unsafe_yet.push(op),
+            Op::Sync(inode) => {
+                let content = self.contents.entry(*inode).or_default();
+                content.unsafe_yet.drain(..).for_each(|op| apply(&mut content.safe, op));
+            }
+            Op::Mark(promise) => self.promised = self.promised.max(*promise),
+            Op::Create(..) | Op::Unlink(_) | Op::SyncDirectory => {}
         }
-        let files = names.into_iter().map(|(name, inode)| (name, contents.get(&inode).cloned().unwrap_or_default())).collect();
-        Image { files, promised, cut }
     }
 }
 
@@ -84,16 +117,6 @@ impl Recording {
 fn choose(random: &mut Random) -> Loss {
     let lost = [0, 10, 50, 90, 100][random.index(5)];
     Loss { lost, torn: [0, 20, 60][random.index(3)], rubbish: random.chance(25), names_in_order: random.chance(50) }
-}
-
-fn last_syncs(done: &[Op]) -> HashMap<usize, usize> {
-    let mut synced = HashMap::new();
-    for (at, op) in done.iter().enumerate() {
-        if let Op::Sync(inode) = op {
-            synced.insert(*inode, at);
-        }
-    }
-    synced
 }
 
 fn names(done: &[Op], loss: Loss, random: &mut Random) -> BTreeMap<String, usize> {
