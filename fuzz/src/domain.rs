@@ -18,7 +18,10 @@ pub enum Event {
     Moved(Point),
     Counted(u64),
     Pair(i8, Option<String>),
-    Drawn { width: f64, at: Option<Box<Event>> },
+    Drawn {
+        width: f64,
+        at: Option<Box<Event>>,
+    },
     Empty {},
     Listed(Vec<Option<char>>),
     Mapped(BTreeMap<String, u128>),

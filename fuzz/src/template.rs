@@ -70,17 +70,23 @@ fn append(store: &Store, tenant: &str, id: &str, events: u64) {
             _ => Event::Counted(n),
         };
         let metadata = Metadata::new().user_id(CANARY).extra("n", n);
-        let event = NewEvent::of(&event).expect("an event").metadata(&metadata).expect("metadata").tag("red").tag(format!("t{n}"));
+        let event =
+            NewEvent::of(&event).expect("an event").metadata(&metadata).expect("metadata").tag("red").tag(format!("t{n}"));
         store.tenant(tenant).append("thing", id, Expected::Any, [event]).expect("an append");
     }
 }
 
 fn fill(store: &Store) {
     store
-        .project_inline(Documents::new("views", 1, |event| Some(event.aggregate_id.to_string()), |document, event| {
-            *document = json!({ "type": &*event.event_type });
-            Ok(())
-        }))
+        .project_inline(Documents::new(
+            "views",
+            1,
+            |event| Some(event.aggregate_id.to_string()),
+            |document, event| {
+                *document = json!({ "type": &*event.event_type });
+                Ok(())
+            },
+        ))
         .expect("a projection");
     append(store, "default", "t-1", 7);
     append(store, "acme", "t-1", 2);
@@ -89,9 +95,10 @@ fn fill(store: &Store) {
     store.purge(Purge::created_before(at(1)).aggregate("thing", "t-1")).expect("a purge");
     append(store, "default", "t-1", 4);
     store.subscription("reader").run_to_end(|_| Ok(())).expect("a subscription");
-    let mut outbox = store.outbox("out").max_attempts(1).publisher(|message: &Message<'_>| match message.event.position.get() % 5 {
-        0 => Err(PublishError::Reject("no".into())),
-        _ => Ok(()),
-    });
+    let mut outbox =
+        store.outbox("out").max_attempts(1).publisher(|message: &Message<'_>| match message.event.position.get() % 5 {
+            0 => Err(PublishError::Reject("no".into())),
+            _ => Ok(()),
+        });
     outbox.run_to_end().expect("an outbox");
 }

@@ -94,7 +94,9 @@ fn check(store: &Store, input: &Input<'_>) {
 
 /// A short text can be a part of a name by chance.
 fn is_elsewhere(input: &Input<'_>) -> bool {
-    input.event_type.contains(input.data) || input.tags.iter().any(|tag| tag.contains(input.data)) || format!("{input:?}").matches(input.data).count() != 1
+    input.event_type.contains(input.data)
+        || input.tags.iter().any(|tag| tag.contains(input.data))
+        || format!("{input:?}").matches(input.data).count() != 1
 }
 
 fn comes_back(store: &Store, input: &Input<'_>, id: EventId) {

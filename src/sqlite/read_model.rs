@@ -244,6 +244,10 @@ pub(crate) fn query<T>(
 ) -> Result<Vec<T>> {
     let refused = |error: rusqlite::Error| Error::new(ErrorKind::InvalidInput, "the query failed").caused_by(error);
     let mut statement = view.prepare_cached(sql).map_err(refused)?;
+    // The connection is told to write nothing, but a PRAGMA could tell it otherwise.
+    if !statement.readonly() {
+        return Err(Error::new(ErrorKind::InvalidInput, "the query is a statement that writes"));
+    }
     let rows = statement.query_map(params, row).map_err(refused)?;
     rows.map(|row| row.map_err(refused)).collect()
 }

@@ -7,6 +7,7 @@ mod domain;
 mod executing;
 mod folding;
 mod hostile_paths;
+mod hostile_settings;
 mod idempotency;
 mod limits;
 mod numbers;

@@ -3,7 +3,7 @@
 
     tests/breaks/run.py                  all breaks of breaks.toml
     tests/breaks/run.py fence snapshot   those whose name holds one of these words
-    tests/breaks/run.py --list           their names
+    tests/breaks/run.py --check          only whether each can be applied; takes no time
 
 Works on a copy of the work tree, uncommitted changes included, in target/breaks, with a target directory of its own.
 Every named test must be green without a break, every text to be replaced must occur exactly once, and every break must
@@ -115,10 +115,16 @@ def main():
     items = tomllib.loads((ROOT / "tests" / "breaks" / "breaks.toml").read_text())["break"]
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     items = [item for item in items if not words or any(word in item["name"] for word in words)]
-    if "--list" in sys.argv:
-        return print(*(item["name"] for item in items), sep="\n")
     copy_tree()
     failed = 0
+    for item in items:
+        try:
+            broken(item)
+        except Wrong as wrong:
+            print(f"{item['name']}: {wrong}", file=sys.stderr)
+            failed += 1
+    if "--check" in sys.argv:
+        sys.exit(f"{failed} of {len(items)} cannot be applied" if failed else 0)
     for test in sorted({item["test"] for item in items}):
         if not run_test(test):
             print(f"{test} is red without any break", file=sys.stderr)
