@@ -199,7 +199,15 @@ impl Asked {
     }
 
     fn wants(&self, proof: &Proof) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| proof.name.starts_with(name.as_str()))
+        self.names.is_empty() || self.names.iter().any(|name| names(name, proof))
+    }
+}
+
+/// A name that a proof has means that one, another one all that begin with it.
+fn names(name: &str, proof: &Proof) -> bool {
+    match PROOFS.iter().any(|known| known.name == name) {
+        true => proof.name == name,
+        false => proof.name.starts_with(name),
     }
 }
 
