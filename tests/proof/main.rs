@@ -22,6 +22,7 @@ mod machine;
 mod powercut;
 mod powercut_delivery;
 mod questions;
+mod readers;
 mod worker;
 
 use std::process::ExitCode;
@@ -135,6 +136,14 @@ const PROOFS: &[Proof] = &[
         run: |rounds, seed| kill_projection::run_followers(rounds, &[], seed),
     },
     Proof {
+        name: "readers",
+        promise: "6, 7: readers beside 8 writers in 4 processes: each position once, in order; one winner per version",
+        rounds: 1_000_000,
+        part: 50_000,
+        threads: 1,
+        run: |rounds, seed| readers::run(rounds, 100, &[], seed),
+    },
+    Proof {
         name: "faults",
         promise: "12, 13: an error at every I/O call, once and sticky",
         rounds: 1,
@@ -217,7 +226,7 @@ fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Resul
 
 fn main() -> ExitCode {
     kill::work_if_asked();
-    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() {
+    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() {
         return ExitCode::SUCCESS;
     }
     // `cargo test` comes here as well, with whatever it hands to all test programs.
