@@ -17,7 +17,7 @@ use crate::place::Position;
 pub(crate) struct Index {
     /// For the entry before the place (0) and the one after it (1): whether its row says the same; NULL if there is no row.
     /// Where the search for the entry before may pass over entries: that entry again (2), and whether the one that follows
-    /// it there is not before the place (3).
+    /// it there is not before the place (3); 4 if it stands at the place.
     neighbours: &'static str,
     /// Whether the entry before the place is asked for again.
     step_is_asked: bool,
@@ -37,14 +37,16 @@ pub(crate) const AGGREGATES: Index = Index {
                    (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) > (?1, ?2)
                     ORDER BY aggregate_type, aggregate_id LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
                  UNION ALL
-                 SELECT * FROM (SELECT CASE WHEN s.aggregate_id = i.aggregate_id THEN 2 ELSE 3 END,
+                 SELECT * FROM (SELECT CASE WHEN s.aggregate_id = i.aggregate_id THEN 2
+                                          WHEN s.aggregate_type = ?1 AND s.aggregate_id = ?2 THEN 4 ELSE 3 END,
                      s.aggregate_id = i.aggregate_id OR (s.aggregate_type = ?1 AND s.aggregate_id >= ?2)
                    FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
                          ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
                    CROSS JOIN aggregates s ON s.aggregate_type = i.aggregate_type AND s.aggregate_id >= i.aggregate_id
                    ORDER BY s.aggregate_id LIMIT 2)
                  UNION ALL
-                 SELECT * FROM (SELECT 3, (s.aggregate_type, s.aggregate_id) >= (?1, ?2)
+                 SELECT * FROM (SELECT CASE WHEN s.aggregate_type = ?1 AND s.aggregate_id = ?2 THEN 4 ELSE 3 END,
+                     (s.aggregate_type, s.aggregate_id) >= (?1, ?2)
                    FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
                          ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
                    CROSS JOIN aggregates s ON (s.aggregate_type, s.aggregate_id) > (i.aggregate_type, i.aggregate_id)
@@ -73,38 +75,56 @@ pub(crate) const EVENT_IDS: Index = Index {
 
 /// Confirms that something is not in the file after it was not found in a unique index.
 pub(crate) fn confirm_absent(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<()> {
-    let is_empty = confirm_neighbours(view, index, place)? == 0;
+    let beside = look_beside(view, index, place)?;
+    if beside.is_there {
+        return Err(disagrees());
+    }
+    let is_empty = !beside.before && !beside.after;
     if is_empty && view.prepare_cached(index.any).sql()?.query_row([], |row| row.get(0)).sql()? {
         return Err(disagrees());
     }
     Ok(())
 }
 
-/// Confirms that the entries beside a place are what their rows say; returns how many there are.
-pub(crate) fn confirm_neighbours(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<usize> {
+/// Confirms that the entries beside a place are what their rows say.
+pub(crate) fn confirm_neighbours(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<()> {
+    look_beside(view, index, place).map(drop)
+}
+
+/// What stands beside a place in an index.
+struct Beside {
+    before: bool,
+    after: bool,
+    /// Whether a step from the entry before leads to the place itself.
+    is_there: bool,
+}
+
+fn look_beside(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<Beside> {
     let mut statement = view.prepare_cached(index.neighbours).sql()?;
     let mut rows = statement.query(place).sql()?;
-    let (mut before, mut after, mut again) = (false, false, !index.step_is_asked);
+    let mut beside = Beside { before: false, after: false, is_there: false };
+    let mut again = !index.step_is_asked;
     while let Some(row) = rows.next().sql()? {
         let (side, agrees): (u8, Option<bool>) = (row.get(0).sql()?, row.get(1).sql()?);
         if agrees != Some(true) {
             return Err(disagrees());
         }
-        before |= side == 0;
-        after |= side == 1;
+        beside.before |= side == 0;
+        beside.after |= side == 1;
         again |= side == 2;
+        beside.is_there |= side == 4;
     }
-    if before && !again {
+    if beside.before && !again {
         return Err(disagrees());
     }
-    if !before || !after {
+    if !beside.before || !beside.after {
         let (first, last): (Option<bool>, Option<bool>) =
             view.prepare_cached(index.ends).sql()?.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
-        if (!before && first == Some(false)) || (!after && last == Some(false)) {
+        if (!beside.before && first == Some(false)) || (!beside.after && last == Some(false)) {
             return Err(disagrees());
         }
     }
-    Ok(usize::from(before) + usize::from(after))
+    Ok(beside)
 }
 
 /// Names are few, and looked for once: all of them are looked at. With more of them than this the index is believed.
