@@ -225,16 +225,20 @@ impl Tagged {
         view.prepare_cached(sql).sql()?.query_row([], Tagged::read).optional().sql()
     }
 
-    /// Confirms that the event carries the tag.
+    /// Confirms that the event carries the tag and is the tenant's.
     fn confirm_carried(&self, view: &View<'_>) -> Result<()> {
-        let tags: Option<Option<String>> = view
-            .prepare_cached("SELECT tags FROM events WHERE position = ?1")
+        let found: Option<(Option<String>, Option<i64>)> = view
+            .prepare_cached(
+                "SELECT e.tags, t.tenant FROM events e LEFT JOIN aggregates a ON a.id = e.key >> 32
+                 LEFT JOIN aggregate_types t ON t.id = a.aggregate_type WHERE e.position = ?1",
+            )
             .sql()?
-            .query_row(params![self.position], |row| row.get(0))
+            .query_row(params![self.position], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
             .sql()?;
-        let tags = tags.flatten().and_then(|tags| serde_json::from_str::<Vec<String>>(&tags).ok());
-        if tags.is_some_and(|tags| tags.contains(&self.tag)) { Ok(()) } else { Err(self.disagrees()) }
+        let Some((Some(tags), tenant)) = found else { return Err(self.disagrees()) };
+        let tags: Vec<String> = serde_json::from_str(&tags).map_err(|_| self.disagrees())?;
+        if tenant == Some(self.tenant) && tags.contains(&self.tag) { Ok(()) } else { Err(self.disagrees()) }
     }
 
     /// Confirms that `following` is what follows: a search passes over a zeroed part of a page, whose entries hold nothing;
@@ -281,6 +285,8 @@ pub(crate) fn first_of_tag(view: &View<'_>, tenant: i64, tag: &str, begin: u64, 
             first
         }
     };
+    // A changed entry that seems to be of another tag ends the scan before it has begun.
+    first.iter().try_for_each(|first| first.confirm_carried(view))?;
     let first = first.filter(|first| first.is_of(tenant, tag)).map(|first| first.position);
     match first {
         Some(position) if (if descending { position > begin } else { position < begin }) => Err(disagrees()),
