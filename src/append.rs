@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::aggregate::Expected;
 use crate::clock::{from_micros, to_micros};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{EventId, NewEvent};
+use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::gauges;
 use crate::ids::Ids;
 use crate::json::Json;
@@ -382,9 +382,14 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
         let mut event_ids = Vec::with_capacity(append.events.len());
         for event in &append.events {
             let Some(id) = event.id else { return Err(not_the_same(&aggregate, known)) };
-            let Some(position) = events::position_of_id(writing, id)? else { return Err(not_the_same(&aggregate, known)) };
-            let place =
-                same_event(writing, position, &aggregate, event)?.ok_or_else(|| not_the_same(&aggregate, (id, position)))?;
+            let found = log::by_id(writing, id, |raw, aggregate_type, aggregate_id| {
+                let stored = raw.recorded(aggregate_type, aggregate_id.into())?;
+                match is_the_same(&stored, &aggregate, event) {
+                    true => Ok((stored.version, stored.position, stored.commit_id)),
+                    false => Err(not_the_same(&aggregate, (id, stored.position))),
+                }
+            })?;
+            let Some(place) = found else { return Err(not_the_same(&aggregate, known)) };
             let (_, position, commit_id) = place;
             if (position, commit_id) != next.unwrap_or((commit_id, commit_id)) {
                 return Err(not_the_same(&aggregate, (id, position)));
@@ -407,24 +412,15 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
     }
 }
 
-/// The version, position and commit of the event at `position`, if it is the event that is to be appended.
-fn same_event(
-    writing: &Writing<'_>,
-    position: Position,
-    aggregate: &AggregateRef,
-    event: &NewEvent,
-) -> Result<Option<(Version, Position, Position)>> {
-    log::at(writing, position, |raw, aggregate_type, aggregate_id| {
-        let stored = raw.recorded(aggregate_type, aggregate_id.into())?;
-        let equal = stored.aggregate() == *aggregate
-            && *stored.event_type == *event.event_type
-            && stored.schema_version == event.schema_version
-            && stored.data == event.data
-            && trace_context::is_same(stored.metadata.as_ref(), event.metadata.as_ref())
-            && stored.tags == event.tags
-            && event.created_at.is_none_or(|time| to_micros(time) == raw.created_at);
-        Ok(equal.then_some((stored.version, stored.position, stored.commit_id)))
-    })
+/// Whether an event of the log is the one that is to be appended.
+fn is_the_same(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent) -> bool {
+    stored.aggregate() == *aggregate
+        && *stored.event_type == *event.event_type
+        && stored.schema_version == event.schema_version
+        && stored.data == event.data
+        && trace_context::is_same(stored.metadata.as_ref(), event.metadata.as_ref())
+        && stored.tags == event.tags
+        && event.created_at.is_none_or(|time| to_micros(time) == to_micros(stored.created_at))
 }
 
 fn not_the_same(aggregate: &AggregateRef, known: (Uuid, Position)) -> Error {

@@ -1,37 +1,28 @@
 //! The store: what an application opens.
 
+mod delivery;
 mod outbox;
 mod read_models;
+mod upkeep;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::aggregate::{Aggregate, Expected};
 use crate::aggregates::Aggregates;
 use crate::append::{self, Appended, Batch};
-use crate::clock::from_micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::gauges;
-use crate::maintenance::checkpoint::{self, Checkpoint};
-use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
-use crate::maintenance::purge::{self, Purge, PurgeReport};
-use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
 use crate::options::Options;
 use crate::place::{Position, Version};
-use crate::projection::{self, Projection, ProjectionRunner};
 use crate::read::{Events, Query};
-use crate::runner::SubscriptionStatus;
 use crate::scope::Scope;
 use crate::snapshot::{self, SnapshotStatistics};
-use crate::sqlite::{Database, View, events, log, names, state};
+use crate::sqlite::{Database, View, log, names, state};
 use crate::statistics::{self, Counted, EventStatistics, FileStatistics};
-use crate::subscription::{self, Subscription};
 use crate::trace;
 
 /// An open event store.
@@ -191,13 +182,12 @@ impl Store {
     /// If the file cannot be read or the event is damaged.
     pub fn event(&self, id: EventId) -> Result<Option<RecordedEvent>> {
         let read = |view: &View<'_>| {
-            let Some(position) = events::position_of_id(view, id)? else { return Ok(None) };
-            log::at(view, position, |raw, aggregate_type, aggregate_id| {
+            log::by_id(view, id, |raw, aggregate_type, aggregate_id| {
                 let is_ours = aggregate_type.tenant == self.scope.tenant;
                 is_ours.then(|| raw.recorded(aggregate_type, aggregate_id.into())).transpose()
             })
         };
-        self.scope.database().read(read).map_err(|error| error.during("event"))
+        self.scope.database().read(read).map(Option::flatten).map_err(|error| error.during("event"))
     }
 
     /// The version of an aggregate; 0 if it has no events.
@@ -269,60 +259,6 @@ impl Store {
         snapshot::statistics(&self.scope).map_err(|error| error.during("snapshot statistics"))
     }
 
-    /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
-    /// snapshot of an aggregate whose first events were purged or archived stays: its replay needs it.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn expire_snapshots(&self, age: Duration) -> Result<u64> {
-        let now = from_micros(self.scope.options().clock.now_micros())?;
-        let before =
-            TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        snapshot::expire(&self.scope, before).map_err(|error| error.during("expire snapshots"))
-    }
-
-    /// Deletes old snapshots of all tenants by a timetable, on a thread of its own, until the result is dropped.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ReadOnly`] if the store was opened for reading; [`ErrorKind::Io`] if no thread can be had.
-    pub fn schedule_clean_up(&self, plan: CleanUp) -> Result<CleanUpTask> {
-        clean_up::start(self.scope.clone(), plan).map_err(|error| error.during("schedule clean-up"))
-    }
-
-    /// Takes old events out of the file for good, and reports what it did. Events that a replay still needs stay, unless
-    /// [`Purge::even_if_replay_breaks`] says otherwise; so do those that a subscription, a projection or an outbox has not
-    /// passed yet, unless [`Purge::even_if_undelivered`] does.
-    ///
-    /// # Errors
-    /// If the file cannot be written; what was removed before stays removed.
-    pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
-        let done = purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"));
-        // Also after a failure: what was removed before stays removed. The gauges' own failure changes nothing.
-        let _ = gauges::refresh(&self.scope);
-        done
-    }
-
-    /// Moves the write-ahead log into the file and empties it, waiting for readers as long as the busy time-out says.
-    ///
-    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers let them. Call it
-    /// before the file is copied, or when a long reader is gone and the log is to give its space back.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ReadOnly`] if the store was opened for reading; [`ErrorKind::DiskFull`] and [`ErrorKind::Io`] if the
-    /// file cannot be written. The log is then as it was, and nothing is lost.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
-        checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
-    }
-
-    /// Reads all gauges from the file anew: for an application whose exporter is asked now, and for values that another
-    /// process may have changed. As many look-ups as single aggregates are measured, 1,000 by default; no scan.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn refresh_metrics(&self) -> Result<()> {
-        gauges::refresh(&self.scope).map_err(|error| error.during("refresh metrics"))
-    }
-
     /// Runs an event handler of the application and measures it as `event_handler_duration_seconds`, under this name.
     ///
     /// ```
@@ -338,91 +274,6 @@ impl Store {
     pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
         let _span = trace::handler_span(name, event);
         self.scope.meter().handle(name, &event.event_type, || handler(event))
-    }
-
-    /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
-    /// summaries, counters and snapshots. Names each damage and says what can be done about it; goes on behind what
-    /// cannot be read.
-    ///
-    /// Others may go on writing: what they do is not mistaken for damage. Only SQLite's own check of the pages, the first
-    /// step, is one long read that holds up the moving of the write-ahead log into the file. Whether snapshots agree with
-    /// a replay only their fold can tell: see [`Aggregates::verify_snapshots`].
-    ///
-    /// ```
-    /// # let store = foldlog::Store::in_memory()?;
-    /// let report = store.verify(|progress| eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total))?;
-    /// for damage in &report.damages {
-    ///     eprintln!("{damage}");
-    /// }
-    /// assert!(report.is_clean());
-    /// # Ok::<(), foldlog::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If the file cannot be opened at all.
-    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
-        verify::verify(&self.scope, &mut progress).map_err(|error| error.during("verify"))
-    }
-
-    /// A named reader of the log with a stored checkpoint.
-    pub fn subscription(&self, name: &str) -> Subscription {
-        Subscription::new(self.scope.clone(), name)
-    }
-
-    /// A projection that is kept up to date by itself: once, on a thread, or by a rebuild. Its tables are made if there
-    /// are none.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a name of a table that it cannot have; [`ErrorKind::Handler`] if making the tables
-    /// fails.
-    pub fn projection(&self, projection: impl Projection) -> Result<ProjectionRunner> {
-        ProjectionRunner::new(self.scope.clone(), Arc::new(projection)).map_err(|error| error.during("make projection"))
-    }
-
-    /// Lets a projection run inside every append of this process, in the append's own transaction: what an append
-    /// returned is in the tables. First it takes up what is in the log; if its version has changed it is rebuilt.
-    ///
-    /// If `apply` fails, the append fails and nothing of it is kept. Events that another process appends without the
-    /// projection are taken up by this process's next append.
-    ///
-    /// # Errors
-    /// As [`ProjectionRunner::run_to_end`] and [`ProjectionRunner::rebuild`]; while another runner leads it waits first, as
-    /// long as [`Options::busy_timeout`] says.
-    pub fn project_inline(&self, projection: impl Projection) -> Result<()> {
-        projection::add_inline(&self.scope, Arc::new(projection)).map_err(|error| error.during("project inline"))
-    }
-
-    /// How every subscription, projection and outbox of this tenant stands, and those that read all tenants.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>> {
-        subscription::statuses(&self.scope).map_err(|error| error.during("subscriptions"))
-    }
-
-    /// Waits until a subscription, projection or outbox has passed a position, so that a user reads what he wrote.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Busy`] if the time is over; [`ErrorKind::Handler`] if it has stopped at an event before; both say where
-    /// it is. [`ErrorKind::NotFound`] if there is none of this name.
-    pub fn wait_until(&self, subscription: &str, position: Position, timeout: Duration) -> Result<()> {
-        subscription::wait_until(&self.scope, subscription, position, timeout).map_err(|error| error.during("wait"))
-    }
-
-    /// Passes over the event at which a subscription or a projection has stopped; returns its position.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if it has not stopped at an event.
-    pub fn skip_failed(&self, subscription: &str) -> Result<Position> {
-        subscription::skip_failed(&self.scope, subscription).map_err(|error| error.during("skip"))
-    }
-
-    /// Forgets a subscription: its checkpoint and its deliveries. A projection's tables stay.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none of this name.
-    pub fn remove_subscription(&self, subscription: &str) -> Result<()> {
-        subscription::remove(&self.scope, subscription).map_err(|error| error.during("remove subscription"))
     }
 
     /// A store in memory with everything that this one holds now, and with its options and inline projections: for tests,

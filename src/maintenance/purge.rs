@@ -81,8 +81,8 @@ pub struct PurgeReport {
     pub events_removed: u64,
     /// Aggregates that lost events.
     pub aggregates_purged: u64,
-    /// Old events that stayed because no intact snapshot stands in for them. Make one with
-    /// [`create_snapshot`](crate::Aggregates::create_snapshot) and purge again.
+    /// Old events that stayed because no intact snapshot stands in for them, or not one of every fold that has snapshots of
+    /// the aggregate. Make them with [`create_snapshot`](crate::Aggregates::create_snapshot) and purge again.
     pub events_kept: u64,
     /// Aggregates that kept such events; the first 1,000, with the version of the last event that was old enough.
     pub kept: Vec<(AggregateRef, Version)>,
@@ -183,10 +183,7 @@ impl Pass<'_> {
         }
         let aggregate = scope.aggregate(&aggregate_type.name, aggregate_id);
         let owner = events::Owner::new(row.id, writing.aggregate_type_by_id(aggregate_type.id)?, aggregate_id);
-        let covered = match snapshots::newest(writing, row.id, Version::MAX.get())? {
-            Some(snapshot) if snapshot.is_intact(owner.identity) => snapshot.version,
-            _ => 0,
-        };
+        let covered = snapshots::covered_through(writing, row.id, owner.identity)?;
         let purgeable = if purge.break_replay { old_through } else { old_through.min(covered) };
         if purgeable < old_through {
             report.events_kept += old_through - purgeable.max(removed);

@@ -265,6 +265,10 @@ impl<'r> Raw<'r> {
         Ok(raw)
     }
 
+    pub(super) fn has_id(&self, event_id: Uuid) -> bool {
+        self.event_id == *event_id.as_bytes()
+    }
+
     /// The tags, as they were appended.
     pub(crate) fn tags(&self) -> Result<Vec<String>> {
         match self.tags {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use rusqlite::{Row, params};
+use uuid::Uuid;
 
 use super::database::View;
 use super::doubt::{self, Side};
-use super::events::{Raw, select};
+use super::events::{self, Raw, select};
 use super::failure::Sql;
 use super::names::AggregateType;
 use super::{checksum, state};
@@ -84,18 +85,24 @@ pub(crate) fn scan_log(
     if left > 0 { order.end(view) } else { Ok(()) }
 }
 
-/// Gives the event at a position that another row names to `take`. That there is none is damage.
-pub(crate) fn at<T>(
+/// Gives the event with an id to `take`; `None` if there is none. That the log has another one in its place is damage.
+pub(crate) fn by_id<T>(
     view: &View<'_>,
-    position: Position,
+    event_id: Uuid,
     mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<T>,
-) -> Result<T> {
+) -> Result<Option<T>> {
+    let Some(position) = events::position_of_id(view, event_id)? else { return Ok(None) };
     let mut taken = None;
     scan_log(view, Along::Log, (position.get(), position.get()), false, 1, |raw, aggregate_type, aggregate_id| {
-        taken = Some(take(raw, aggregate_type, aggregate_id)?);
+        if raw.has_id(event_id) {
+            taken = Some(take(raw, aggregate_type, aggregate_id)?);
+        }
         Ok(false)
     })?;
-    taken.ok_or_else(|| doubt::disagrees().at_position(position))
+    match taken {
+        None => Err(doubt::disagrees().at_position(position)),
+        taken => Ok(taken),
+    }
 }
 
 /// Whether the positions of a scan are all that there are.

@@ -1,12 +1,14 @@
 //! Snapshots: results of folds, kept as long as they are of use.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::checksum;
 use super::database::{View, Writing};
 use super::doubt::Ascending;
 use super::failure::Sql;
-use super::{events, key, key_version, state};
+use super::{aggregates, events, key, key_version, state};
 use crate::error::Result;
 use crate::place::Version;
 
@@ -120,7 +122,17 @@ fn latest_event_at(view: &View<'_>, row: &NewSnapshot<'_>) -> Result<i64> {
 }
 
 /// Saves a snapshot, in place of one at the same version, and deletes all but the newest `retain` of the aggregate.
+///
+/// Where events were removed another fold's snapshot is not replaced: it may be all that this fold can start from.
 pub(crate) fn save(writing: &Writing<'_>, row: &NewSnapshot<'_>, retain: u32) -> Result<()> {
+    if aggregates::removed_through(writing, row.aggregate)? > 0
+        && let Some(there) = newest(writing, row.aggregate, row.version)?
+        && there.version == row.version
+        && there.fold_name != row.fold_name
+        && there.is_intact(row.identity)
+    {
+        return Ok(());
+    }
     let row = &NewSnapshot { latest_event_at: latest_event_at(writing, row)?, ..*row };
     let key_of_row = key(row.aggregate, row.version);
     let replaced = writing.prepare_cached("DELETE FROM snapshots WHERE key = ?1").sql()?.execute(params![key_of_row]).sql()?;
@@ -148,15 +160,18 @@ pub(crate) fn save(writing: &Writing<'_>, row: &NewSnapshot<'_>, retain: u32) ->
     retain_newest(writing, row.aggregate, retain).map(drop)
 }
 
-/// Deletes all but the newest `retain` snapshots of an aggregate; returns how many.
+/// Deletes all but the newest `retain` snapshots of an aggregate; returns how many. Where events were removed the newest of
+/// each fold stays as well: its replay has nothing else to start from.
 pub(crate) fn retain_newest(writing: &Writing<'_>, aggregate: i64, retain: u32) -> Result<u64> {
     let superseded = writing
         .prepare_cached(
             "DELETE FROM snapshots WHERE key > ?1 AND key <=
-               (SELECT key FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1 OFFSET ?3)",
+               (SELECT key FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1 OFFSET ?3)
+             AND ((SELECT max(purged_through, archived_through) FROM aggregates WHERE id = ?4) = 0 OR key <
+                  (SELECT max(n.key) FROM snapshots n WHERE n.key > ?1 AND n.key <= ?2 AND n.fold_name = snapshots.fold_name))",
         )
         .sql()?
-        .execute(params![key(aggregate, 0), key(aggregate, Version::MAX.get()), retain])
+        .execute(params![key(aggregate, 0), key(aggregate, Version::MAX.get()), retain, aggregate])
         .sql()?;
     state::note_snapshots(writing, -i64::try_from(superseded).unwrap_or(i64::MAX))?;
     Ok(u64::try_from(superseded).unwrap_or(0))
@@ -169,6 +184,20 @@ pub(crate) fn newest(view: &View<'_>, aggregate: i64, through: u64) -> Result<Op
         .query_row(params![key(aggregate, 0), key(aggregate, through)], SnapshotRow::read)
         .optional()
         .sql()
+}
+
+/// The version up to which every fold that has snapshots of an aggregate can do without its events: the least of the folds'
+/// newest intact ones; 0 if there is none.
+pub(crate) fn covered_through(view: &View<'_>, aggregate: i64, identity: u64) -> Result<u64> {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    for row in all(view, aggregate)? {
+        let version = if row.is_intact(identity) { row.version } else { 0 };
+        let of_fold = newest.entry(row.fold_name).or_default();
+        *of_fold = version.max(*of_fold);
+    }
+    // A damaged row may have lost its fold's name, too: it says nothing about another fold.
+    newest.retain(|_, version| *version > 0);
+    Ok(newest.into_values().min().unwrap_or(0))
 }
 
 /// The version of an aggregate's newest snapshot; 0 if it has none.
@@ -217,7 +246,7 @@ pub(crate) fn delete_all(writing: &Writing<'_>, aggregate: i64) -> Result<u64> {
     Ok(u64::try_from(deleted).unwrap_or(0))
 }
 
-/// Deletes snapshots made before `before` (microseconds), `limit` at most, of the given tenant; never the newest of an
+/// Deletes snapshots made before `before` (microseconds), `limit` at most, of the given tenant; never a fold's newest of an
 /// aggregate whose first events are gone, for its replay has nothing else to start from.
 pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: usize) -> Result<u64> {
     let deleted = writing
@@ -227,7 +256,8 @@ pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: us
                CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant
                WHERE s.created_at < ?1 AND n.name = ?2
                  AND (max(a.purged_through, a.archived_through) = 0 OR s.key <
-                      (SELECT max(key) FROM snapshots WHERE key > a.id << 32 AND key <= a.id << 32 | 4294967295))
+                      (SELECT max(n.key) FROM snapshots n
+                       WHERE n.key > a.id << 32 AND n.key <= a.id << 32 | 4294967295 AND n.fold_name = s.fold_name))
                LIMIT ?3)",
         )
         .sql()?

@@ -199,3 +199,49 @@ fn a_purge_of_many_aggregates() {
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept, report.kept.len()), (50, 50, 100, 100));
     assert_eq!(lists.rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap().succeeded, 150);
 }
+
+/// Two folds of the same aggregate: what one's snapshot stands in for, the other may still need.
+#[test]
+fn every_fold_that_has_snapshots_can_still_replay() {
+    let place = Place::new();
+    let store = fast().snapshots(SnapshotPolicy::manual().retain(2)).open(place.file()).unwrap();
+    let (typed, json) = (store.aggregates::<Account>(), store.json_aggregates("account"));
+    typed.append("a", 0, deposits(4)).unwrap();
+    typed.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    typed.append("a", 4, deposits(4)).unwrap();
+    json.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1));
+    let report = store.purge(all()).unwrap();
+    assert_eq!((report.events_removed, report.events_kept), (4, 4), "the typed fold has a snapshot of the first four only");
+    let (state, merged) = (typed.replay("a").unwrap().state, json.replay("a").unwrap().state);
+
+    // Neither the number that is kept, nor age, nor a snapshot at the same version takes away a fold's last one.
+    for _ in 0..4 {
+        let version = json.version("a").unwrap();
+        json.append("a", version, [noted(1)]).unwrap();
+        json.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    }
+    assert_eq!(store.expire_snapshots(std::time::Duration::ZERO).unwrap(), 1);
+    assert_eq!(typed.replay_to_version("a", 8).unwrap().state, state);
+    typed.clean_up_snapshots("a").unwrap();
+    assert_eq!(typed.replay_to_version("a", 8).unwrap().state, state);
+    assert!(json.replay_to_version("a", 8).is_err(), "its own older ones are gone");
+    assert_ne!(json.replay("a").unwrap().state, merged);
+}
+
+#[test]
+fn after_a_purge_no_fold_replaces_another_s_snapshot() {
+    let place = Place::new();
+    let store = fast().snapshots(SnapshotPolicy::manual()).open(place.file()).unwrap();
+    let (typed, json) = (store.aggregates::<Account>(), store.json_aggregates("account"));
+    typed.append("a", 0, deposits(3)).unwrap();
+    json.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    typed.append("a", 3, deposits(3)).unwrap();
+    typed.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    let report = store.purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
+    assert_eq!(report.events_removed, 3);
+    let before = typed.replay("a").unwrap();
+    json.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    assert_eq!(typed.replay("a").unwrap(), before);
+    assert_eq!(before.from_snapshot.map(|version| version.get()), Some(6));
+}

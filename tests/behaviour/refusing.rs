@@ -104,7 +104,10 @@ fn a_schema_that_was_tampered_with() {
             "DROP TABLE block_summaries; CREATE TABLE block_summaries (block INTEGER PRIMARY KEY, earliest, latest)",
             "block_summaries",
         ),
-        ("DROP TABLE block_summaries; CREATE VIRTUAL TABLE block_summaries USING fts5(block, earliest)", "block_summaries"),
+        (
+            "DROP TABLE block_summaries; CREATE VIRTUAL TABLE block_summaries USING fts5(block, earliest, latest)",
+            "block_summaries",
+        ),
     ] {
         let place = changed(sql);
         is_refused(&place.file(), ErrorKind::ForeignFile, &["schema was changed", names, "restore the file"]);

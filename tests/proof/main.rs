@@ -22,6 +22,7 @@ mod machine;
 mod powercut;
 mod powercut_delivery;
 mod questions;
+mod readers;
 mod worker;
 
 use std::process::ExitCode;
@@ -73,7 +74,7 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "powercut-delivery-durable",
         promise: "3, 5, 8, 9: durable: outbox, handler, projections after a power cut",
-        rounds: 200_000,
+        rounds: 100_000,
         part: 500,
         threads: 2,
         run: |rounds, seed| powercut_delivery::run(Durability::Durable, rounds, seed),
@@ -81,7 +82,7 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "powercut-delivery-fast",
         promise: "3, 5, 8, 9: fast: outbox, handler, projections after a power cut",
-        rounds: 200_000,
+        rounds: 100_000,
         part: 500,
         threads: 2,
         run: |rounds, seed| powercut_delivery::run(Durability::Fast, rounds, seed),
@@ -133,6 +134,14 @@ const PROOFS: &[Proof] = &[
         part: 50,
         threads: 1,
         run: |rounds, seed| kill_projection::run_followers(rounds, &[], seed),
+    },
+    Proof {
+        name: "readers",
+        promise: "6, 7: readers beside 8 writers in 4 processes: each position once, in order; one winner per version",
+        rounds: 1_000_000,
+        part: 50_000,
+        threads: 1,
+        run: |rounds, seed| readers::run(rounds, 100, &[], seed),
     },
     Proof {
         name: "faults",
@@ -199,7 +208,15 @@ impl Asked {
     }
 
     fn wants(&self, proof: &Proof) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| proof.name.starts_with(name.as_str()))
+        self.names.is_empty() || self.names.iter().any(|name| names(name, proof))
+    }
+}
+
+/// A name that a proof has means that one, another one all that begin with it.
+fn names(name: &str, proof: &Proof) -> bool {
+    match PROOFS.iter().any(|known| known.name == name) {
+        true => proof.name == name,
+        false => proof.name.starts_with(name),
     }
 }
 
@@ -209,7 +226,7 @@ fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Resul
 
 fn main() -> ExitCode {
     kill::work_if_asked();
-    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() {
+    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() {
         return ExitCode::SUCCESS;
     }
     // `cargo test` comes here as well, with whatever it hands to all test programs.

@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+#[allow(dead_code, reason = "each program uses its part")]
 pub struct Worker {
     child: Child,
     lines: BufReader<ChildStdout>,
     word: &'static str,
 }
 
+#[allow(dead_code, reason = "each program uses its part")]
 impl Worker {
     /// `arguments` make this program come to the worker's work; `word` begins the lines that count.
     pub fn start(arguments: &[&str], settings: &[(&str, String)], word: &'static str) -> Worker {

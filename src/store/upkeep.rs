@@ -1,0 +1,95 @@
+//! What keeps a store in order: clean-up, purge, checkpoint, gauges, verification.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Store;
+use crate::clock::from_micros;
+use crate::error::Result;
+use crate::gauges;
+use crate::maintenance::checkpoint::{self, Checkpoint};
+use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
+use crate::maintenance::purge::{self, Purge, PurgeReport};
+use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
+use crate::snapshot;
+
+impl Store {
+    /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
+    /// snapshot of an aggregate whose first events were purged or archived stays: its replay needs it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn expire_snapshots(&self, age: Duration) -> Result<u64> {
+        let now = from_micros(self.scope.options().clock.now_micros())?;
+        let before =
+            TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        snapshot::expire(&self.scope, before).map_err(|error| error.during("expire snapshots"))
+    }
+
+    /// Deletes old snapshots of all tenants by a timetable, on a thread of its own, until the result is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread can be had.
+    pub fn schedule_clean_up(&self, plan: CleanUp) -> Result<CleanUpTask> {
+        clean_up::start(self.scope.clone(), plan).map_err(|error| error.during("schedule clean-up"))
+    }
+
+    /// Takes old events out of the file for good, and reports what it did. Events that a replay still needs stay, unless
+    /// [`Purge::even_if_replay_breaks`] says otherwise; so do those that a subscription, a projection or an outbox has not
+    /// passed yet, unless [`Purge::even_if_undelivered`] does.
+    ///
+    /// # Errors
+    /// If the file cannot be written; what was removed before stays removed.
+    pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
+        let done = purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"));
+        // Also after a failure: what was removed before stays removed. The gauges' own failure changes nothing.
+        let _ = gauges::refresh(&self.scope);
+        done
+    }
+
+    /// Moves the write-ahead log into the file and empties it, waiting for readers as long as the busy time-out says.
+    ///
+    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers let them. Call it
+    /// before the file is copied, or when a long reader is gone and the log is to give its space back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull) and [`ErrorKind::Io`](crate::ErrorKind::Io) if the
+    /// file cannot be written. The log is then as it was, and nothing is lost.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
+    }
+
+    /// Reads all gauges from the file anew: for an application whose exporter is asked now, and for values that another
+    /// process may have changed. As many look-ups as single aggregates are measured, 1,000 by default; no scan.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn refresh_metrics(&self) -> Result<()> {
+        gauges::refresh(&self.scope).map_err(|error| error.during("refresh metrics"))
+    }
+
+    /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
+    /// summaries, counters and snapshots. Names each damage and says what can be done about it; goes on behind what
+    /// cannot be read.
+    ///
+    /// Others may go on writing: what they do is not mistaken for damage. Only SQLite's own check of the pages, the first
+    /// step, is one long read that holds up the moving of the write-ahead log into the file. Whether snapshots agree with
+    /// a replay only their fold can tell: see [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
+    ///
+    /// ```
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let report = store.verify(|progress| eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total))?;
+    /// for damage in &report.damages {
+    ///     eprintln!("{damage}");
+    /// }
+    /// assert!(report.is_clean());
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be opened at all.
+    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+        verify::verify(&self.scope, &mut progress).map_err(|error| error.during("verify"))
+    }
+}

@@ -1,0 +1,21 @@
+//! Readers beside writers of several processes, short form. The long form: `cargo test --release --test proof -- --long readers`.
+
+#[path = "proof/readers.rs"]
+mod readers;
+mod support;
+#[path = "proof/worker.rs"]
+mod worker;
+
+use support::random::seed;
+
+/// Not a test by itself: what a worker process runs.
+#[test]
+fn writer() {
+    readers::work_if_asked();
+}
+
+#[test]
+fn every_position_is_seen_once_and_every_version_is_won_once() {
+    let arguments = ["writer", "--exact", "--nocapture", "--test-threads=1"];
+    readers::run(8_000, 200, &arguments, seed()).expect_clean();
+}
