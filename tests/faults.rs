@@ -9,7 +9,8 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use foldlog::{Durability, ErrorKind, Store};
+use foldlog::{Durability, ErrorKind, Expected, NewEvent, Store};
+use support::disk::{Disk, Fault};
 use support::model::{self, Planner, World};
 use support::random::{Random, seed};
 
@@ -18,6 +19,38 @@ fn an_error_at_any_call_is_typed_and_leaves_nothing() {
     let outcome = faults::run(23, seed()).expect_clean();
     assert!(outcome.counted("calls of the workloads") >= 8 * 300, "the workload is too small");
     assert!(outcome.counted("errors") > 100, "hardly anything failed");
+}
+
+/// An append that failed is not there for the next process, unless the error says that this is open: at each call of one
+/// append the disk fails and the process ends.
+#[test]
+fn what_a_failed_append_says_of_its_outcome_is_true() {
+    let (disk, copy) = (Disk::new(), Disk::new());
+    let open = |disk: &Disk| model::options(Durability::Durable).vfs(disk.name()).open("/disk/store.db").unwrap();
+    let append = |store: &Store| store.append("list", "a", Expected::Any, [NewEvent::new("Noted", &1).unwrap()]);
+    append(&open(&disk)).unwrap();
+    let before = disk.files();
+    let mut open_and_there = 0;
+    for sticky in [false, true] {
+        for at in 0.. {
+            disk.load(&before);
+            let store = open(&disk);
+            disk.fail(Fault { at, sticky, full: false });
+            let done = append(&store);
+            copy.load(&disk.files());
+            let (calls, _) = disk.heal();
+            let is_there = open(&copy).last_position().unwrap() == 2;
+            match done {
+                Ok(_) => assert!(is_there, "acknowledged, and gone: {at}"),
+                Err(error) if error.kind() == ErrorKind::OutcomeUnknown => open_and_there += u32::from(is_there),
+                Err(error) => assert!(!is_there, "failed, and there all the same: {at}, {error:?}"),
+            }
+            if at >= calls {
+                break;
+            }
+        }
+    }
+    assert!(open_and_there > 0, "no failure came after the commit was written");
 }
 
 #[test]

@@ -50,7 +50,9 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 fn event(input: &Input<'_>) -> Option<NewEvent> {
-    let mut event = NewEvent::with_json(input.event_type, told(Json::from_text(input.data))?);
+    let data = told(Json::from_text(input.data))?;
+    assert_eq!(format!("{data:?}"), format!("Json({} bytes)", input.data.len()), "its Debug shows no payload");
+    let mut event = NewEvent::with_json(input.event_type, data);
     if let Some(metadata) = input.metadata {
         event = event.metadata_json(told(Json::from_text(metadata))?);
     }
@@ -68,7 +70,6 @@ fn event(input: &Input<'_>) -> Option<NewEvent> {
 
 fn check(store: &Store, input: &Input<'_>) {
     let Some(event) = event(input) else { return };
-    assert!(!format!("{event:?}").contains(input.data) || input.data.len() < 8 || is_elsewhere(input), "a payload is shown");
     let store = store.tenant(input.tenant);
     let before = store.last_position().expect("a position");
     let expected = input.expected.map_or(Expected::Any, Expected::from);
@@ -90,13 +91,6 @@ fn check(store: &Store, input: &Input<'_>) {
             comes_back(&store, input, appended.event_ids[0]);
         }
     }
-}
-
-/// A short text can be a part of a name by chance.
-fn is_elsewhere(input: &Input<'_>) -> bool {
-    input.event_type.contains(input.data)
-        || input.tags.iter().any(|tag| tag.contains(input.data))
-        || format!("{input:?}").matches(input.data).count() != 1
 }
 
 fn comes_back(store: &Store, input: &Input<'_>, id: EventId) {
