@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::database::{View, Writing};
 use super::doubt::{self, Ascending};
 use super::failure::Sql;
-use super::{key, key_version, state};
+use super::{key, key_version, named, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Version;
 
@@ -55,7 +55,7 @@ pub(crate) fn look_up(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) 
         .optional()
         .sql()?;
     match found {
-        None => doubt::confirm_absent(view, &doubt::AGGREGATES, &[&aggregate_type, &aggregate_id]).map(|()| None),
+        None => named::confirm_absent(view, aggregate_type, aggregate_id).map(|()| None),
         Some((Some(true), row)) => Ok(Some(row)),
         Some(_) => Err(doubt::disagrees()),
     }
@@ -201,7 +201,7 @@ pub(crate) fn make(
     if shown {
         return Ok(None);
     }
-    doubt::confirm_absent(writing, &doubt::AGGREGATES, &[&aggregate_type, &aggregate_id])?;
+    named::confirm_absent(writing, aggregate_type, aggregate_id)?;
     writing
         .prepare_cached(
             "INSERT INTO aggregates (aggregate_type, aggregate_id, version, latest_at, purged_through, archived_through)
@@ -247,7 +247,7 @@ pub(crate) fn page(
     // At both ends a changed entry could hide others.
     let last = page.last().map_or(after, |(id, _)| id.as_str());
     for place in [after, last] {
-        doubt::confirm_neighbours(view, &doubt::AGGREGATES, &[&aggregate_type, &place])?;
+        named::confirm_neighbours(view, aggregate_type, place)?;
     }
     Ok(page)
 }

@@ -13,118 +13,43 @@ use super::failure::Sql;
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Position;
 
-/// A unique index in which something was not found.
-pub(crate) struct Index {
-    /// For the entry before the place (0) and the one after it (1): whether its row says the same; NULL if there is no row.
-    /// Where the search for the entry before may pass over entries: that entry again (2), and whether the one that follows
-    /// it there is not before the place (3); 4 if it stands at the place.
-    neighbours: &'static str,
-    /// Whether the entry before the place is asked for again.
-    step_is_asked: bool,
-    /// Whether the first entry is not before the place, and the last one not after it. Both are found without a search,
-    /// which could go astray: where there is no neighbour, this must agree. NULL if there is no entry.
-    ends: &'static str,
-    /// Whether the table has a row at all: an index without neighbours is an empty one.
-    any: &'static str,
-}
-
-pub(crate) const AGGREGATES: Index = Index {
-    neighbours: "SELECT 0, t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
-                   (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
-                    ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
-                 UNION ALL
-                 SELECT 1, t.aggregate_type = i.aggregate_type AND t.aggregate_id = i.aggregate_id FROM
-                   (SELECT id, aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) > (?1, ?2)
-                    ORDER BY aggregate_type, aggregate_id LIMIT 1) i LEFT JOIN aggregates t ON t.id = i.id
-                 UNION ALL
-                 SELECT * FROM (SELECT CASE WHEN s.aggregate_id = i.aggregate_id THEN 2
-                                          WHEN s.aggregate_type = ?1 AND s.aggregate_id = ?2 THEN 4 ELSE 3 END,
-                     s.aggregate_id = i.aggregate_id OR (s.aggregate_type = ?1 AND s.aggregate_id >= ?2)
-                   FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
-                         ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
-                   CROSS JOIN aggregates s ON s.aggregate_type = i.aggregate_type AND s.aggregate_id >= i.aggregate_id
-                   ORDER BY s.aggregate_id LIMIT 2)
-                 UNION ALL
-                 SELECT * FROM (SELECT CASE WHEN s.aggregate_type = ?1 AND s.aggregate_id = ?2 THEN 4 ELSE 3 END,
-                     (s.aggregate_type, s.aggregate_id) >= (?1, ?2)
-                   FROM (SELECT aggregate_type, aggregate_id FROM aggregates WHERE (aggregate_type, aggregate_id) < (?1, ?2)
-                         ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1) i
-                   CROSS JOIN aggregates s ON (s.aggregate_type, s.aggregate_id) > (i.aggregate_type, i.aggregate_id)
-                   ORDER BY s.aggregate_type, s.aggregate_id LIMIT 1)",
-    step_is_asked: true,
-    ends: "SELECT (SELECT coalesce((aggregate_type, aggregate_id) >= (?1, ?2), 0) FROM aggregates
-                   ORDER BY aggregate_type, aggregate_id LIMIT 1),
-                  (SELECT coalesce((aggregate_type, aggregate_id) <= (?1, ?2), 0) FROM aggregates
-                   ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1)",
-    any: "SELECT EXISTS (SELECT 1 FROM aggregates NOT INDEXED)",
-};
-
-pub(crate) const EVENT_IDS: Index = Index {
-    neighbours: "SELECT 0, t.event_id = i.event_id FROM
-                   (SELECT key, event_id FROM events WHERE event_id < ?1 ORDER BY event_id DESC LIMIT 1) i
-                   LEFT JOIN events t ON t.key = i.key
-                 UNION ALL
-                 SELECT 1, t.event_id = i.event_id FROM
-                   (SELECT key, event_id FROM events WHERE event_id > ?1 ORDER BY event_id LIMIT 1) i
-                   LEFT JOIN events t ON t.key = i.key",
-    step_is_asked: false,
-    ends: "SELECT (SELECT coalesce(event_id >= ?1, 0) FROM events ORDER BY event_id LIMIT 1),
-                  (SELECT coalesce(event_id <= ?1, 0) FROM events ORDER BY event_id DESC LIMIT 1)",
-    any: "SELECT EXISTS (SELECT 1 FROM events NOT INDEXED)",
-};
-
-/// Confirms that something is not in the file after it was not found in a unique index.
-pub(crate) fn confirm_absent(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<()> {
-    let beside = look_beside(view, index, place)?;
-    if beside.is_there {
-        return Err(disagrees());
-    }
-    let is_empty = !beside.before && !beside.after;
-    if is_empty && view.prepare_cached(index.any).sql()?.query_row([], |row| row.get(0)).sql()? {
-        return Err(disagrees());
-    }
-    Ok(())
-}
-
-/// Confirms that the entries beside a place are what their rows say.
-pub(crate) fn confirm_neighbours(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<()> {
-    look_beside(view, index, place).map(drop)
-}
-
-/// What stands beside a place in an index.
-struct Beside {
-    before: bool,
-    after: bool,
-    /// Whether a step from the entry before leads to the place itself.
-    is_there: bool,
-}
-
-fn look_beside(view: &View<'_>, index: &Index, place: &[&dyn ToSql]) -> Result<Beside> {
-    let mut statement = view.prepare_cached(index.neighbours).sql()?;
-    let mut rows = statement.query(place).sql()?;
-    let mut beside = Beside { before: false, after: false, is_there: false };
-    let mut again = !index.step_is_asked;
+/// Confirms that no event has this id after none was found: the entries beside its place are what their rows say.
+pub(crate) fn confirm_no_event(view: &View<'_>, event_id: &[u8; 16]) -> Result<()> {
+    const NEIGHBOURS: &str = "SELECT 0, t.event_id = i.event_id FROM
+                                (SELECT key, event_id FROM events WHERE event_id < ?1 ORDER BY event_id DESC LIMIT 1) i
+                                LEFT JOIN events t ON t.key = i.key
+                              UNION ALL
+                              SELECT 1, t.event_id = i.event_id FROM
+                                (SELECT key, event_id FROM events WHERE event_id > ?1 ORDER BY event_id LIMIT 1) i
+                                LEFT JOIN events t ON t.key = i.key";
+    // Whether the first entry is not before the place, and the last one not after it; NULL if there is no entry.
+    const ENDS: &str = "SELECT (SELECT coalesce(event_id >= ?1, 0) FROM events ORDER BY event_id LIMIT 1),
+                               (SELECT coalesce(event_id <= ?1, 0) FROM events ORDER BY event_id DESC LIMIT 1)";
+    let mut statement = view.prepare_cached(NEIGHBOURS).sql()?;
+    let mut rows = statement.query(params![event_id]).sql()?;
+    let (mut before, mut after) = (false, false);
     while let Some(row) = rows.next().sql()? {
         let (side, agrees): (u8, Option<bool>) = (row.get(0).sql()?, row.get(1).sql()?);
         if agrees != Some(true) {
             return Err(disagrees());
         }
-        beside.before |= side == 0;
-        beside.after |= side == 1;
-        again |= side == 2;
-        beside.is_there |= side == 4;
+        before |= side == 0;
+        after |= side == 1;
     }
-    if beside.before && !again {
+    if before && after {
+        return Ok(());
+    }
+    let (first, last): (Option<bool>, Option<bool>) =
+        view.prepare_cached(ENDS).sql()?.query_row(params![event_id], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+    if (!before && first == Some(false)) || (!after && last == Some(false)) {
         return Err(disagrees());
     }
-    if !beside.before || !beside.after {
-        let (first, last): (Option<bool>, Option<bool>) =
-            view.prepare_cached(index.ends).sql()?.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
-        if (!beside.before && first == Some(false)) || (!beside.after && last == Some(false)) {
-            return Err(disagrees());
-        }
+    // An index without entries is of an empty table.
+    let any = "SELECT EXISTS (SELECT 1 FROM events NOT INDEXED)";
+    match !before && !after && view.prepare_cached(any).sql()?.query_row([], |row| row.get(0)).sql()? {
+        true => Err(disagrees()),
+        false => Ok(()),
     }
-    Ok(beside)
 }
 
 /// Names are few, and looked for once: all of them are looked at. With more of them than this the index is believed.

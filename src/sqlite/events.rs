@@ -382,7 +382,7 @@ pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<P
         .optional()
         .sql()?;
     match found {
-        None => doubt::confirm_absent(view, &doubt::EVENT_IDS, &[event_id.as_bytes()]).map(|()| None),
+        None => doubt::confirm_no_event(view, event_id.as_bytes()).map(|()| None),
         Some((Some(position), Some(true))) => Ok(Some(Position::new(position))),
         Some(_) => Err(doubt::disagrees()),
     }

@@ -17,6 +17,7 @@ pub(crate) mod events;
 mod failure;
 pub(crate) mod log;
 mod migrate;
+mod named;
 pub(crate) mod names;
 mod open;
 mod pace;

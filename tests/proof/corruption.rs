@@ -259,6 +259,12 @@ fn check(
             outcome.count("wrong answers that verify explains", 1);
             return Ok(());
         }
+        // The index of tags has no checksum: what it has lost only verify is sure to find. Everything else must be noticed.
+        let by_tag = lies.iter().all(|name| name.starts_with("events with tag"));
+        if harms == Harms::Rot && by_tag && report.as_ref().is_ok_and(|report| !report.is_clean()) {
+            outcome.count("queries by tag that missed events, which verify explains", 1);
+            return Ok(());
+        }
         let verified = report.map(|report| report.damages.into_iter().next());
         return Err(format!("wrong answers to {lies:?}; verify: {verified:?}"));
     };
