@@ -159,7 +159,8 @@ pub(crate) fn fold_page(
     let mut types = Vec::new();
     while let Some(row) = rows.next().sql()? {
         version += 1;
-        if key_version(row.get(0).sql()?) != version {
+        // The whole key: a search in a damaged table leads also to rows outside of the range.
+        if row.get::<_, i64>(0).sql()? != key(owner.aggregate, version) {
             return Err(hole(version));
         }
         let number: i64 = row.get(1).sql()?;
@@ -322,10 +323,10 @@ pub(crate) fn scan_aggregate(
     let mut types = Vec::new();
     let mut expected = if descending { through } else { after + 1 };
     while let Some(row) = rows.next().sql()? {
-        let raw = Raw::read(view, row, owner.identity, &mut types)?;
-        if raw.version != expected {
+        if row.get::<_, i64>(0).sql()? != key(owner.aggregate, expected) {
             return Err(hole(expected));
         }
+        let raw = Raw::read(view, row, owner.identity, &mut types)?;
         expected = if descending { expected.saturating_sub(1) } else { expected + 1 };
         if !take(&raw)? {
             return Ok(());
