@@ -20,17 +20,19 @@ pub(crate) fn replica(connection: &Connection) -> Result<Replica> {
 
 /// The position of the newest event that ever was in the file; 0 if there was none.
 pub(crate) fn last_position(view: &View<'_>) -> Result<Position> {
-    let (newest, stored, floor): (Option<u64>, Option<u64>, u64) = view
+    let (newest, stored, floor, of_newest_id): (Option<u64>, Option<u64>, u64, Option<u64>) = view
         .prepare_cached(
-            "SELECT i.position, t.position, s.position_floor FROM log_state s
+            "SELECT i.position, t.position, s.position_floor, n.position FROM log_state s
              LEFT JOIN (SELECT key, position FROM events ORDER BY position DESC LIMIT 1) i
-             LEFT JOIN events t ON t.key = i.key WHERE s.id = 1",
+             LEFT JOIN events t ON t.key = i.key
+             LEFT JOIN (SELECT position FROM events ORDER BY event_id DESC LIMIT 1) n WHERE s.id = 1",
         )
         .sql()?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .sql()?;
-    // A changed number in the index would leave a gap, or give a position twice.
-    if newest != stored {
+    // A changed number in the index would leave a gap, or give a position twice. An index that has lost its end shows at
+    // another index: the greatest id is that of the newest event, as long as callers give none and clocks run forwards.
+    if newest != stored || of_newest_id > newest {
         return Err(doubt::disagrees());
     }
     Ok(Position::new(newest.unwrap_or(0).max(floor)))
