@@ -76,6 +76,24 @@ fn a_query_ends_with_an_error_at_a_changed_summary() {
     }
 }
 
+/// A name that damage took out of its table gives its number free: nobody else may get it.
+#[test]
+fn a_lost_number_is_not_given_to_another_name() {
+    for sql in [
+        "DELETE FROM aggregate_types WHERE id = (SELECT max(id) FROM aggregate_types)",
+        "DELETE FROM tenants WHERE id = (SELECT max(id) FROM tenants)",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        fill(&path);
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let store = Store::open(&path).unwrap();
+        let error = store.tenant("new").append("order", "o-0", Expected::Any, [event(1)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}: {error}");
+        assert_eq!(store.last_position().unwrap(), 1_400);
+    }
+}
+
 #[test]
 fn a_sound_file_is_clean() {
     let directory = tempfile::tempdir().unwrap();

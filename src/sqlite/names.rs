@@ -251,16 +251,30 @@ impl Writing<'_> {
         }
         let tenant_id = match self.tenant_id(tenant)? {
             Some(id) => id,
-            None => insert_name(self, "INSERT INTO tenants (name) VALUES (?1) RETURNING id", tenant)?,
+            None => {
+                let id = insert_name(self, "INSERT INTO tenants (name) VALUES (?1) RETURNING id", tenant)?;
+                self.confirm_unused("SELECT EXISTS (SELECT 1 FROM aggregate_types WHERE tenant = ?1)", id)?;
+                id
+            }
         };
         let id = self
             .prepare_cached("INSERT INTO aggregate_types (tenant, name) VALUES (?1, ?2) RETURNING id")
             .sql()?
             .query_row(params![tenant_id, name], |row| row.get(0))
             .sql()?;
+        self.confirm_unused("SELECT EXISTS (SELECT 1 FROM aggregates WHERE aggregate_type = ?1)", id)?;
         let made = Arc::new(AggregateType { id, tenant_id, tenant: tenant.into(), name: name.into() });
         self.learnt.borrow_mut().aggregate_types.push(made.clone());
         Ok(made)
+    }
+
+    /// Confirms that nothing refers to a number that was just given. A damaged table of names gives a number that it has
+    /// lost a second time, and a new tenant would write into another one's aggregates.
+    fn confirm_unused(&self, refers: &str, id: i64) -> Result<()> {
+        match self.prepare_cached(refers).sql()?.query_row(params![id], |row| row.get(0)).sql()? {
+            true => Err(doubt::disagrees()),
+            false => Ok(()),
+        }
     }
 }
 
