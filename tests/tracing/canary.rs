@@ -185,6 +185,7 @@ fn damaged(said: &Said, store: &Store) {
 
 #[test]
 fn no_payload_gets_out_beside_the_payload() {
+    let _turn = crate::turn();
     let directory = tempfile::tempdir().unwrap();
     let options = Options::new().durability(Durability::Fast).snapshots(SnapshotPolicy::every(2));
     let said = Said::default();

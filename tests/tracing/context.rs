@@ -23,6 +23,7 @@ fn context(parent: &str, state: Option<&str>) -> TraceContext {
 
 #[test]
 fn only_a_w3c_traceparent_is_taken() {
+    let _turn = crate::turn();
     assert_eq!(context(PARENT, None).trace_id(), "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(context(PARENT, None).span_id(), "b7ad6b7169203331");
     assert!(context(PARENT, None).is_sampled() && !context(OTHER, None).is_sampled());
@@ -50,6 +51,7 @@ fn only_a_w3c_traceparent_is_taken() {
 
 #[test]
 fn a_tracestate_that_cannot_be_passed_on_is_dropped_and_the_trace_goes_on() {
+    let _turn = crate::turn();
     assert_eq!(context(PARENT, Some("a=1,b=2")).tracestate(), Some("a=1,b=2"));
     assert_eq!(context(PARENT, Some(&"x".repeat(512))).tracestate().map(str::len), Some(512));
     for state in ["", "a=\n", "ä=1", &"x".repeat(513)] {
@@ -59,6 +61,7 @@ fn a_tracestate_that_cannot_be_passed_on_is_dropped_and_the_trace_goes_on() {
 
 #[test]
 fn what_the_caller_gives_comes_back() {
+    let _turn = crate::turn();
     let store = Store::in_memory().unwrap();
     let given = context(PARENT, Some("a=1"));
     let metadata = Metadata::new().user_id("u-1").trace_context(&given);
@@ -71,6 +74,7 @@ fn what_the_caller_gives_comes_back() {
 
 #[test]
 fn metadata_that_carries_something_else_under_these_names_is_no_error() {
+    let _turn = crate::turn();
     let store = Store::in_memory().unwrap();
     for metadata in [r#"{}"#, r#"{"traceparent":7}"#, r#"{"traceparent":"hello"}"#, r#"{"tracestate":"a=1"}"#] {
         let event = stored(&store, event().metadata_json(Json::from_text(metadata).unwrap()));
@@ -84,6 +88,7 @@ fn metadata_that_carries_something_else_under_these_names_is_no_error() {
 
 #[test]
 fn the_current_span_goes_into_events_that_do_not_say() {
+    let _turn = crate::turn();
     let current = || Some(context(PARENT, Some(r#"a="\"#)));
     let store = Options::new().trace_context(current).in_memory().unwrap();
     let text = |event: NewEvent| stored(&store, event).metadata.unwrap().into_string();
@@ -104,6 +109,7 @@ fn the_current_span_goes_into_events_that_do_not_say() {
 
 #[test]
 fn nobody_asked_and_no_current_span_leave_metadata_as_it_is() {
+    let _turn = crate::turn();
     let store = Options::new().trace_context(|| None).in_memory().unwrap();
     assert_eq!(stored(&store, event()).metadata, None);
     assert_eq!(stored(&Store::in_memory().unwrap(), event()).metadata, None);
@@ -111,6 +117,7 @@ fn nobody_asked_and_no_current_span_leave_metadata_as_it_is() {
 
 #[test]
 fn an_append_repeated_from_another_span_is_the_same_append() {
+    let _turn = crate::turn();
     let spans = [Some(context(PARENT, None)), Some(context(OTHER, Some("a=1"))), None];
     let spans = Mutex::new(spans.into_iter().cycle());
     let store = Options::new().trace_context(move || spans.lock().unwrap().next().flatten()).in_memory().unwrap();

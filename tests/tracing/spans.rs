@@ -60,6 +60,7 @@ fn event() -> NewEvent {
 
 #[test]
 fn an_append_has_the_database_conventions_attributes() {
+    let _turn = crate::turn();
     let store = Store::in_memory().unwrap();
     let made = spans(|| drop(store.append("account", "a", Expected::Any, [event(), event()]).unwrap()));
     let expected: Fields = [
@@ -83,6 +84,7 @@ fn an_append_has_the_database_conventions_attributes() {
 
 #[test]
 fn failures_carry_their_kind() {
+    let _turn = crate::turn();
     let store = Store::in_memory().unwrap();
     let accounts = store.json_aggregates("account");
     let made = spans(|| {
@@ -95,6 +97,7 @@ fn failures_carry_their_kind() {
 
 #[test]
 fn execute_holds_its_replay_append_and_snapshot() {
+    let _turn = crate::turn();
     let store = Options::new().snapshots(SnapshotPolicy::every(2)).in_memory().unwrap();
     let accounts = store.json_aggregates("account");
     (0..2).for_each(|_| drop(store.append("account", "a", Expected::Any, [event()]).unwrap()));
@@ -109,6 +112,7 @@ fn execute_holds_its_replay_append_and_snapshot() {
 
 #[test]
 fn payloads_metadata_and_tags_are_in_no_span() {
+    let _turn = crate::turn();
     let canary = "canary-4711";
     let store = Store::in_memory().unwrap();
     let accounts = store.json_aggregates("account").fold_with("fails", 1, |_, _, _| Err(foldlog::FoldError::Data(canary.into())));
@@ -127,6 +131,7 @@ fn payloads_metadata_and_tags_are_in_no_span() {
 
 #[test]
 fn a_handlers_span_names_the_span_that_appended_the_event() {
+    let _turn = crate::turn();
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let store = Options::new().trace_context(move || TraceContext::new(parent, Some("a=1")).ok()).in_memory().unwrap();
     store.append("account", "a", Expected::Any, [event()]).unwrap();
@@ -143,6 +148,7 @@ fn a_handlers_span_names_the_span_that_appended_the_event() {
 
 #[test]
 fn the_current_span_of_an_append_is_its_own() {
+    let _turn = crate::turn();
     let seen = Arc::new(Mutex::new(None));
     let of_closure = seen.clone();
     let current = move || {
