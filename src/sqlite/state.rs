@@ -22,10 +22,10 @@ pub(crate) fn replica(connection: &Connection) -> Result<Replica> {
 pub(crate) fn last_position(view: &View<'_>) -> Result<Position> {
     let (newest, stored, floor, of_newest_id): (Option<u64>, Option<u64>, u64, Option<u64>) = view
         .prepare_cached(
-            "SELECT i.position, t.position, s.position_floor, n.position FROM log_state s
-             LEFT JOIN (SELECT key, position FROM events ORDER BY position DESC LIMIT 1) i
-             LEFT JOIN events t ON t.key = i.key
-             LEFT JOIN (SELECT position FROM events ORDER BY event_id DESC LIMIT 1) n WHERE s.id = 1",
+            // Scalars: a joined subquery would be copied into a table of its own for each append.
+            "SELECT (SELECT position FROM events ORDER BY position DESC LIMIT 1),
+                    (SELECT position FROM events WHERE key = (SELECT key FROM events ORDER BY position DESC LIMIT 1)),
+                    position_floor, (SELECT position FROM events ORDER BY event_id DESC LIMIT 1) FROM log_state WHERE id = 1",
         )
         .sql()?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
