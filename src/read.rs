@@ -165,7 +165,8 @@ impl Query {
 /// Events as a [`Query`] asks for them. Between two pages nothing is held open, however long the caller takes.
 ///
 /// Ends at the position, or the version, that was the newest when the first event was asked for. After an error the
-/// iterator is at its end.
+/// iterator is at its end. What was given before an error is sound; where positions have holes, after a purge, or along a
+/// tag, up to a page of 512 events before the damage is withheld, because one of them could stand in another one's place.
 pub struct Events {
     scope: Scope,
     query: Query,
@@ -352,7 +353,7 @@ fn read_log(
     };
     let mut page = Page::new(query, ready, room);
     let (mut rows, mut stopped) = (0, false);
-    log::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
+    let scanned = log::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
         rows += 1;
         if query.newest_first {
             *last = raw.position - 1;
@@ -370,7 +371,14 @@ fn read_log(
         let go_on = page.take(raw.recorded(kind, Arc::from(aggregate_id))?, raw.bytes())?;
         stopped = !go_on;
         Ok(go_on)
-    })?;
+    });
+    if let Err(error) = scanned {
+        // Where positions may have holes, what came before the error may have been out of its place.
+        if !log::is_without_holes(view, along).unwrap_or(false) {
+            ready.clear();
+        }
+        return Err(error);
+    }
     if rows < ROWS_AT_ONCE && !stopped {
         // The whole range was read.
         if query.newest_first {

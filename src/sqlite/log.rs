@@ -24,6 +24,9 @@ pub(crate) enum Along<'a> {
 }
 
 /// Gives events at positions `range` (both ends included) to `take`, until it says to stop.
+///
+/// `i` is the index of positions, read alone, and `e` the row that it leads to: written as one table, SQLite would give the
+/// row of a changed entry, and nothing would tell that it stands in another one's place.
 pub(crate) fn scan_log(
     view: &View<'_>,
     along: Along<'_>,
@@ -33,20 +36,22 @@ pub(crate) fn scan_log(
     mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<bool>,
 ) -> Result<()> {
     const LOG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
-        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position LIMIT ?3"
+        ", a.aggregate_type, a.aggregate_id, i.position",
+        "events i LEFT JOIN events e ON e.key = i.key LEFT JOIN aggregates a ON a.id = e.key >> 32
+         WHERE i.position BETWEEN ?1 AND ?2 ORDER BY i.position LIMIT ?3"
     );
     const LOG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
-        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
+        ", a.aggregate_type, a.aggregate_id, i.position",
+        "events i LEFT JOIN events e ON e.key = i.key LEFT JOIN aggregates a ON a.id = e.key >> 32
+         WHERE i.position BETWEEN ?1 AND ?2 ORDER BY i.position DESC LIMIT ?3"
     );
     const TAG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
+        ", a.aggregate_type, a.aggregate_id, t.position",
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position LIMIT ?3"
     );
     const TAG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
+        ", a.aggregate_type, a.aggregate_id, t.position",
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
     );
@@ -68,6 +73,7 @@ pub(crate) fn scan_log(
     let mut aggregate_type: Option<Arc<AggregateType>> = None;
     let mut left = limit;
     while let Some(row) = rows.next().sql()? {
+        confirm_led_to(row)?;
         let (aggregate_type, aggregate_id) = owner_of(view, row, &mut aggregate_type)?;
         let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
         let raw = Raw::read(view, row, identity, &mut types)?;
@@ -83,6 +89,12 @@ pub(crate) fn scan_log(
         }
     }
     if left > 0 { order.end(view) } else { Ok(()) }
+}
+
+/// Whether each position must follow the last one, so that whatever stands out of its place is noticed at once and not only
+/// at the end of a scan.
+pub(crate) fn is_without_holes(view: &View<'_>, along: Along<'_>) -> Result<bool> {
+    Ok(matches!(along, Along::Log) && state::totals(view)?.events_removed == 0)
 }
 
 /// Gives the event with an id to `take`; `None` if there is none. That the log has another one in its place is damage.
@@ -131,7 +143,7 @@ impl<'a> Order<'a> {
                 Some(first.filter(|first| (range.0..=range.1).contains(first)))
             }
         };
-        let without_holes = matches!(along, Along::Log) && state::totals(view)?.events_removed == 0;
+        let without_holes = is_without_holes(view, along)?;
         let last = if descending { range.1.saturating_add(1) } else { range.0.saturating_sub(1) };
         Ok(Order { along, range, descending, without_holes, last, expected_first })
     }
@@ -163,6 +175,12 @@ impl<'a> Order<'a> {
             Along::Tag(tenant, tag) => doubt::confirm_end_of_tag(view, tenant, tag, self.last, side),
         }
     }
+}
+
+/// Confirms that an entry of the index led to the row that it is of.
+fn confirm_led_to(row: &Row<'_>) -> Result<()> {
+    let (indexed, stored): (u64, Option<u64>) = (row.get(14).sql()?, row.get(1).sql()?);
+    if stored == Some(indexed) { Ok(()) } else { Err(doubt::disagrees().at_position(Position::new(indexed))) }
 }
 
 fn owner_of<'r, 'm>(

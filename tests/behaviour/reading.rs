@@ -206,36 +206,3 @@ fn an_event_that_is_missing_is_reported() {
     refused(store.read(Query::new()).collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
     assert_eq!(list.replay_to_version("a", 2).unwrap().version, 2);
 }
-
-/// The row is there, and its aggregate's history is whole; but the log is read along an index.
-#[test]
-fn an_event_that_its_index_has_lost_is_reported() {
-    let place = Place::new();
-    place.open().append("list", "a", 0, notes(1..=9)).unwrap();
-    let raw = place.raw();
-    raw.execute_batch(
-        "PRAGMA writable_schema = ON; CREATE TABLE theirs AS SELECT * FROM sqlite_schema WHERE tbl_name = 'events';
-         CREATE TABLE lost AS SELECT * FROM events WHERE position = 5; DELETE FROM events WHERE position = 5;
-         UPDATE sqlite_schema SET sql = replace(sql, ' UNIQUE', '') WHERE name = 'events';
-         DELETE FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'events'",
-    )
-    .unwrap();
-    drop(raw);
-    // Without its indexes the table takes the row alone.
-    place.raw().execute_batch("INSERT INTO events SELECT * FROM lost").unwrap();
-    place
-        .raw()
-        .execute_batch(
-            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE tbl_name = 'events';
-             INSERT INTO sqlite_schema SELECT * FROM theirs",
-        )
-        .unwrap();
-    place.raw().execute_batch("DROP TABLE theirs; DROP TABLE lost").unwrap();
-    let store = place.open();
-    assert_eq!(store.json_aggregates("list").replay("a").unwrap().version, 9);
-    for query in [Query::new(), Query::new().newest_first(), Query::new().after_position(3)] {
-        let error = refused(store.read(query).collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
-        says(&error, &["index disagrees"]);
-    }
-    assert!(!store.verify(|_| {}).unwrap().is_clean());
-}

@@ -26,6 +26,8 @@ mod readers;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use corruption::{Harms, Sound};
@@ -92,7 +94,7 @@ const PROOFS: &[Proof] = &[
         promise: "4: kill -9 loses nothing acknowledged",
         rounds: 10_000,
         part: 20,
-        threads: 1,
+        threads: 2,
         run: |rounds, seed| kill::run(rounds, &[], seed),
     },
     Proof {
@@ -263,9 +265,10 @@ impl Proof {
         let threads = self.threads.min(most_threads);
         let share = self.rounds.div_ceil(threads);
         let mut sum = Outcome::new(seed);
+        let progress = &Progress::of(self, began);
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads)
-                .map(|thread| scope.spawn(move || self.prove_share(seed.wrapping_add(thread << 40), share, began, limit)))
+                .map(|thread| scope.spawn(move || self.prove_share(seed.wrapping_add(thread << 40), share, limit, progress)))
                 .collect();
             threads.into_iter().for_each(|thread| sum.add(thread.join().expect("a proof does not panic")));
         });
@@ -273,19 +276,49 @@ impl Proof {
         sum
     }
 
-    fn prove_share(&self, seed: u64, share: u64, began: Instant, limit: Duration) -> Outcome {
+    fn prove_share(&self, seed: u64, share: u64, limit: Duration, progress: &Progress) -> Outcome {
         let mut sum = Outcome::new(seed);
         let mut part = 0;
-        while sum.rounds < share && began.elapsed() < limit {
+        while sum.rounds < share && progress.began.elapsed() < limit {
             let seed = seed.wrapping_add(part);
             let outcome = (self.run)(self.part.min(share - sum.rounds), seed);
             for violation in &outcome.described {
                 eprintln!("{}: FOLDLOG_SEED={seed}: {violation}", self.name);
             }
+            progress.add(outcome.rounds);
             sum.add(outcome);
             part += 1;
         }
         sum
+    }
+}
+
+/// Says on the error output twice a minute how far a proof has come.
+struct Progress {
+    name: &'static str,
+    rounds: u64,
+    began: Instant,
+    done: AtomicU64,
+    /// Seconds after the beginning.
+    next_word: AtomicU64,
+}
+
+impl Progress {
+    const EVERY: u64 = 30;
+
+    fn of(proof: &Proof, began: Instant) -> Progress {
+        let (done, next_word) = (AtomicU64::new(0), AtomicU64::new(Progress::EVERY));
+        Progress { name: proof.name, rounds: proof.rounds, began, done, next_word }
+    }
+
+    fn add(&self, rounds: u64) {
+        let done = self.done.fetch_add(rounds, Relaxed) + rounds;
+        let seconds = self.began.elapsed().as_secs();
+        let due = self.next_word.load(Relaxed);
+        if seconds >= due && self.next_word.compare_exchange(due, seconds + Progress::EVERY, Relaxed, Relaxed).is_ok() {
+            let left = seconds * self.rounds.saturating_sub(done) / done.max(1) / 60;
+            eprintln!("{}: {} of {} rounds, {left} minutes left", self.name, grouped(done), grouped(self.rounds));
+        }
     }
 }
 

@@ -1,0 +1,134 @@
+//! Indexes and keys that do not say what the rows say: SQLite follows them without a word.
+
+use foldlog::{ErrorKind, EventId, Purge, Query, Result, SnapshotReason, Store};
+
+use crate::support::{Place, noted, notes, refused, says};
+
+/// Runs statements that change the table `events` and leave its indexes as they are.
+fn past_the_indexes(place: &Place, sql: &str) {
+    place
+        .raw()
+        .execute_batch(
+            "PRAGMA writable_schema = ON; CREATE TABLE theirs AS SELECT * FROM sqlite_schema WHERE tbl_name = 'events';
+             UPDATE sqlite_schema SET sql = replace(sql, ' UNIQUE', '') WHERE name = 'events';
+             DELETE FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'events'",
+        )
+        .unwrap();
+    place.raw().execute_batch(sql).unwrap();
+    place
+        .raw()
+        .execute_batch(
+            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE tbl_name = 'events';
+             INSERT INTO sqlite_schema SELECT * FROM theirs",
+        )
+        .unwrap();
+    place.raw().execute_batch("DROP TABLE theirs").unwrap();
+}
+
+/// What a reading gave before its error, which must be one of damage.
+fn before_the_error(store: &Store, query: Query) -> Vec<u64> {
+    let mut given = Vec::new();
+    for event in store.read(query) {
+        match event {
+            Ok(event) => given.push(event.position.get()),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                says(&error, &["index disagrees"]);
+                return given;
+            }
+        }
+    }
+    panic!("the damage was not noticed: {given:?}");
+}
+
+/// The row is there, and its aggregate's history is whole; but the log is read along an index.
+#[test]
+fn an_event_that_its_index_has_lost_is_reported() {
+    let place = Place::new();
+    place.open().append("list", "a", 0, notes(1..=9)).unwrap();
+    let lose = "CREATE TABLE lost AS SELECT * FROM events WHERE position = 5; DELETE FROM events WHERE position = 5";
+    place.raw().execute_batch(lose).unwrap();
+    past_the_indexes(&place, "INSERT INTO events SELECT * FROM lost; DROP TABLE lost");
+    let store = place.open();
+    assert_eq!(store.json_aggregates("list").replay("a").unwrap().version, 9);
+    for query in [Query::new(), Query::new().newest_first(), Query::new().after_position(3)] {
+        before_the_error(&store, query);
+    }
+    assert!(!store.verify(|_| {}).unwrap().is_clean());
+}
+
+/// The entries of positions 5 and 8 lead to each other's rows, which are sound. Where events were removed positions may have
+/// holes, so that 8 after 4 is no wonder by itself.
+#[test]
+fn an_event_that_stands_in_another_one_s_place_is_never_given() {
+    for purged in [false, true] {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", 0, notes(1..=9)).unwrap();
+        store.append("list", "gone", 0, notes(1..=3)).unwrap();
+        store.append("list", "a", 9, notes(10..=12)).unwrap();
+        if purged {
+            store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
+            let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
+            assert_eq!(store.purge(purge).unwrap().events_removed, 3);
+        }
+        drop(store);
+        let swap = "UPDATE events SET position = CASE position WHEN 5 THEN 108 ELSE 105 END WHERE position IN (5, 8);
+                    UPDATE events SET position = position - 100 WHERE position > 100";
+        place.raw().execute_batch(swap).unwrap();
+        past_the_indexes(&place, "UPDATE events SET position = 13 - position WHERE position IN (5, 8)");
+        let store = place.open();
+        let forward = before_the_error(&store, Query::new());
+        assert!([1, 2, 3, 4].starts_with(&forward), "purged {purged}: {forward:?}");
+        let all: &[u64] = if purged { &[15, 14, 13, 9] } else { &[15, 14, 13, 12, 11, 10, 9] };
+        let backward = before_the_error(&store, Query::new().newest_first());
+        assert!(all.starts_with(&backward), "purged {purged}: {backward:?}");
+        assert!(!store.verify(|_| {}).unwrap().is_clean());
+    }
+}
+
+/// The event that is known by an id says another position, at which another event stands: neither is taken for it.
+#[test]
+fn an_id_that_leads_to_another_event_is_reported() {
+    let id = EventId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0005);
+    let fifth = || noted(5).id(id);
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=4)).unwrap();
+    store.append("list", "a", 4, [fifth()]).unwrap();
+    // The same event but for its id.
+    store.append("list", "a", 5, [noted(5)]).unwrap();
+    drop(store);
+    past_the_indexes(&place, "UPDATE events SET position = 6 WHERE position = 5");
+    let store = place.open();
+    says(&refused(store.append("list", "a", 4, [fifth()]), ErrorKind::Corrupt), &["index disagrees"]);
+    assert_eq!(store.last_position().unwrap(), 6);
+}
+
+/// A key is an aggregate's number and a version. One that has lost its upper half is found at the end of the rows before
+/// version 10, and its lower half would pass for a version that follows.
+#[test]
+fn a_key_that_has_lost_its_upper_half_is_not_folded() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=12)).unwrap();
+    store.checkpoint().unwrap();
+    drop(store);
+    let mut bytes = std::fs::read(place.file()).unwrap();
+    // Version 10 of aggregate 1 as SQLite writes the key of a row.
+    let key = [0x90, 0x80, 0x80, 0x80, 0x0A];
+    let found: Vec<usize> = (0..bytes.len()).filter(|start| bytes[*start..].starts_with(&key)).collect();
+    let [place_of_key] = found[..] else { panic!("the key stands at {found:?}") };
+    bytes[place_of_key] = 0x80;
+    std::fs::write(place.file(), bytes).unwrap();
+    let store = place.open();
+    let lists = store.json_aggregates("list");
+    for version in 9..=12 {
+        let replayed: Result<_> = lists.replay_to_version("a", version);
+        refused(replayed, ErrorKind::Corrupt);
+    }
+    assert_eq!(lists.replay_to_version("a", 8).unwrap().version, 8);
+    let given: Vec<_> =
+        store.read(Query::new().aggregate("list", "a")).map_while(Result::ok).map(|event| event.version).collect();
+    assert_eq!(given.len(), 9, "{given:?}");
+}
