@@ -57,33 +57,69 @@ fn an_event_that_its_index_has_lost_is_reported() {
     assert!(!store.verify(|_| {}).unwrap().is_clean());
 }
 
-/// The entries of positions 5 and 8 lead to each other's rows, which are sound. Where events were removed positions may have
-/// holes, so that 8 after 4 is no wonder by itself.
+/// Fifteen events, closed; purged ones at positions 10 to 12.
+fn fifteen(purged: bool) -> Place {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=9)).unwrap();
+    store.append("list", "gone", 0, notes(1..=3)).unwrap();
+    store.append("list", "a", 9, notes(10..=12)).unwrap();
+    if purged {
+        store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
+        let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
+        assert_eq!(store.purge(purge).unwrap().events_removed, 3);
+    }
+    store.checkpoint().unwrap();
+    place
+}
+
+/// Whatever comes before the error is what a sound file would give.
+fn nothing_is_out_of_its_place(place: &Place, purged: bool) {
+    let store = place.open();
+    let forward = before_the_error(&store, Query::new());
+    assert!([1, 2, 3, 4].starts_with(&forward), "purged {purged}: {forward:?}");
+    let all: &[u64] = if purged { &[15, 14, 13, 9] } else { &[15, 14, 13, 12, 11, 10, 9] };
+    let backward = before_the_error(&store, Query::new().newest_first());
+    assert!(all.starts_with(&backward), "purged {purged}: {backward:?}");
+    assert!(!store.verify(|_| {}).unwrap().is_clean());
+}
+
+/// The entries of positions 5 and 8 lead to each other's rows, which are sound.
 #[test]
-fn an_event_that_stands_in_another_one_s_place_is_never_given() {
+fn an_entry_that_leads_to_another_event_is_reported() {
     for purged in [false, true] {
-        let place = Place::new();
-        let store = place.open();
-        store.append("list", "a", 0, notes(1..=9)).unwrap();
-        store.append("list", "gone", 0, notes(1..=3)).unwrap();
-        store.append("list", "a", 9, notes(10..=12)).unwrap();
-        if purged {
-            store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
-            let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
-            assert_eq!(store.purge(purge).unwrap().events_removed, 3);
-        }
-        drop(store);
+        let place = fifteen(purged);
         let swap = "UPDATE events SET position = CASE position WHEN 5 THEN 108 ELSE 105 END WHERE position IN (5, 8);
                     UPDATE events SET position = position - 100 WHERE position > 100";
         place.raw().execute_batch(swap).unwrap();
         past_the_indexes(&place, "UPDATE events SET position = 13 - position WHERE position IN (5, 8)");
-        let store = place.open();
-        let forward = before_the_error(&store, Query::new());
-        assert!([1, 2, 3, 4].starts_with(&forward), "purged {purged}: {forward:?}");
-        let all: &[u64] = if purged { &[15, 14, 13, 9] } else { &[15, 14, 13, 12, 11, 10, 9] };
-        let backward = before_the_error(&store, Query::new().newest_first());
-        assert!(all.starts_with(&backward), "purged {purged}: {backward:?}");
-        assert!(!store.verify(|_| {}).unwrap().is_clean());
+        nothing_is_out_of_its_place(&place, purged);
+        // One alone: what follows cannot tell.
+        assert!(before_the_error(&place.open(), Query::new().after_position(4).limit(1)).is_empty());
+    }
+}
+
+/// Positions 5 and 8 stand in each other's place in the index, each with its own row. Where events were removed positions may
+/// have holes, so that 8 after 4 is no wonder until 6 comes.
+#[test]
+fn entries_in_each_other_s_place_are_reported() {
+    for purged in [false, true] {
+        let place = fifteen(purged);
+        let root = "SELECT s.rootpage FROM sqlite_schema s, pragma_index_info(s.name) i
+                    WHERE s.tbl_name = 'events' AND s.type = 'index' AND i.name = 'position'";
+        let raw = place.raw();
+        let page: usize = raw.query_row(root, [], |row| row.get(0)).unwrap();
+        let size: usize = raw.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+        drop(raw);
+        let mut bytes = std::fs::read(place.file()).unwrap();
+        let leaf = &mut bytes[(page - 1) * size..page * size];
+        assert_eq!(leaf[0], 10, "a leaf of an index");
+        // Two bytes for each entry, after a head of eight.
+        for byte in 0..2 {
+            leaf.swap(8 + 2 * 4 + byte, 8 + 2 * 7 + byte);
+        }
+        std::fs::write(place.file(), bytes).unwrap();
+        nothing_is_out_of_its_place(&place, purged);
     }
 }
 
@@ -96,13 +132,14 @@ fn an_id_that_leads_to_another_event_is_reported() {
     let store = place.open();
     store.append("list", "a", 0, notes(1..=4)).unwrap();
     store.append("list", "a", 4, [fifth()]).unwrap();
+    store.append("list", "a", 5, notes(6..=7)).unwrap();
     // The same event but for its id.
-    store.append("list", "a", 5, [noted(5)]).unwrap();
+    store.append("list", "a", 7, [noted(5)]).unwrap();
     drop(store);
-    past_the_indexes(&place, "UPDATE events SET position = 6 WHERE position = 5");
+    past_the_indexes(&place, "UPDATE events SET position = 8 WHERE position = 5");
     let store = place.open();
     says(&refused(store.append("list", "a", 4, [fifth()]), ErrorKind::Corrupt), &["index disagrees"]);
-    assert_eq!(store.last_position().unwrap(), 6);
+    assert_eq!(store.last_position().unwrap(), 8);
 }
 
 /// A key is an aggregate's number and a version. One that has lost its upper half is found at the end of the rows before
