@@ -26,14 +26,10 @@ pub fn run(durability: Durability, images: u64, seed: u64) -> Outcome {
     while outcome.rounds < images {
         let history = History::make(&work, durability, &mut random);
         outcome.count("histories", 1);
-        let mut cutter = history.recording.cutter();
-        for cut in history.recording.moments(IMAGES_EACH.min(images - outcome.rounds), &mut random) {
-            outcome.rounds += 1;
-            let image = cutter.cut_at(cut, &mut random);
-            if let Err(violation) = history.check(&ruin, &image, durability, &mut outcome) {
-                outcome.violation(format!("after operation {} of {}: {violation}", image.cut, history.recording.len()));
-            }
-        }
+        let count = IMAGES_EACH.min(images - outcome.rounds);
+        history
+            .recording
+            .try_images(count, &mut random, &mut outcome, |image, outcome| history.check(&ruin, image, durability, outcome));
     }
     outcome.time = began.elapsed();
     outcome

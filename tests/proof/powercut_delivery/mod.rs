@@ -38,15 +38,10 @@ pub fn run(durability: Durability, images: u64, seed: u64) -> Outcome {
     while outcome.rounds < images {
         let history = History::make(&work, durability, &mut random);
         outcome.count("histories", 1);
-        let mut cutter = history.recording.cutter();
-        for cut in history.recording.moments(IMAGES_EACH.min(images - outcome.rounds), &mut random) {
-            outcome.rounds += 1;
-            let image = cutter.cut_at(cut, &mut random);
-            let afterlife = Afterlife { history: &history, image: &image, durability };
-            if let Err(violation) = afterlife.check(&ruin, &mut outcome) {
-                outcome.violation(format!("after operation {} of {}: {violation}", image.cut, history.recording.len()));
-            }
-        }
+        let count = IMAGES_EACH.min(images - outcome.rounds);
+        history.recording.try_images(count, &mut random, &mut outcome, |image, outcome| {
+            Afterlife { history: &history, image, durability }.check(&ruin, outcome)
+        });
     }
     outcome.time = began.elapsed();
     outcome

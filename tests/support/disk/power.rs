@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::state::put;
 use super::{Files, Op};
+use crate::support::outcome::Outcome;
 use crate::support::random::Random;
 
 const SECTOR: usize = 512;
@@ -24,8 +25,6 @@ pub struct Image {
     pub files: Files,
     /// What had been promised before the cut: the highest mark.
     pub promised: u64,
-    /// After which operation the power went.
-    pub cut: usize,
 }
 
 /// How much of what was not synced is lost, in per cent, and how.
@@ -61,6 +60,24 @@ impl Recording {
     pub fn cutter(&self) -> Cutter<'_> {
         Cutter { ops: &self.ops, at: 0, contents: HashMap::new(), promised: 0 }
     }
+
+    /// Images of so many moments, each looked at by `check`, whose error is a violation.
+    pub fn try_images(
+        &self,
+        count: u64,
+        random: &mut Random,
+        outcome: &mut Outcome,
+        mut check: impl FnMut(&Image, &mut Outcome) -> Result<(), String>,
+    ) {
+        let mut cutter = self.cutter();
+        for cut in self.moments(count, random) {
+            outcome.rounds += 1;
+            let image = cutter.cut_at(cut, random);
+            if let Err(violation) = check(&image, outcome) {
+                outcome.violation(format!("after operation {cut} of {}: {violation}", self.len()));
+            }
+        }
+    }
 }
 
 /// Makes images, the later ones after later moments: what is safe by then is not worked out anew each time.
@@ -95,7 +112,7 @@ impl Cutter<'_> {
             }
             (name, data)
         });
-        Image { files: files.collect(), promised: self.promised, cut }
+        Image { files: files.collect(), promised: self.promised }
     }
 }
 
