@@ -80,7 +80,7 @@ fn a_batch_over_many_aggregates_is_one_commit() {
         Expected::Any,
         notes([1]),
     );
-    assert_eq!((batch.len(), batch.is_empty()), (4, false));
+    assert_eq!((batch.len(), batch.is_empty(), Batch::new().is_empty()), (4, false, true));
     let appended = store.commit(batch).unwrap();
     assert_eq!(appended.iter().map(|one| one.version.get()).collect::<Vec<_>>(), [4, 2, 1]);
     assert_eq!(appended.iter().map(|one| one.position.get()).collect::<Vec<_>>(), [4, 6, 7]);

@@ -44,6 +44,12 @@ fn a_new_aggregate_is_decided_on_its_initial_state() {
     let appended = executed.appended.unwrap();
     assert_eq!((appended.version.get(), appended.position.get(), appended.event_ids.len()), (2, 2, 2));
     assert_eq!(accounts.replay("a").unwrap().state, executed.state);
+    let lists = place.open().json_aggregates("list");
+    let executed = lists.execute("a", |state| {
+        assert_eq!(*state, json!({}), "without types it is an object without members");
+        Ok::<_, Refusal>([noted(1)])
+    });
+    assert_eq!(executed.unwrap().state, json!({ "n": 1 }));
 }
 
 #[test]

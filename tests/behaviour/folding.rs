@@ -223,6 +223,8 @@ fn without_types_the_state_follows_by_a_function() {
         .append("c", 0, [event("Added", json!({ "n": 2 })), event("Ignored", json!(1)), event("Added", json!({ "n": 3 }))])
         .unwrap();
     assert_eq!(counters.replay("c").unwrap().state, json!({ "sum": 5 }));
+    counters.append("nothing added", 0, [event("Ignored", json!(1))]).unwrap();
+    assert_eq!(counters.replay("nothing added").unwrap().state, json!({}));
     counters.append("c", 3, [event("Never heard of", json!({}))]).unwrap();
     let error = refused(counters.replay("c"), ErrorKind::UnknownEventType);
     assert_eq!((error.event_type(), error.version()), (Some("Never heard of"), Some(4.into())));

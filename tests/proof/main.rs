@@ -231,6 +231,10 @@ fn main() -> ExitCode {
     if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() {
         return ExitCode::SUCCESS;
     }
+    // Other runners ask first what tests there are: none that they could run one by one.
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
     // `cargo test` comes here as well, with whatever it hands to all test programs.
     if !std::env::args().any(|argument| argument == "--long") {
         println!("the long forms: cargo test --release --test proof -- --long [--minutes M] [--threads N] [NAME...]");
