@@ -1,9 +1,9 @@
 //! Reading: each option by itself, and what is counted. The combinations are in tests/model.rs.
 
-use foldlog::{ErrorKind, Expected, NewEvent, Query, RecordedEvent, Store};
+use foldlog::{ErrorKind, Expected, NewEvent, Query, RecordedEvent, SnapshotPolicy, Store};
 use serde_json::json;
 
-use crate::support::{Place, at, noted, notes, read, refused, says};
+use crate::support::{Place, at, fast, noted, notes, read, refused, says};
 
 fn event(event_type: &str, second: i64, tag: &str) -> NewEvent {
     NewEvent::new(event_type, &json!({})).unwrap().created_at(at(second)).tag(tag)
@@ -205,4 +205,33 @@ fn an_event_that_is_missing_is_reported() {
     }
     refused(store.read(Query::new()).collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
     assert_eq!(list.replay_to_version("a", 2).unwrap().version, 2);
+}
+
+/// The first page of a replay, 1,024 events, is whole, and on the second one there is nothing.
+#[test]
+fn a_page_of_events_that_is_missing_is_reported() {
+    let place = Place::new();
+    let without_snapshots = fast().snapshots(SnapshotPolicy::manual());
+    without_snapshots.open(place.file()).unwrap().append("list", "a", 0, notes(1..=1_100)).unwrap();
+    place.raw().execute_batch("DELETE FROM events WHERE position BETWEEN 1025 AND 1090").unwrap();
+    let store = place.open();
+    let lists = store.json_aggregates("list");
+    let error = refused(lists.replay_to_version("a", 1_050), ErrorKind::Corrupt);
+    assert_eq!(error.version(), Some(1_025.into()));
+    refused(lists.replay("a"), ErrorKind::Corrupt);
+    assert_eq!(lists.replay_to_version("a", 1_024).unwrap().version, 1_024);
+}
+
+/// The aggregate's row knows of fewer events than there are: one beyond them is not simply missing.
+#[test]
+fn an_aggregate_that_says_less_than_it_has_is_reported() {
+    let place = Place::new();
+    place.open().append("list", "a", 0, notes(1..=9)).unwrap();
+    place.raw().execute_batch("UPDATE aggregates SET version = 5").unwrap();
+    let store = place.open();
+    let lists = store.json_aggregates("list");
+    refused(lists.replay("a"), ErrorKind::Corrupt);
+    for version in 6..=10 {
+        refused(lists.replay_to_version("a", version), ErrorKind::Corrupt);
+    }
 }
