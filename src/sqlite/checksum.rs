@@ -92,9 +92,11 @@ mod tests {
     fn the_function_is_frozen() {
         let identity = identity("default", "account", "acc-1");
         let folded = folded(identity, 1, name("Opened"), 1, r#"{"owner":"Ada"}"#);
-        let event = event(folded, &rest(Some("{}"), None));
-        assert_eq!((identity, folded, event), FROZEN);
-        assert_eq!(stored_folded(event), folded);
+        let event_with = |metadata, tags| event(folded, &rest(metadata, tags));
+        assert_eq!((identity, folded, event_with(Some("{}"), None)), FROZEN);
+        assert_eq!(stored_folded(event_with(Some("{}"), None)), folded);
+        let others = [event_with(None, None), event_with(None, Some("{}")), event_with(Some("{}"), Some("{}"))];
+        assert_eq!(others, [-6_820_710_008_421_359_265, -6_820_710_008_222_255_360, -6_820_710_008_151_097_992]);
     }
 
     const FROZEN: (u64, u32, i64) = (15_744_359_568_460_873_162, 2_706_896_994, -6_820_710_008_772_110_328);

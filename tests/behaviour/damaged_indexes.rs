@@ -51,7 +51,9 @@ fn an_event_that_its_index_has_lost_is_reported() {
     past_the_indexes(&place, "INSERT INTO events SELECT * FROM lost; DROP TABLE lost");
     let store = place.open();
     assert_eq!(store.json_aggregates("list").replay("a").unwrap().version, 9);
-    for query in [Query::new(), Query::new().newest_first(), Query::new().after_position(3)] {
+    let q = Query::new;
+    let ends = [q().up_to_position(5), q().after_position(4).newest_first()];
+    for query in [q(), q().newest_first(), q().after_position(3)].into_iter().chain(ends) {
         before_the_error(&store, query);
     }
     assert!(!store.verify(|_| {}).unwrap().is_clean());
@@ -76,11 +78,12 @@ fn fifteen(purged: bool) -> Place {
 /// Whatever comes before the error is what a sound file would give.
 fn nothing_is_out_of_its_place(place: &Place, purged: bool) {
     let store = place.open();
+    let mut sound: Vec<u64> = (1..=15).filter(|position| !purged || !(10..=12).contains(position)).collect();
     let forward = before_the_error(&store, Query::new());
-    assert!([1, 2, 3, 4].starts_with(&forward), "purged {purged}: {forward:?}");
-    let all: &[u64] = if purged { &[15, 14, 13, 9] } else { &[15, 14, 13, 12, 11, 10, 9] };
+    assert!(sound.starts_with(&forward), "purged {purged}: {forward:?}");
+    sound.reverse();
     let backward = before_the_error(&store, Query::new().newest_first());
-    assert!(all.starts_with(&backward), "purged {purged}: {backward:?}");
+    assert!(sound.starts_with(&backward), "purged {purged}: {backward:?}");
     assert!(!store.verify(|_| {}).unwrap().is_clean());
 }
 
@@ -99,26 +102,45 @@ fn an_entry_that_leads_to_another_event_is_reported() {
     }
 }
 
+/// Changes the index of positions, which is one page.
+fn change_leaf(place: &Place, change: impl FnOnce(&mut [u8])) {
+    let root = "SELECT s.rootpage FROM sqlite_schema s, pragma_index_info(s.name) i
+                WHERE s.tbl_name = 'events' AND s.type = 'index' AND i.name = 'position'";
+    let raw = place.raw();
+    let page: usize = raw.query_row(root, [], |row| row.get(0)).unwrap();
+    let size: usize = raw.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+    drop(raw);
+    let mut bytes = std::fs::read(place.file()).unwrap();
+    let leaf = &mut bytes[(page - 1) * size..page * size];
+    assert_eq!(leaf[0], 10, "a leaf of an index");
+    change(leaf);
+    std::fs::write(place.file(), bytes).unwrap();
+}
+
 /// Positions 5 and 8 stand in each other's place in the index, each with its own row. Where events were removed positions may
 /// have holes, so that 8 after 4 is no wonder until 6 comes.
 #[test]
 fn entries_in_each_other_s_place_are_reported() {
     for purged in [false, true] {
         let place = fifteen(purged);
-        let root = "SELECT s.rootpage FROM sqlite_schema s, pragma_index_info(s.name) i
-                    WHERE s.tbl_name = 'events' AND s.type = 'index' AND i.name = 'position'";
-        let raw = place.raw();
-        let page: usize = raw.query_row(root, [], |row| row.get(0)).unwrap();
-        let size: usize = raw.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
-        drop(raw);
-        let mut bytes = std::fs::read(place.file()).unwrap();
-        let leaf = &mut bytes[(page - 1) * size..page * size];
-        assert_eq!(leaf[0], 10, "a leaf of an index");
         // Two bytes for each entry, after a head of eight.
-        for byte in 0..2 {
-            leaf.swap(8 + 2 * 4 + byte, 8 + 2 * 7 + byte);
-        }
-        std::fs::write(place.file(), bytes).unwrap();
+        change_leaf(&place, |leaf| (0..2).for_each(|byte| leaf.swap(8 + 2 * 4 + byte, 8 + 2 * 7 + byte)));
+        nothing_is_out_of_its_place(&place, purged);
+    }
+}
+
+/// The entry of position 5 says 127: a reading upwards takes it for the end.
+#[test]
+fn an_entry_that_ends_a_reading_too_early_is_reported() {
+    for purged in [false, true] {
+        let place = fifteen(purged);
+        change_leaf(&place, |leaf| {
+            let entry = usize::from(leaf[8 + 2 * 4]) << 8 | usize::from(leaf[8 + 2 * 4 + 1]);
+            // Its length, the length of its head, the head, the position.
+            let position = entry + 1 + usize::from(leaf[entry + 1]);
+            assert_eq!(leaf[position], 5);
+            leaf[position] = 127;
+        });
         nothing_is_out_of_its_place(&place, purged);
     }
 }

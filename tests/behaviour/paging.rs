@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use foldlog::{Expected, Json, NewEvent, Query, Store};
+use foldlog::{ErrorKind, Expected, Json, Metadata, NewEvent, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
 use serde_json::json;
 
 use crate::support::{Place, at, fast, noted, notes, read};
@@ -146,4 +146,27 @@ fn readers_do_not_wait_for_a_writer() {
     writer.execute_batch("ROLLBACK").unwrap();
     lists.replay("a").unwrap();
     assert_eq!(lists.snapshots("a").unwrap().len(), 1);
+}
+
+/// Large events are read a few at a time: what is purged meanwhile was not in memory yet.
+#[test]
+fn a_page_of_large_events_is_short() {
+    let large = "x".repeat(600_000);
+    let tags: Vec<String> = (0..60).map(|n| format!("{n}-{}", "t".repeat(200))).collect();
+    let in_data = NewEvent::new("Noted", &json!({ "text": large })).unwrap();
+    let in_metadata = noted(1).metadata(&Metadata::new().user_id(&large)).unwrap();
+    let in_tags = tags.iter().fold(noted(1), |event, tag| event.tag(tag.as_str()));
+    for (what, event, count) in [("data", in_data, 8), ("metadata", in_metadata, 8), ("tags", in_tags, 300)] {
+        let place = Place::new();
+        let store = fast().snapshots(SnapshotPolicy::manual()).open(place.file()).unwrap();
+        store.append("list", "a", 0, vec![event; count]).unwrap();
+        let lists = store.json_aggregates("list");
+        lists.create_snapshot("a", SnapshotReason::Manual).unwrap();
+        let mut history = lists.history("a");
+        assert_eq!(history.next().unwrap().unwrap().version, 1, "{what}");
+        store.purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
+        let rest: Vec<_> = history.collect();
+        assert!(rest.len() < count - 1, "{what}: {} events were in memory", rest.len());
+        assert_eq!(rest.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::HistoryRemoved, "{what}");
+    }
 }

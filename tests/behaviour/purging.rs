@@ -237,7 +237,9 @@ fn after_a_purge_no_fold_replaces_another_s_snapshot() {
     typed.append("a", 0, deposits(3)).unwrap();
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     typed.append("a", 3, deposits(3)).unwrap();
+    json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     typed.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    assert_eq!(typed.replay("a").unwrap().from_snapshot, Some(6.into()), "before it the last one stands");
     let report = store.purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
     assert_eq!(report.events_removed, 3);
     let before = typed.replay("a").unwrap();

@@ -235,3 +235,21 @@ fn an_aggregate_that_says_less_than_it_has_is_reported() {
         refused(lists.replay_to_version("a", version), ErrorKind::Corrupt);
     }
 }
+
+/// Read backwards to a version, the event after it is the last one.
+#[test]
+fn an_event_that_is_missing_at_the_end_of_a_range_is_reported() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "b", 0, [event("Rare", 1, "t")]).unwrap();
+    store.append("list", "a", 0, notes(1..=2_047)).unwrap();
+    drop(store);
+    place.raw().execute_batch("DELETE FROM events WHERE key & 0xFFFFFFFF = 4").unwrap();
+    let store = place.open();
+    let query = Query::new().aggregate("list", "a").after_version(3).newest_first();
+    // The second one in one page of 2,048 rows, of which it wants none.
+    for query in [query.clone(), query.event_type("Rare")] {
+        let error = refused(store.read(query).collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
+        assert_eq!(error.version(), Some(4.into()));
+    }
+}

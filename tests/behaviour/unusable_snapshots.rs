@@ -4,7 +4,7 @@ use foldlog::{Aggregate, ErrorKind, Rejected, Replayed, SnapshotPolicy, Snapshot
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Account, AccountEvent, deposits};
-use crate::support::{Place, fast, refused};
+use crate::support::{Place, at, fast, noted, refused};
 
 /// Ten deposits, a snapshot at version 4 and one at 8.
 fn with_two_snapshots() -> Place {
@@ -165,4 +165,17 @@ fn after_a_purge_an_unusable_one_is_an_error() {
     store.purge(foldlog::Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
     refused(store.aggregates::<NextAccount>().replay("a"), ErrorKind::HistoryRemoved);
     is_right(&store.aggregates::<Account>().replay("a").unwrap(), Some(8));
+}
+
+/// What the aggregate's row says of its latest event was damaged before the snapshot was made: its events say when they were.
+#[test]
+fn the_latest_time_of_a_snapshot_is_that_of_its_events() {
+    let place = Place::new();
+    let times = [10, 30, 20].map(|second| noted(1).created_at(at(second)));
+    open(&place).append("list", "a", 0, times).unwrap();
+    place.raw().execute_batch("UPDATE aggregates SET latest_at = 0").unwrap();
+    let lists = open(&place).json_aggregates("list");
+    assert_eq!(lists.create_snapshot("a", SnapshotReason::Manual).unwrap(), 3);
+    assert_eq!(lists.replay_to_time("a", at(15)).unwrap().version, 1);
+    assert_eq!(lists.replay_to_time("a", at(29)).unwrap().version, 3);
 }
