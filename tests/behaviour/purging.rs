@@ -184,6 +184,20 @@ fn a_damaged_snapshot_stands_in_for_nothing() {
     assert_eq!((report.events_removed, report.events_kept), (0, 10));
 }
 
+/// A damaged snapshot that names a fold nobody has: those of other folds stand in for their events all the same.
+#[test]
+fn a_damaged_snapshot_stands_in_nobody_s_way() {
+    let (place, store) = ten_old();
+    let accounts = store.aggregates::<Account>();
+    accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    accounts.append("a", 10, deposits(1)).unwrap();
+    accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    let rename = "UPDATE snapshots SET fold_name = 'nobody' WHERE key & 4294967295 = 10";
+    assert_eq!(place.raw().execute(rename, []).unwrap(), 1);
+    let report = store.purge(later()).unwrap();
+    assert_eq!((report.events_removed, report.events_kept), (10, 0));
+}
+
 #[test]
 fn a_purge_of_many_aggregates() {
     let place = Place::new();
