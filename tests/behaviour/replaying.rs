@@ -1,9 +1,10 @@
 //! Replay: to now, to a version, to a time; and rebuilding everything.
 
-use foldlog::{Clock, ErrorKind, Expected, SnapshotPolicy, SnapshotReason};
+use foldlog::{Clock, ErrorKind, Expected, FoldError, Purge, SnapshotPolicy, SnapshotReason};
+use serde_json::json;
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
-use crate::support::{Place, at, fast, refused, says};
+use crate::support::{Place, at, fast, noted, refused, says};
 
 fn deposit(cents: u64, second: i64) -> foldlog::NewEvent {
     foldlog::NewEvent::of(&AccountEvent::Deposited { cents }).unwrap().created_at(at(second))
@@ -178,4 +179,27 @@ fn everything_is_rebuilt_with_counts_failures_and_progress() {
     let expected = (0..300).filter(|n| ![7, 11].contains(n)).map(|n| (format!("a-{n:03}"), n % 10 + 1)).collect::<Vec<_>>();
     assert_eq!(read_model, expected);
     assert_eq!(place.open().json_aggregates("none").rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap().total, 0);
+}
+
+/// A purge comes between the first page of a long replay, 1,024 events, and the second one.
+#[test]
+fn a_purge_beside_a_replay_is_noticed() {
+    for (removed, expected) in [(1_024, Ok(1_100)), (1_025, Err(ErrorKind::HistoryRemoved))] {
+        let place = Place::new();
+        let store = fast().snapshots(SnapshotPolicy::manual()).open(place.file()).unwrap();
+        let events = (1..=1_100).map(|n| noted(n).created_at(at(if n <= removed { 0 } else { 10 })));
+        store.append("list", "a", 0, events).unwrap();
+        store.json_aggregates("list").create_snapshot("a", SnapshotReason::Manual).unwrap();
+        let purging = store.clone();
+        let counted = store.json_aggregates("list").fold_with("count", 1, move |state, _, data| {
+            if data["n"] == 5 {
+                let report = purging.purge(Purge::created_before(at(10))).map_err(|error| FoldError::Data(error.to_string()))?;
+                assert_eq!(report.events_removed, removed);
+            }
+            state["count"] = json!(state["count"].as_u64().unwrap_or(0) + 1);
+            Ok(())
+        });
+        let replayed = counted.replay("a");
+        assert_eq!(replayed.map(|replayed| replayed.state["count"].as_u64().unwrap()).map_err(|error| error.kind()), expected);
+    }
 }
