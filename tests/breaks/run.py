@@ -3,7 +3,7 @@
 
     tests/breaks/run.py                  all breaks of breaks.toml
     tests/breaks/run.py fence snapshot   those whose name holds one of these words
-    tests/breaks/run.py --check          only whether each can be applied; takes no time
+    tests/breaks/run.py --check          only whether each can be applied and has its test; takes no time
 
 Works on a copy of the work tree, uncommitted changes included, in target/breaks, with a target directory of its own.
 Every named test must be green without a break, every text to be replaced must occur exactly once, and every break must
@@ -99,6 +99,15 @@ def broken(item):
     return changed
 
 
+def confirm_there_is(test):
+    """A test function of that name in that test's files; whether it runs is seen when it does."""
+    binary, *_, function = test.split("::")
+    tests = COPY / "tests"
+    files = [tests / f"{binary}.rs", *(tests / binary).rglob("*.rs")]
+    if not any(f"fn {function}(" in file.read_text() for file in files if file.is_file()):
+        raise Wrong(f"there is no test {test}")
+
+
 def try_break(item):
     changed = broken(item)
     sound = {path: path.read_bytes() for path in changed}
@@ -120,6 +129,7 @@ def main():
     for item in items:
         try:
             broken(item)
+            confirm_there_is(item["test"])
         except Wrong as wrong:
             print(f"{item['name']}: {wrong}", file=sys.stderr)
             failed += 1
