@@ -165,8 +165,10 @@ impl Query {
 /// Events as a [`Query`] asks for them. Between two pages nothing is held open, however long the caller takes.
 ///
 /// Ends at the position, or the version, that was the newest when the first event was asked for. After an error the
-/// iterator is at its end. What was given before an error is sound; where positions have holes, after a purge, or along a
-/// tag, up to a page of 512 events before the damage is withheld, because one of them could stand in another one's place.
+/// iterator is at its end. Every event that was given is as it was appended. Where positions have holes, after a purge, or
+/// along a tag, up to a page of 512 events before the damage is withheld, because one of them could stand in another one's
+/// place. There a damaged index can still hide events from a reading, or give one too early where a page ends beside the
+/// damage, without an error: [`Store::verify`](crate::Store::verify) finds it.
 pub struct Events {
     scope: Scope,
     query: Query,
