@@ -1,4 +1,4 @@
--- The foldlog file format, version 3: every table and index, and the only copy of the DDL.
+-- The foldlog file format, version 4: every table and index, and the only copy of the DDL.
 --
 -- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and
 -- compares it with what a file holds whenever one is opened: a table of ours that differs is refused.
@@ -14,11 +14,12 @@
 CREATE TABLE log_state (
   id                  INTEGER PRIMARY KEY CHECK (id = 1), -- always 1
   replica             INTEGER NOT NULL,  -- replicas.id under which this file appends now
-  position_floor      INTEGER NOT NULL,  -- the next position is above this even when the newest events were removed
+  position_floor      INTEGER NOT NULL,  -- position of the newest event that ever was in the file: the next one is above it
   events_removed      INTEGER NOT NULL,  -- events that purge took out of the file since it was made
   snapshot_count      INTEGER NOT NULL,  -- rows in snapshots, so that nobody has to count them
   snapshots_expired_at INTEGER NOT NULL, -- when the scheduled clean-up of old snapshots ran last; 0 = never
-  created_at          INTEGER NOT NULL   -- when the file was made
+  created_at          INTEGER NOT NULL,  -- when the file was made
+  ids_link            INTEGER NOT NULL   -- checksum of the event with the greatest id: the end of what events.id_link links
 ) STRICT;
 
 -- Who wrote events into this log: this file under its identities, later other replicas whose events were taken in.
@@ -55,9 +56,18 @@ CREATE TABLE aggregates (
   version             INTEGER NOT NULL CHECK (version BETWEEN 1 AND 4294967295), -- version of its newest event, never lowered
   latest_at           INTEGER NOT NULL,  -- greatest created_at of its events: clocks may go backwards
   purged_through      INTEGER NOT NULL,  -- events 1..this were purged; 0 = none
-  archived_through    INTEGER NOT NULL,  -- events 1..this were moved to the archive; 0 = none
-  UNIQUE (aggregate_type, aggregate_id)
+  archived_through    INTEGER NOT NULL   -- events 1..this were moved to the archive; 0 = none
 ) STRICT;
+
+-- Aggregates by name. Each entry is linked to the one before it, so that one that the file does not show any more leaves a
+-- trace. The last one, of aggregate type 9223372036854775807, is no aggregate's: it ends the index. Since format 4.
+CREATE TABLE aggregate_names (
+  aggregate_type      INTEGER NOT NULL,  -- aggregates.aggregate_type
+  aggregate_id        TEXT NOT NULL,     -- aggregates.aggregate_id
+  aggregate           INTEGER NOT NULL,  -- aggregates.id
+  link                INTEGER NOT NULL,  -- checksum of the entry before this one, XOR one of this entry
+  PRIMARY KEY (aggregate_type, aggregate_id)
+) STRICT, WITHOUT ROWID;
 
 -- The log.
 CREATE TABLE events (
@@ -72,14 +82,24 @@ CREATE TABLE events (
   data                TEXT NOT NULL,     -- JSON
   metadata            TEXT,              -- JSON object, or NULL
   tags                TEXT,              -- JSON array of strings, or NULL; event_tags is the index over them
-  checksum            INTEGER NOT NULL   -- upper 32 bits: what replay reads; lower 32 bits: all the rest of the row
+  checksum            INTEGER NOT NULL,  -- upper 32 bits: what replay reads; lower 32 bits: all the rest of the row but id_link
+  id_link             INTEGER NOT NULL   -- checksum of the event with the next smaller event_id, XOR one of this event. Since format 4
 ) STRICT;
 
--- Which events carry a tag. Derived from events.tags.
+-- Positions whose events were removed, so that an event which is not found is known to be removed or to be lost. Rows do not
+-- touch each other: a longer hole is one row. Since format 4.
+CREATE TABLE holes (
+  first               INTEGER PRIMARY KEY, -- first position of the hole
+  last                INTEGER NOT NULL   -- last position of the hole
+) STRICT;
+
+-- Which events carry a tag. Derived from events.tags. Linked, and ended by an entry of tenant 9223372036854775807, as
+-- aggregate_names is; the links are since format 4.
 CREATE TABLE event_tags (
   tenant              INTEGER NOT NULL,  -- tenants.id
   tag                 TEXT NOT NULL,     -- as the application wrote it
   position            INTEGER NOT NULL,  -- events.position
+  link                INTEGER NOT NULL,  -- checksum of the entry before this one, XOR one of this entry
   PRIMARY KEY (tenant, tag, position)
 ) STRICT, WITHOUT ROWID;
 

@@ -272,6 +272,7 @@ fn insert(
     let mut inserter = Inserter::new(writing)?;
     let mut tags = checked.tags.iter();
     let mut appended = Vec::with_capacity(batch.appends.len());
+    let (mut tenant, mut tagged) = (None, Vec::new());
     for append in &batch.appends {
         let (owner, mut version) = place(scope, writing, append, now)?;
         let mut event_ids = Vec::with_capacity(append.events.len());
@@ -297,10 +298,9 @@ fn insert(
                 metadata: traced.as_deref().or_else(|| event.metadata.as_ref().map(Json::as_str)),
                 tags: stored_tags,
             })?;
-            for tag in &event.tags {
-                events::insert_tag(writing, owner.aggregate_type.tenant_id, tag, position)?;
-            }
+            tagged.extend(event.tags.iter().map(|tag| (tag.as_str(), position)));
         }
+        tenant = Some(owner.aggregate_type.tenant_id);
         appended.push(Appended {
             version: Version::new(version),
             position: Position::new(position),
@@ -310,6 +310,10 @@ fn insert(
         });
         owners.push(owner);
     }
+    if let Some(tenant) = tenant {
+        events::insert_tags(writing, tenant, tagged)?;
+    }
+    inserter.finish(position)?;
     blocks::summarise(writing, commit_id, position)?;
     Ok(appended)
 }

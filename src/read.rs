@@ -165,10 +165,8 @@ impl Query {
 /// Events as a [`Query`] asks for them. Between two pages nothing is held open, however long the caller takes.
 ///
 /// Ends at the position, or the version, that was the newest when the first event was asked for. After an error the
-/// iterator is at its end. Every event that was given is as it was appended. Where positions have holes, after a purge, or
-/// along a tag, up to a page of 512 events before the damage is withheld, because one of them could stand in another one's
-/// place. There a damaged index can still hide events from a reading, or give one too early where a page ends beside the
-/// damage, without an error: [`Store::verify`](crate::Store::verify) finds it.
+/// iterator is at its end. Every event that was given is as it was appended, and none before it was left out: where a damaged
+/// file would hide one, or show it in another one's place, the reading ends with an error.
 pub struct Events {
     scope: Scope,
     query: Query,
@@ -355,7 +353,7 @@ fn read_log(
     };
     let mut page = Page::new(query, ready, room);
     let (mut rows, mut stopped) = (0, false);
-    let scanned = log::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
+    log::scan_log(view, along, (from, to), query.newest_first, ROWS_AT_ONCE, |raw, kind, aggregate_id| {
         rows += 1;
         if query.newest_first {
             *last = raw.position - 1;
@@ -373,14 +371,7 @@ fn read_log(
         let go_on = page.take(raw.recorded(kind, Arc::from(aggregate_id))?, raw.bytes())?;
         stopped = !go_on;
         Ok(go_on)
-    });
-    if let Err(error) = scanned {
-        // Where positions may have holes, what came before the error may have been out of its place.
-        if !log::is_without_holes(view, along).unwrap_or(false) {
-            ready.clear();
-        }
-        return Err(error);
-    }
+    })?;
     if rows < ROWS_AT_ONCE && !stopped {
         // The whole range was read.
         if query.newest_first {

@@ -105,7 +105,7 @@ fn a_sound_file_is_clean() {
     assert!(report.is_clean(), "{:?}", report.damages);
     assert_eq!((report.events, report.aggregates, report.snapshots), (1_400, 7, 5));
     steps.dedup();
-    assert_eq!(steps.len(), 9, "{steps:?}");
+    assert_eq!(steps.len(), 10, "{steps:?}");
 }
 
 #[test]
@@ -169,9 +169,23 @@ fn each_damage_is_named() {
         ("DELETE FROM event_types WHERE name = 'Third'".into(), "no event type has the number"),
         ("DELETE FROM tenants WHERE name = 'acme'".into(), "no aggregate type has the number"),
         ("DELETE FROM event_tags WHERE tag = 't-0' AND position = 101".into(), "missing from the index of tags"),
-        ("INSERT INTO event_tags VALUES (1, 'never', 101)".into(), "does not carry the tag"),
-        ("INSERT INTO event_tags VALUES (2, 'all', 101)".into(), "does not carry the tag"),
-        ("INSERT INTO event_tags VALUES (1, 'all', 9999)".into(), "does not carry the tag"),
+        ("INSERT INTO event_tags VALUES (1, 'never', 101, 0)".into(), "does not carry the tag"),
+        ("INSERT INTO event_tags VALUES (2, 'all', 101, 0)".into(), "does not carry the tag"),
+        ("INSERT INTO event_tags VALUES (1, 'all', 9999, 0)".into(), "does not carry the tag"),
+        ("DELETE FROM event_tags WHERE tag = 't-0' AND position = 101".into(), "the index of tags has lost entries"),
+        (
+            "UPDATE event_tags SET link = link + 1 WHERE tag = 't-0' AND position = 101".into(),
+            "the index of tags has lost entries",
+        ),
+        (format!("DELETE FROM event_tags WHERE tenant = {}", i64::MAX), "an index disagrees with the rows"),
+        ("DELETE FROM aggregate_names WHERE aggregate = 3".into(), "the aggregate is not found under its name"),
+        ("DELETE FROM aggregate_names WHERE aggregate = 3".into(), "the index of aggregates by name has lost entries"),
+        (
+            "UPDATE aggregate_names SET aggregate = 4 WHERE aggregate = 3".into(),
+            "the index of aggregates by name has lost entries",
+        ),
+        (format!("DELETE FROM aggregate_names WHERE aggregate_type = {}", i64::MAX), "an index disagrees with the rows"),
+        ("INSERT INTO holes VALUES (2000, 2001)".into(), "2 positions are said to be without an event, and 0 events"),
         ("DELETE FROM block_summaries WHERE block = 1".into(), "the summary of block 1 is missing"),
         (
             "UPDATE block_summaries SET latest = latest - 1 WHERE block = 1".into(),
@@ -186,7 +200,7 @@ fn each_damage_is_named() {
         ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to nobody"),
         ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, the log says 5"),
         ("UPDATE log_state SET events_removed = 1".into(), "0 events by purging, the log says 1"),
-        ("UPDATE log_state SET position_floor = 5000".into(), "1400 events stand at positions 1 to 5000"),
+        ("UPDATE log_state SET position_floor = 5000".into(), "the log ends at position 5000, its newest event is at 1400"),
     ] {
         let report = damaged_by(&sql);
         assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{sql}: {:#?}", report.damages);

@@ -201,10 +201,9 @@ impl Pass<'_> {
         if through > covered && report.broken.len() < NAMED {
             report.broken.push(aggregate);
         }
-        let floor = state::last_position(writing)?;
         let events = events::remove(writing, row.id, removed, through)?;
         aggregates::note_purged(writing, row.id, through)?;
-        state::note_removed(writing, events, floor)?;
+        state::note_removed(writing, events)?;
         report.events_removed += events;
         report.aggregates_purged += 1;
         Ok(())

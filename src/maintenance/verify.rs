@@ -6,7 +6,9 @@ use crate::fold::sealed::Fold;
 use crate::place::AggregateRef;
 use crate::replay::{self, Until};
 use crate::scope::Scope;
-use crate::sqlite::verify::{self as checks, EventsCursor, NamesOf, PositionsCursor, RowsCursor, TagsCursor};
+use crate::sqlite::verify::{
+    self as checks, EventsCursor, IdsCursor, LinksCursor, LinksOf, NamesOf, PositionsCursor, RowsCursor, TagsCursor,
+};
 use crate::sqlite::{Anew, View, aggregates, snapshots};
 
 /// Unreadable stretches in a row that a check passes over before it gives up on the rest of a table: the stretches
@@ -31,6 +33,8 @@ pub enum VerifyStep {
     Events,
     /// The positions, in order.
     Positions,
+    /// The event ids, in order.
+    Ids,
     /// The index of tags.
     Tags,
     /// The summaries by which queries pass over parts of the log.
@@ -88,6 +92,7 @@ pub(crate) fn verify(scope: &Scope, progress: &mut dyn FnMut(VerifyProgress)) ->
     for of in &NamesOf::ALL {
         walk.rows(VerifyStep::Names, 0, |view, cursor, found| checks::names(view, of, cursor, found));
     }
+    walk.links(VerifyStep::Names, LinksOf::Names);
     let mut report = VerifyReport {
         aggregates: walk.rows(VerifyStep::Aggregates, aggregates, checks::all_aggregates),
         ..VerifyReport::default()
@@ -98,7 +103,10 @@ pub(crate) fn verify(scope: &Scope, progress: &mut dyn FnMut(VerifyProgress)) ->
     let mut cursor = PositionsCursor::default();
     let rows = |cursor: &PositionsCursor| cursor.position.cast_unsigned();
     walk.pages(VerifyStep::Positions, events, &mut cursor, checks::positions, |cursor| &mut cursor.position, rows);
+    let mut cursor = IdsCursor::default();
+    walk.until_an_error(VerifyStep::Ids, |view, found| checks::ids(view, &mut cursor, found));
     walk.tags();
+    walk.links(VerifyStep::Tags, LinksOf::Tags);
     walk.rows(VerifyStep::Summaries, 0, checks::summaries);
     report.snapshots = walk.rows(VerifyStep::Snapshots, snapshots, checks::all_snapshots);
     report.damage_count = walk.found.count;
@@ -175,10 +183,19 @@ impl Walk<'_> {
 
     fn tags(&mut self) {
         let mut cursor = TagsCursor::default();
+        self.until_an_error(VerifyStep::Tags, |view, found| checks::tags(view, &mut cursor, found));
+    }
+
+    fn links(&mut self, step: VerifyStep, of: LinksOf) {
+        let mut cursor = LinksCursor::default();
+        self.until_an_error(step, |view, found| checks::links(view, of, &mut cursor, found));
+    }
+
+    fn until_an_error(&mut self, step: VerifyStep, mut page: impl FnMut(&View<'_>, &mut Found) -> Result<bool>) {
         loop {
             let Walk { anew, found, .. } = self;
-            let outcome = anew.read(|view| checks::tags(view, &mut cursor, found));
-            self.say(VerifyStep::Tags, 0, 0);
+            let outcome = anew.read(|view| page(view, found));
+            self.say(step, 0, 0);
             match outcome {
                 Ok(true) => {}
                 Ok(false) => return,

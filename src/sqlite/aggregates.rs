@@ -7,7 +7,8 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::database::{View, Writing};
 use super::doubt::{self, Ascending};
 use super::failure::Sql;
-use super::{key, key_version, named, state};
+use super::links::{Entry, NAMES, Place, Steps};
+use super::{key, key_version, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Version;
 
@@ -48,14 +49,15 @@ pub(crate) fn look_up(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) 
         .prepare_cached(
             "SELECT t.id, t.version, t.latest_at, t.purged_through, t.archived_through,
                     t.aggregate_type = ?1 AND t.aggregate_id = ?2
-             FROM aggregates i LEFT JOIN aggregates t ON t.id = i.id WHERE i.aggregate_type = ?1 AND i.aggregate_id = ?2",
+             FROM aggregate_names i LEFT JOIN aggregates t ON t.id = i.aggregate
+             WHERE i.aggregate_type = ?1 AND i.aggregate_id = ?2",
         )
         .sql()?
         .query_row(params![aggregate_type, aggregate_id], |row| Ok((row.get(5)?, AggregateRow::read(row)?)))
         .optional()
         .sql()?;
     match found {
-        None => named::confirm_absent(view, aggregate_type, aggregate_id).map(|()| None),
+        None => NAMES.confirm_free(view, &named(aggregate_type, aggregate_id)).map(|()| None),
         Some((Some(true), row)) => Ok(Some(row)),
         Some(_) => Err(doubt::disagrees()),
     }
@@ -65,6 +67,11 @@ pub(crate) fn look_up(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) 
 pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
     let row = look_up(view, aggregate_type, aggregate_id)?;
     row.iter().try_for_each(|row| check_ends(view, row)).map(|()| row)
+}
+
+/// The place of a name among all of them.
+fn named(aggregate_type: i64, aggregate_id: &str) -> Entry<'_> {
+    Entry { group: aggregate_type, name: aggregate_id, number: 0 }
 }
 
 /// An aggregate by its number: the number of its type, its id, its row.
@@ -123,11 +130,6 @@ pub(crate) fn check_ends(view: &View<'_>, row: &AggregateRow) -> Result<()> {
     .check(row)
 }
 
-/// A list of aggregates is shorter than it must be.
-pub(crate) fn hidden() -> Error {
-    doubt::disagrees()
-}
-
 /// The events that were counted are not as many as there must be.
 pub(crate) fn miscounted(events: u64) -> Error {
     contradiction(format!("the aggregates should have {events} events together, and have not"))
@@ -147,8 +149,9 @@ pub(crate) struct Advanced {
 
 /// Moves an aggregate on by `events`, if it exists and its version is within `expected` (both ends included).
 ///
-/// The check and the change are one statement. The newest event is looked up beside it: a version that disagrees with
-/// the events is damage, and appending after it would make a hole.
+/// The newest event is looked up beside the row: a version that disagrees with the events is damage, and appending after it
+/// would make a hole. Two statements, under the lock that the transaction began with: for UPDATE … RETURNING SQLite makes
+/// a table of its own each time, which costs more than the second look-up.
 pub(crate) fn advance(
     writing: &Writing<'_>,
     aggregate_type: i64,
@@ -157,31 +160,33 @@ pub(crate) fn advance(
     events: u64,
     latest_at: i64,
 ) -> Result<Option<Advanced>> {
-    let row: Option<(i64, u64, u64, Option<i64>, bool)> = writing
+    let found: Option<(Option<bool>, AggregateRow, Option<i64>)> = writing
         .prepare_cached(
-            "UPDATE aggregates SET version = version + ?5, latest_at = max(latest_at, ?6)
-             WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND version BETWEEN ?3 AND ?4
-             RETURNING id, version, max(purged_through, archived_through),
-                       (SELECT max(key) FROM events WHERE key > id << 32 AND key <= id << 32 | 4294967295),
-                       aggregate_type = ?1 AND aggregate_id = ?2",
+            "SELECT t.id, t.version, t.latest_at, t.purged_through, t.archived_through,
+                    t.aggregate_type = ?1 AND t.aggregate_id = ?2,
+                    (SELECT key FROM events WHERE key > t.id << 32 AND key <= t.id << 32 | 4294967295 ORDER BY key DESC LIMIT 1)
+             FROM aggregate_names i LEFT JOIN aggregates t ON t.id = i.aggregate
+             WHERE i.aggregate_type = ?1 AND i.aggregate_id = ?2",
         )
         .sql()?
-        .query_row(params![aggregate_type, aggregate_id, expected.0, expected.1, events, latest_at], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-        })
+        .query_row(params![aggregate_type, aggregate_id], |row| Ok((row.get(5)?, AggregateRow::read(row)?, row.get(6)?)))
         .optional()
         .sql()?;
-    let Some((id, version, removed_through, newest, is_it)) = row else { return Ok(None) };
-    if !is_it {
+    let Some((is_it, row, newest)) = found else { return Ok(None) };
+    if is_it != Some(true) {
         return Err(doubt::disagrees());
     }
-    let version_before = version.saturating_sub(events);
-    if newest.map_or(removed_through, key_version) != version_before {
-        return Err(contradiction(format!(
-            "the aggregate says it is at version {version_before}, its newest event says otherwise"
-        )));
+    let removed_through = row.removed_through();
+    check_newest(&row, newest.map_or(removed_through, key_version))?;
+    if row.version < expected.0 || row.version > expected.1 {
+        return Ok(None);
     }
-    Ok(Some(Advanced { id, version_before, removed_through }))
+    writing
+        .prepare_cached("UPDATE aggregates SET version = ?2, latest_at = ?3 WHERE id = ?1")
+        .sql()?
+        .execute(params![row.id, row.version.saturating_add(events), row.latest_at.max(latest_at)])
+        .sql()?;
+    Ok(Some(Advanced { id: row.id, version_before: row.version, removed_through }))
 }
 
 /// Makes an aggregate at version `events`; `None` if it exists already.
@@ -193,24 +198,17 @@ pub(crate) fn make(
     latest_at: i64,
 ) -> Result<Option<i64>> {
     // An aggregate that the index hides must not come into being a second time; one that it shows is no error here.
-    let shown: bool = writing
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2)")
-        .sql()?
-        .query_row(params![aggregate_type, aggregate_id], |row| row.get(0))
-        .sql()?;
-    if shown {
-        return Ok(None);
-    }
-    named::confirm_absent(writing, aggregate_type, aggregate_id)?;
-    writing
+    let Place::FreeBefore(behind) = NAMES.place(writing, &named(aggregate_type, aggregate_id))? else { return Ok(None) };
+    let id = writing
         .prepare_cached(
             "INSERT INTO aggregates (aggregate_type, aggregate_id, version, latest_at, purged_through, archived_through)
-             VALUES (?1, ?2, ?3, ?4, 0, 0) ON CONFLICT DO NOTHING RETURNING id",
+             VALUES (?1, ?2, ?3, ?4, 0, 0)",
         )
         .sql()?
-        .query_row(params![aggregate_type, aggregate_id, events, latest_at], |row| row.get(0))
-        .optional()
-        .sql()
+        .insert(params![aggregate_type, aggregate_id, events, latest_at])
+        .sql()?;
+    NAMES.insert_before(writing, &Entry { number: id, ..named(aggregate_type, aggregate_id) }, &behind)?;
+    Ok(Some(id))
 }
 
 /// Aggregates of a type in the order of their ids, after the id `after`.
@@ -222,10 +220,14 @@ pub(crate) fn page(
 ) -> Result<Vec<(String, AggregateRow)>> {
     // No name is empty, so that every one comes after the empty one.
     let after = after.unwrap_or("");
+    // The first name that can follow, and the first that is of another type.
+    let following = format!("{after}\0");
+    let (lower, upper) = (named(aggregate_type, &following), named(aggregate_type.saturating_add(1), ""));
+    let mut steps = Steps::up(&NAMES, view, &lower)?;
     let mut statement = view
         .prepare_cached(
             "SELECT t.id, t.version, t.latest_at, t.purged_through, t.archived_through, t.aggregate_type, t.aggregate_id,
-                    i.aggregate_id FROM aggregates i LEFT JOIN aggregates t ON t.id = i.id
+                    i.aggregate_id, i.aggregate, i.link FROM aggregate_names i LEFT JOIN aggregates t ON t.id = i.aggregate
              WHERE i.aggregate_type = ?1 AND i.aggregate_id > ?2 ORDER BY i.aggregate_id LIMIT ?3",
         )
         .sql()?;
@@ -238,16 +240,12 @@ pub(crate) fn page(
         if kind != Some(aggregate_type) || stored.as_ref() != Some(&indexed) {
             return Err(doubt::disagrees());
         }
+        steps.next(&Entry { number: row.get(8).sql()?, ..named(aggregate_type, &indexed) }, row.get(9).sql()?)?;
         order.next(indexed.clone())?;
         page.push((indexed, AggregateRow::read(row).sql()?));
     }
-    if after.is_empty() && page.len() < limit && count(view, aggregate_type)? != page.len() as u64 {
-        return Err(hidden());
-    }
-    // At both ends a changed entry could hide others.
-    let last = page.last().map_or(after, |(id, _)| id.as_str());
-    for place in [after, last] {
-        named::confirm_neighbours(view, aggregate_type, place)?;
+    if page.len() < limit {
+        steps.end(&NAMES, view, &lower, &upper)?;
     }
     Ok(page)
 }
@@ -318,7 +316,11 @@ pub(crate) fn held(view: &View<'_>) -> Result<BTreeMap<i64, Held>> {
     while let Some(row) = rows.next().sql()? {
         held.insert(row.get(0).sql()?, Held { aggregates: row.get(1).sql()?, events: row.get(2).sql()? });
     }
-    let mut statement = view.prepare_cached("SELECT aggregate_type, count(*) FROM aggregates GROUP BY aggregate_type").sql()?;
+    let mut statement = view
+        .prepare_cached(
+            "SELECT aggregate_type, count(*) FROM aggregate_names WHERE aggregate_type < 9223372036854775807 GROUP BY aggregate_type",
+        )
+        .sql()?;
     let indexed: rusqlite::Result<Vec<(i64, u64)>> =
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).sql()?.collect();
     let by_row: Vec<(i64, u64)> = held.iter().map(|(kind, held)| (*kind, held.aggregates)).collect();

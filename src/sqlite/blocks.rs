@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::database::{View, Writing};
 use super::failure::Sql;
-use super::{checksum, doubt, state};
+use super::{checksum, doubt, holes, state};
 use crate::error::{Error, Result};
 use crate::place::Position;
 
@@ -45,16 +45,23 @@ struct Summary {
 impl Summary {
     /// Of the events that stand in a block now; `None` if there are none.
     fn of_events(view: &View<'_>, block: u64) -> Result<Option<Summary>> {
-        let mut statement =
-            view.prepare_cached("SELECT created_at, event_type FROM events WHERE position > ?1 AND position <= ?2").sql()?;
-        let mut rows = statement.query(params![block * BLOCK, block * BLOCK + BLOCK]).sql()?;
+        let (first, last) = (block * BLOCK + 1, block * BLOCK + BLOCK);
+        let mut statement = view
+            .prepare_cached(
+                "SELECT created_at, event_type, position FROM events WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
+            )
+            .sql()?;
+        let mut rows = statement.query(params![first, last]).sql()?;
+        let mut walk = holes::Walk::new((first, last), false);
         let (mut earliest, mut latest, mut event_types) = (i64::MAX, i64::MIN, BTreeSet::new());
         while let Some(row) = rows.next().sql()? {
             let created_at = row.get(0).sql()?;
             earliest = earliest.min(created_at);
             latest = latest.max(created_at);
             event_types.insert(row.get::<_, i64>(1).sql()?);
+            walk.next(view, row.get(2).sql()?)?;
         }
+        walk.end(view)?;
         Ok((!event_types.is_empty()).then(|| Summary { block, earliest, latest, event_types: listed(&event_types) }))
     }
 
@@ -109,8 +116,9 @@ pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<
 
 /// Takes over the summaries of format 2, which had no checksum: what they say is what `verify` compares with the events.
 pub(super) fn take_over(connection: &Connection) -> Result<()> {
-    let mut types = connection.prepare("SELECT event_type FROM log_block_types WHERE block = ?1").sql()?;
-    let mut blocks = connection.prepare("SELECT block, earliest, latest FROM log_blocks ORDER BY block").sql()?;
+    connection.execute_batch("CREATE INDEX former_by_block ON former_log_block_types (block)").sql()?;
+    let mut types = connection.prepare("SELECT event_type FROM former_log_block_types WHERE block = ?1").sql()?;
+    let mut blocks = connection.prepare("SELECT block, earliest, latest FROM former_log_blocks ORDER BY block").sql()?;
     let mut rows = blocks.query([]).sql()?;
     while let Some(row) = rows.next().sql()? {
         let block: u64 = row.get(0).sql()?;

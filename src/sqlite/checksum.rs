@@ -60,6 +60,24 @@ pub(crate) fn stored_folded(checksum: i64) -> u32 {
     low_half(checksum.cast_unsigned() >> 32)
 }
 
+/// A number for an entry of a linked index, another one for each role that it has.
+pub(crate) fn entry(role: u8, group: i64, name: &str, number: i64) -> u32 {
+    let mut head = [0u8; 17];
+    put(&mut head, 0, &[role]);
+    put(&mut head, 1, &group.to_le_bytes());
+    put(&mut head, 9, &number.to_le_bytes());
+    low_half(chain(xxh3_64(&head), name.as_bytes()))
+}
+
+/// A number for an event in the order of ids, another one for each role that it has.
+pub(crate) fn id(role: u8, event_id: &[u8; 16], key: i64) -> u32 {
+    let mut head = [0u8; 25];
+    put(&mut head, 0, &[role]);
+    put(&mut head, 1, event_id);
+    put(&mut head, 17, &key.to_le_bytes());
+    low_half(xxh3_64(&head))
+}
+
 /// A checksum over several fields of a row, each told apart from the next.
 pub(crate) fn fields(identity: u64, fields: &[&[u8]]) -> i64 {
     fields.iter().fold(identity, |sum, field| chain(sum, field)).cast_signed()

@@ -1,6 +1,6 @@
 //! The log's rows: writing them with their checksums, and reading none whose checksum is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, OptionalExtension, Row, params};
@@ -11,8 +11,10 @@ use super::checksum;
 use super::database::{View, Writing};
 use super::doubt::{self, Ascending};
 use super::failure::Sql;
+use super::id_order::{self, Linker};
+use super::links::{Entry, TAGS};
 use super::names::{AggregateType, EventType};
-use super::{key, key_version};
+use super::{holes, key, key_version, state};
 use crate::clock::from_micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RecordedEvent;
@@ -55,22 +57,25 @@ pub(crate) struct NewRow<'a> {
 
 /// Inserts events; one statement for all of a transaction.
 pub(crate) struct Inserter<'a> {
+    writing: &'a Writing<'a>,
     statement: CachedStatement<'a>,
+    ids: Linker,
     replica: i64,
     replica_id: Uuid,
 }
 
 impl<'a> Inserter<'a> {
-    pub(crate) fn new(writing: &'a Writing<'_>) -> Result<Inserter<'a>> {
+    pub(crate) fn new(writing: &'a Writing<'a>) -> Result<Inserter<'a>> {
         let statement = writing
             .prepare_cached(
                 "INSERT INTO events (key, position, commit_offset, event_id, event_type, schema_version, origin, created_at, data,
-                                     metadata, tags, checksum)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                     metadata, tags, checksum, id_link)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )
             .sql()?;
         let replica = writing.names.replica;
-        Ok(Inserter { statement, replica: replica.id, replica_id: replica.replica_id })
+        let ids = Linker::new(state::ids_link(writing)?);
+        Ok(Inserter { writing, statement, ids, replica: replica.id, replica_id: replica.replica_id })
     }
 
     pub(crate) fn insert(&mut self, row: &NewRow<'_>) -> Result<()> {
@@ -84,9 +89,11 @@ impl<'a> Inserter<'a> {
             metadata: row.metadata,
             tags: row.tags,
         };
+        let key = key(row.aggregate, row.version);
+        let id_link = self.ids.link(self.writing, row.event_id.as_bytes(), key)?;
         self.statement
             .execute(params![
-                key(row.aggregate, row.version),
+                key,
                 row.position,
                 row.position.saturating_sub(row.commit_id),
                 row.event_id.as_bytes(),
@@ -98,19 +105,34 @@ impl<'a> Inserter<'a> {
                 row.metadata,
                 row.tags,
                 checksum::event(folded, &rest),
+                id_link,
             ])
             .sql()
             .map(drop)
     }
+
+    /// Notes where the log ends now: `last` is the position of the event that was inserted last.
+    pub(crate) fn finish(self, last: u64) -> Result<()> {
+        let ids_link = self.ids.finish(self.writing)?;
+        state::note_appended(self.writing, last, ids_link)
+    }
 }
 
-pub(crate) fn insert_tag(writing: &Writing<'_>, tenant_id: i64, tag: &str, position: u64) -> Result<()> {
-    writing
-        .prepare_cached("INSERT OR IGNORE INTO event_tags (tenant, tag, position) VALUES (?1, ?2, ?3)")
-        .sql()?
-        .execute(params![tenant_id, tag, position])
-        .sql()
-        .map(drop)
+/// Notes which events of a commit carry which tags: tags with the positions of their events.
+pub(crate) fn insert_tags(writing: &Writing<'_>, tenant_id: i64, mut tagged: Vec<(&str, u64)>) -> Result<()> {
+    tagged.sort_unstable();
+    // An event may carry a tag twice.
+    tagged.dedup();
+    // Positions that were just given are behind all others: of one tag they follow each other.
+    tagged.chunk_by(|one, next| one.0 == next.0).try_for_each(|run| {
+        let entries = run.iter().map(|(tag, position)| Entry { group: tenant_id, name: tag, number: number_of(*position) });
+        TAGS.insert_all(writing, &entries.collect::<Vec<_>>())
+    })
+}
+
+/// A position as it is in the file.
+pub(super) fn number_of(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 /// Whose events are read, where that is known beforehand.
@@ -383,7 +405,7 @@ pub(crate) fn position_of_id(view: &View<'_>, event_id: Uuid) -> Result<Option<P
         .optional()
         .sql()?;
     match found {
-        None => doubt::confirm_no_event(view, event_id.as_bytes()).map(|()| None),
+        None => id_order::confirm_none(view, event_id.as_bytes()).map(|()| None),
         Some((Some(position), Some(true))) => Ok(Some(Position::new(position))),
         Some(_) => Err(doubt::disagrees()),
     }
@@ -462,16 +484,32 @@ pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Resu
 /// Removes an aggregate's events from version `after + 1` to `through`; returns how many there were.
 pub(crate) fn remove(writing: &Writing<'_>, aggregate: i64, after: u64, through: u64) -> Result<u64> {
     let bounds = params![key(aggregate, after), key(aggregate, through)];
-    writing
+    let mut statement = writing
         .prepare_cached(
-            "DELETE FROM event_tags WHERE (tenant, tag, position) IN (
-               SELECT t.tenant, g.value, e.position FROM events e CROSS JOIN json_each(e.tags) g
-               CROSS JOIN aggregates a ON a.id = e.key >> 32 CROSS JOIN aggregate_types t ON t.id = a.aggregate_type
-               WHERE e.key > ?1 AND e.key <= ?2 AND e.tags IS NOT NULL)",
+            "SELECT e.position, e.tags, t.tenant, e.key FROM events e CROSS JOIN aggregates a ON a.id = e.key >> 32
+             CROSS JOIN aggregate_types t ON t.id = a.aggregate_type WHERE e.key > ?1 AND e.key <= ?2",
         )
-        .sql()?
-        .execute(bounds)
         .sql()?;
-    let removed = writing.prepare_cached("DELETE FROM events WHERE key > ?1 AND key <= ?2").sql()?.execute(bounds).sql()?;
-    Ok(u64::try_from(removed).unwrap_or(0))
+    let mut rows = statement.query(bounds).sql()?;
+    let (mut positions, mut keys) = (Vec::new(), Vec::<i64>::new());
+    while let Some(row) = rows.next().sql()? {
+        let position: u64 = row.get(0).sql()?;
+        if let Some(tags) = row.get_ref(1).sql()?.as_str_or_null().map_err(|_| doubt::disagrees())? {
+            let tags: BTreeSet<String> = serde_json::from_str(tags).map_err(|_| doubt::disagrees())?;
+            let group = row.get(2).sql()?;
+            for tag in &tags {
+                TAGS.remove(writing, &Entry { group, name: tag, number: number_of(position) })?;
+            }
+        }
+        positions.push(position);
+        keys.push(row.get(3).sql()?);
+    }
+    drop(rows);
+    for key in keys {
+        id_order::unlink(writing, key)?;
+        writing.prepare_cached("DELETE FROM events WHERE key = ?1").sql()?.execute(params![key]).sql()?;
+    }
+    positions.sort_unstable();
+    holes::add(writing, &positions)?;
+    Ok(positions.len() as u64)
 }

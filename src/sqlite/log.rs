@@ -6,11 +6,11 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::database::View;
-use super::doubt::{self, Side};
 use super::events::{self, Raw, select};
 use super::failure::Sql;
+use super::links::{Entry, Steps, TAGS};
 use super::names::AggregateType;
-use super::{checksum, state};
+use super::{checksum, doubt, holes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Position;
 
@@ -23,10 +23,8 @@ pub(crate) enum Along<'a> {
     Tag(i64, &'a str),
 }
 
-/// Gives events at positions `range` (both ends included) to `take`, until it says to stop.
-///
-/// `i` is the index of positions, read alone, and `e` the row that it leads to: written as one table, SQLite would give the
-/// row of a changed entry, and nothing would tell that it stands in another one's place.
+/// Gives events at positions `range` (both ends included) to `take`, until it says to stop. Each is the next one that there
+/// is: another one, or none too early, is an error before anything is given in its place.
 pub(crate) fn scan_log(
     view: &View<'_>,
     along: Along<'_>,
@@ -36,27 +34,24 @@ pub(crate) fn scan_log(
     mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<bool>,
 ) -> Result<()> {
     const LOG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id, i.position",
-        "events i LEFT JOIN events e ON e.key = i.key LEFT JOIN aggregates a ON a.id = e.key >> 32
-         WHERE i.position BETWEEN ?1 AND ?2 ORDER BY i.position LIMIT ?3"
+        ", a.aggregate_type, a.aggregate_id",
+        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position LIMIT ?3"
     );
     const LOG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id, i.position",
-        "events i LEFT JOIN events e ON e.key = i.key LEFT JOIN aggregates a ON a.id = e.key >> 32
-         WHERE i.position BETWEEN ?1 AND ?2 ORDER BY i.position DESC LIMIT ?3"
+        ", a.aggregate_type, a.aggregate_id",
+        "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
     );
     const TAG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id, t.position",
+        ", a.aggregate_type, a.aggregate_id, t.position, t.link",
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position LIMIT ?3"
     );
     const TAG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id, t.position",
+        ", a.aggregate_type, a.aggregate_id, t.position, t.link",
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
     );
-    let first = i64::try_from(range.0).unwrap_or(i64::MAX);
-    let last = i64::try_from(range.1).unwrap_or(i64::MAX);
+    let (first, last) = (events::number_of(range.0), events::number_of(range.1));
     let mut order = Order::begin(view, along, range, descending)?;
     let sql = match (along, descending) {
         (Along::Log, false) => LOG,
@@ -73,11 +68,10 @@ pub(crate) fn scan_log(
     let mut aggregate_type: Option<Arc<AggregateType>> = None;
     let mut left = limit;
     while let Some(row) = rows.next().sql()? {
-        confirm_led_to(row)?;
+        order.next(view, row)?;
         let (aggregate_type, aggregate_id) = owner_of(view, row, &mut aggregate_type)?;
         let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
         let raw = Raw::read(view, row, identity, &mut types)?;
-        order.next(raw.position)?;
         if let Along::Tag(_, tag) = along
             && !raw.tags()?.iter().any(|carried| carried == tag)
         {
@@ -89,12 +83,6 @@ pub(crate) fn scan_log(
         }
     }
     if left > 0 { order.end(view) } else { Ok(()) }
-}
-
-/// Whether each position must follow the last one, so that whatever stands out of its place is noticed at once and not only
-/// at the end of a scan.
-pub(crate) fn is_without_holes(view: &View<'_>, along: Along<'_>) -> Result<bool> {
-    Ok(matches!(along, Along::Log) && state::totals(view)?.events_removed == 0)
 }
 
 /// Gives the event with an id to `take`; `None` if there is none. That the log has another one in its place is damage.
@@ -117,70 +105,47 @@ pub(crate) fn by_id<T>(
     }
 }
 
-/// Whether the positions of a scan are all that there are.
-///
-/// As long as nothing was removed they have no holes. After that only their order tells, and the entries of the index at
-/// both ends of the scan.
-struct Order<'a> {
-    along: Along<'a>,
-    range: (u64, u64),
-    descending: bool,
-    /// Whether each position must be the next one.
-    without_holes: bool,
-    /// The position before the next one, in the direction of the scan.
-    last: u64,
-    /// The first position along a tag, if there is one in the range; until the scan has found one.
-    expected_first: Option<Option<u64>>,
+/// Whether the events of a scan are all that there are, as far as it has come.
+enum Order<'a> {
+    Log(holes::Walk),
+    Tag { steps: Steps, lower: Entry<'a>, upper: Entry<'a>, descending: bool, last: Option<i64> },
 }
 
 impl<'a> Order<'a> {
     fn begin(view: &View<'_>, along: Along<'a>, range: (u64, u64), descending: bool) -> Result<Order<'a>> {
-        let (start, side) = if descending { (range.1, Side::After) } else { (range.0, Side::Before) };
-        let expected_first = match along {
-            Along::Log => doubt::neighbour(view, start, side).map(|_| None)?,
-            Along::Tag(tenant, tag) => {
-                let first = doubt::first_of_tag(view, tenant, tag, start, descending)?;
-                Some(first.filter(|first| (range.0..=range.1).contains(first)))
-            }
+        let Along::Tag(group, name) = along else { return Ok(Order::Log(holes::Walk::new(range, descending))) };
+        let place = |position: u64| Entry { group, name, number: events::number_of(position) };
+        let (lower, upper) = (place(range.0), place(range.1.saturating_add(1)));
+        let steps = match descending {
+            false => Steps::up(&TAGS, view, &lower)?,
+            true => Steps::down(&TAGS, view, &upper)?,
         };
-        let without_holes = is_without_holes(view, along)?;
-        let last = if descending { range.1.saturating_add(1) } else { range.0.saturating_sub(1) };
-        Ok(Order { along, range, descending, without_holes, last, expected_first })
+        Ok(Order::Tag { steps, lower, upper, descending, last: None })
     }
 
-    fn next(&mut self, position: u64) -> Result<()> {
-        let (smaller, larger) = if self.descending { (position, self.last) } else { (self.last, position) };
-        let is_expected = self.expected_first.take().is_none_or(|first| first == Some(position));
-        let in_range = (self.range.0..=self.range.1).contains(&position);
-        if !in_range || smaller >= larger || (self.without_holes && larger - smaller != 1) || !is_expected {
-            return Err(doubt::disagrees().at_position(Position::new(position)));
-        }
-        self.last = position;
-        Ok(())
-    }
-
-    /// The scan found no more. A changed entry in its middle would have ended it too early.
-    fn end(&self, view: &View<'_>) -> Result<()> {
-        let side = if self.descending { Side::Before } else { Side::After };
-        let disagrees = || doubt::disagrees().at_position(Position::new(self.last));
-        if self.without_holes && self.last != (if self.descending { self.range.0 } else { self.range.1 }) {
-            return Err(disagrees());
-        }
-        match self.along {
-            Along::Log => match doubt::neighbour(view, self.last, side)? {
-                Some(position) if (self.range.0..=self.range.1).contains(&position) => Err(disagrees()),
-                _ => Ok(()),
-            },
-            Along::Tag(..) if matches!(self.expected_first, Some(Some(_))) => Err(disagrees()),
-            Along::Tag(tenant, tag) => doubt::confirm_end_of_tag(view, tenant, tag, self.last, side),
+    fn next(&mut self, view: &View<'_>, row: &Row<'_>) -> Result<()> {
+        match self {
+            Order::Log(walk) => walk.next(view, row.get(1).sql()?),
+            Order::Tag { steps, lower, descending, last, .. } => {
+                let (indexed, stored): (i64, Option<i64>) = (row.get(14).sql()?, row.get(1).sql()?);
+                let disagrees = || doubt::disagrees().at_position(Position::new(indexed.cast_unsigned()));
+                let follows = last.is_none_or(|last| if *descending { indexed < last } else { indexed > last });
+                if stored != Some(indexed) || !follows {
+                    return Err(disagrees());
+                }
+                *last = Some(indexed);
+                steps.next(&Entry { number: indexed, ..*lower }, row.get(15).sql()?).map_err(|_| disagrees())
+            }
         }
     }
-}
 
-/// Confirms that an entry of the index led to the row that it is of.
-fn confirm_led_to(row: &Row<'_>) -> Result<()> {
-    let (indexed, stored): (u64, Option<u64>) = (row.get(14).sql()?, row.get(1).sql()?);
-    if stored == Some(indexed) { Ok(()) } else { Err(doubt::disagrees().at_position(Position::new(indexed))) }
+    /// The scan found no more.
+    fn end(self, view: &View<'_>) -> Result<()> {
+        match self {
+            Order::Log(mut walk) => walk.end(view),
+            Order::Tag { steps, lower, upper, .. } => steps.end(&TAGS, view, &lower, &upper),
+        }
+    }
 }
 
 fn owner_of<'r, 'm>(

@@ -8,27 +8,46 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::blocks;
 use super::failure::Sql;
+use super::{blocks, former, links};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format that this version of the library writes.
-pub(crate) const FORMAT: i64 = 3;
+pub(crate) const FORMAT: i64 = 4;
 /// "FLOG".
 const APPLICATION_ID: i64 = 0x464C_4F47;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// What each format has that the one before it had not: tables and indexes by their names in schema.sql.
-const ADDED: &[(i64, &[&str])] =
-    &[(2, &["subscriptions", "deliveries", "deliveries_due", "deliveries_aggregate"]), (3, &["block_summaries"])];
+const ADDED: &[(i64, &[&str])] = &[
+    (2, &["subscriptions", "deliveries", "deliveries_due", "deliveries_aggregate"]),
+    (3, &["block_summaries"]),
+    (former::LINKED, &["log_state", "aggregates", "aggregate_names", "events", "holes", "event_tags"]),
+];
 
-/// What each format has no more, as the formats before it made it.
+/// What each format has no more, or has in another way, as the formats before it made it.
 const REMOVED: &[(i64, &str)] = &[
     (3, "CREATE TABLE log_blocks ( block INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL ) STRICT"),
     (
         3,
         "CREATE TABLE log_block_types ( event_type INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (event_type, block) ) STRICT, WITHOUT ROWID",
+    ),
+    (
+        former::LINKED,
+        "CREATE TABLE aggregates ( id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647), aggregate_type INTEGER NOT NULL, aggregate_id TEXT NOT NULL, version INTEGER NOT NULL CHECK (version BETWEEN 1 AND 4294967295), latest_at INTEGER NOT NULL, purged_through INTEGER NOT NULL, archived_through INTEGER NOT NULL, UNIQUE (aggregate_type, aggregate_id) ) STRICT",
+    ),
+    (
+        former::LINKED,
+        "CREATE TABLE log_state ( id INTEGER PRIMARY KEY CHECK (id = 1), replica INTEGER NOT NULL, position_floor INTEGER NOT NULL, events_removed INTEGER NOT NULL, snapshot_count INTEGER NOT NULL, snapshots_expired_at INTEGER NOT NULL, created_at INTEGER NOT NULL ) STRICT",
+    ),
+    (
+        former::LINKED,
+        "CREATE TABLE events ( key INTEGER PRIMARY KEY, position INTEGER NOT NULL UNIQUE, commit_offset INTEGER NOT NULL CHECK (commit_offset >= 0), event_id BLOB NOT NULL UNIQUE, event_type INTEGER NOT NULL, schema_version INTEGER NOT NULL CHECK (schema_version BETWEEN 1 AND 4294967295), origin INTEGER NOT NULL, created_at INTEGER NOT NULL, data TEXT NOT NULL, metadata TEXT, tags TEXT, checksum INTEGER NOT NULL ) STRICT",
+    ),
+    (
+        former::LINKED,
+        "CREATE TABLE event_tags ( tenant INTEGER NOT NULL, tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tenant, tag, position) ) STRICT, WITHOUT ROWID",
     ),
 ];
 
@@ -139,11 +158,14 @@ fn create(connection: &Connection, now_micros: i64) -> Result<()> {
     for statement in STATEMENTS.iter() {
         connection.execute_batch(statement).sql()?;
     }
+    links::NAMES.fill(connection, "SELECT 0, '', 0 WHERE false")?;
+    links::TAGS.fill(connection, "SELECT 0, '', 0 WHERE false")?;
     connection.execute("INSERT INTO replicas (id, replica_id) VALUES (1, ?1)", params![Uuid::now_v7().into_bytes()]).sql()?;
     connection
         .execute(
-            "INSERT INTO log_state (id, replica, position_floor, events_removed, snapshot_count, snapshots_expired_at, created_at)
-             VALUES (1, 1, 0, 0, 0, 0, ?1)",
+            "INSERT INTO log_state (id, replica, position_floor, events_removed, snapshot_count, snapshots_expired_at, created_at,
+                                    ids_link)
+             VALUES (1, 1, 0, 0, 0, 0, ?1, 0)",
             params![now_micros],
         )
         .sql()?;
@@ -153,15 +175,17 @@ fn create(connection: &Connection, now_micros: i64) -> Result<()> {
 
 fn migrate(connection: &Connection, from: i64) -> Result<()> {
     for (version, added) in ADDED.iter().filter(|(version, _)| *version > from) {
+        let removed = || REMOVED.iter().filter(|(removed_in, _)| removed_in == version).filter_map(|(_, sql)| name_in(sql));
+        removed().try_for_each(|table| former::put_aside(connection, table))?;
         for statement in STATEMENTS.iter().filter(|sql| name_in(sql).is_some_and(|name| added.contains(&name))) {
             connection.execute_batch(statement).sql()?;
         }
-        if *version == 3 {
-            blocks::take_over(connection)?;
+        match *version {
+            3 => blocks::take_over(connection)?,
+            former::LINKED => former::take_over(connection)?,
+            _ => {}
         }
-        for name in REMOVED.iter().filter(|(removed_in, _)| removed_in == version).filter_map(|(_, sql)| name_in(sql)) {
-            connection.execute_batch(&format!("DROP TABLE {name}")).sql()?;
-        }
+        removed().try_for_each(|table| former::forget(connection, table))?;
         connection.pragma_update(None, "user_version", version).sql()?;
     }
     Ok(())
@@ -235,7 +259,7 @@ mod tests {
     fn the_schema_is_understood() {
         let tables = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE TABLE ")).count();
         let indexes = STATEMENTS.iter().filter(|sql| sql.starts_with("CREATE INDEX ")).count();
-        assert_eq!((tables, indexes, STATEMENTS.len()), (12, 3, 15));
+        assert_eq!((tables, indexes, STATEMENTS.len()), (14, 3, 17));
         assert!(STATEMENTS.iter().all(|sql| !sql.contains("--")));
     }
 

@@ -262,7 +262,7 @@ impl Writing<'_> {
             .sql()?
             .query_row(params![tenant_id, name], |row| row.get(0))
             .sql()?;
-        self.confirm_unused("SELECT EXISTS (SELECT 1 FROM aggregates WHERE aggregate_type = ?1)", id)?;
+        self.confirm_unused("SELECT EXISTS (SELECT 1 FROM aggregate_names WHERE aggregate_type = ?1)", id)?;
         let made = Arc::new(AggregateType { id, tenant_id, tenant: tenant.into(), name: name.into() });
         self.learnt.borrow_mut().aggregate_types.push(made.clone());
         Ok(made)

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::database::Sync;
 use super::failure::Sql;
+use super::former;
 use super::migrate::{self, Format};
 use super::waiting;
 use crate::error::{Error, ErrorKind, Result};
@@ -92,6 +93,9 @@ impl Opening {
             _ => self.connect(flags)?,
         };
         self.configure(&mut connection)?;
+        if self.read_only && former::is_former(&connection)? {
+            former::show(&connection)?;
+        }
         connection.execute_batch("PRAGMA query_only = ON").sql()?;
         Ok(connection)
     }
@@ -199,8 +203,6 @@ impl Opening {
         waiting::up_to(self.busy_timeout);
         connection.busy_handler(Some(waiting::wait as fn(i32) -> bool)).sql()?;
         for (setting, value) in [
-            // Without it SQLite plans a cached statement anew whenever a bound value changes: 5 µs for each replay.
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
             (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
             (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),

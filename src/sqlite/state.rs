@@ -4,10 +4,10 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::database::{View, Writing};
-use super::doubt;
 use super::failure::Sql;
 use super::names::Replica;
-use crate::error::Result;
+use super::{former, holes};
+use crate::error::{Error, ErrorKind, Result};
 use crate::place::Position;
 
 pub(crate) fn replica(connection: &Connection) -> Result<Replica> {
@@ -20,22 +20,52 @@ pub(crate) fn replica(connection: &Connection) -> Result<Replica> {
 
 /// The position of the newest event that ever was in the file; 0 if there was none.
 pub(crate) fn last_position(view: &View<'_>) -> Result<Position> {
-    let (newest, stored, floor, of_newest_id): (Option<u64>, Option<u64>, u64, Option<u64>) = view
+    let (noted, newest) = view
         .prepare_cached(
-            // Scalars: a joined subquery would be copied into a table of its own for each append.
-            "SELECT (SELECT position FROM events ORDER BY position DESC LIMIT 1),
-                    (SELECT position FROM events WHERE key = (SELECT key FROM events ORDER BY position DESC LIMIT 1)),
-                    position_floor, (SELECT position FROM events ORDER BY event_id DESC LIMIT 1) FROM log_state WHERE id = 1",
+            "SELECT position_floor, (SELECT position FROM events ORDER BY position DESC LIMIT 1) FROM log_state WHERE id = 1",
         )
         .sql()?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .sql()?;
-    // A changed number in the index would leave a gap, or give a position twice. An index that has lost its end shows at
-    // another index: the greatest id is that of the newest event, as long as callers give none and clocks run forwards.
-    if newest != stored || of_newest_id > newest {
-        return Err(doubt::disagrees());
+    confirm_last(view, noted, newest)
+}
+
+/// Notes the position of the newest event and the end of the order of ids.
+///
+/// Read and written in two statements: for UPDATE … RETURNING SQLite makes a table of its own each time, a sixth of an append.
+pub(crate) fn note_appended(writing: &Writing<'_>, last: u64, ids_link: u32) -> Result<()> {
+    writing
+        .prepare_cached("UPDATE log_state SET position_floor = ?1, ids_link = ?2 WHERE id = 1")
+        .sql()?
+        .execute(params![last, ids_link])
+        .sql()
+        .map(drop)
+}
+
+/// The end of the order of ids.
+pub(super) fn ids_link(view: &View<'_>) -> Result<u32> {
+    view.prepare_cached("SELECT ids_link FROM log_state WHERE id = 1").sql()?.query_row([], |row| row.get(0)).sql()
+}
+
+/// Notes the end of the order of ids.
+pub(super) fn note_ids_link(connection: &Connection, link: u32) -> Result<()> {
+    connection.prepare_cached("UPDATE log_state SET ids_link = ?1 WHERE id = 1").sql()?.execute(params![link]).sql().map(drop)
+}
+
+/// An index that has lost its end would hide events, and their positions would be given a second time.
+fn confirm_last(view: &View<'_>, noted: u64, newest: Option<u64>) -> Result<Position> {
+    let newest = newest.unwrap_or(0);
+    if newest == noted || (newest < noted && holes::is_at_end(view, newest.saturating_add(1), noted)?) {
+        return Ok(Position::new(noted));
     }
-    Ok(Position::new(newest.unwrap_or(0).max(floor)))
+    // Older formats noted it only when the newest events were removed.
+    if former::is_former(view)? {
+        return Ok(Position::new(newest.max(noted)));
+    }
+    let what = format!("the log ends at position {noted}, its newest event is at {newest}, and none was removed behind it");
+    Err(Error::new(ErrorKind::Corrupt, what)
+        .at_position(Position::new(newest))
+        .advice("copy the file before anything else, then restore a backup"))
 }
 
 /// Totals that are kept, not counted.
@@ -57,14 +87,12 @@ pub(crate) fn totals(view: &View<'_>) -> Result<Totals> {
         .sql()
 }
 
-/// Notes that events were removed, and that positions up to `floor` have been used.
-pub(crate) fn note_removed(writing: &Writing<'_>, events: u64, floor: Position) -> Result<()> {
+/// Notes that events were removed.
+pub(crate) fn note_removed(writing: &Writing<'_>, events: u64) -> Result<()> {
     writing
-        .prepare_cached(
-            "UPDATE log_state SET events_removed = events_removed + ?1, position_floor = max(position_floor, ?2) WHERE id = 1",
-        )
+        .prepare_cached("UPDATE log_state SET events_removed = events_removed + ?1 WHERE id = 1")
         .sql()?
-        .execute(params![events, floor.get()])
+        .execute(params![events])
         .sql()
         .map(drop)
 }

@@ -33,30 +33,12 @@ fn before_the_error(store: &Store, query: Query) -> Vec<u64> {
             Ok(event) => given.push(event.position.get()),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-                says(&error, &["index disagrees"]);
+                says(&error, &["the file was damaged"]);
                 return given;
             }
         }
     }
     panic!("the damage was not noticed: {given:?}");
-}
-
-/// The row is there, and its aggregate's history is whole; but the log is read along an index.
-#[test]
-fn an_event_that_its_index_has_lost_is_reported() {
-    let place = Place::new();
-    place.open().append("list", "a", 0, notes(1..=9)).unwrap();
-    let lose = "CREATE TABLE lost AS SELECT * FROM events WHERE position = 5; DELETE FROM events WHERE position = 5";
-    place.raw().execute_batch(lose).unwrap();
-    past_the_indexes(&place, "INSERT INTO events SELECT * FROM lost; DROP TABLE lost");
-    let store = place.open();
-    assert_eq!(store.json_aggregates("list").replay("a").unwrap().version, 9);
-    let q = Query::new;
-    let ends = [q().up_to_position(5), q().after_position(4).newest_first()];
-    for query in [q(), q().newest_first(), q().after_position(3)].into_iter().chain(ends) {
-        before_the_error(&store, query);
-    }
-    assert!(!store.verify(|_| {}).unwrap().is_clean());
 }
 
 /// Fifteen events, closed; purged ones at positions 10 to 12.
@@ -87,6 +69,159 @@ fn nothing_is_out_of_its_place(place: &Place, purged: bool) {
     assert!(!store.verify(|_| {}).unwrap().is_clean());
 }
 
+/// The row is there, and its aggregate's history is whole; but the log is read along an index.
+#[test]
+fn an_event_that_its_index_has_lost_is_reported() {
+    for purged in [false, true] {
+        let place = fifteen(purged);
+        assert_eq!(lose(&place, "position", 4..5), if purged { 12 } else { 15 });
+        nothing_is_out_of_its_place(&place, purged);
+        let store = place.open();
+        assert_eq!(store.json_aggregates("list").replay("a").unwrap().version, 12);
+        let q = Query::new;
+        let ends = [q().up_to_position(5), q().after_position(4).limit(1), q().after_position(4).newest_first()];
+        for query in [q(), q().newest_first(), q().after_position(3)].into_iter().chain(ends) {
+            before_the_error(&store, query);
+        }
+        // Where the damage is not in the way, everything is as it was.
+        assert_eq!(store.read(q().up_to_position(4)).map(Result::unwrap).count(), 4);
+        assert_eq!(store.read(q().after_position(5)).map(Result::unwrap).count(), if purged { 7 } else { 10 });
+    }
+}
+
+/// The newest events are not seen any more: what is appended would get their positions.
+#[test]
+fn an_index_that_has_lost_its_end_takes_no_more_events() {
+    for purged in [false, true] {
+        let place = fifteen(purged);
+        let count = lose(&place, "position", 0..0);
+        lose(&place, "position", count - 2..count);
+        let store = place.open();
+        for error in [store.last_position().unwrap_err(), store.append("list", "a", 12, notes(13..=13)).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            says(&error, &["the log ends at position 15", "newest event is at 13"]);
+        }
+        before_the_log(&store);
+        assert!(!store.verify(|_| {}).unwrap().is_clean());
+    }
+}
+
+/// A reading does not even begin.
+fn before_the_log(store: &Store) {
+    refused(store.read(Query::new()).next().unwrap(), ErrorKind::Corrupt);
+}
+
+/// An aggregate that is not found under its name is not one that never was: nobody begins it a second time.
+#[test]
+fn a_name_that_its_index_has_lost_is_reported() {
+    for lost in [0..1, 2..3, 3..5, 4..5] {
+        let place = Place::new();
+        let store = place.open();
+        for id in ["a", "b", "c", "d", "e"] {
+            store.append("list", id, 0, notes(1..=3)).unwrap();
+        }
+        store.checkpoint().unwrap();
+        drop(store);
+        assert_eq!(lose(&place, "aggregate_names", lost.clone()), 6, "five and the end");
+        let store = place.open();
+        let lists = store.json_aggregates("list");
+        for (number, id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+            match lost.contains(&number) {
+                false => assert_eq!(lists.replay(id).unwrap().version, 3),
+                true => {
+                    refused(lists.replay(id), ErrorKind::Corrupt);
+                    refused(store.append("list", id, 0, notes(1..=1)), ErrorKind::Corrupt);
+                    refused(store.append("list", id, foldlog::Expected::Any, notes(1..=1)), ErrorKind::Corrupt);
+                }
+            }
+        }
+        refused(lists.ids(None, 10), ErrorKind::Corrupt);
+        refused(lists.ids(None, lost.start + 1), ErrorKind::Corrupt);
+        // What does not lie there is still known not to be there.
+        let absent = if lost.start == 0 { "f" } else { "A" };
+        refused(lists.replay(absent), ErrorKind::NotFound);
+        store.append("list", absent, 0, notes(1..=1)).unwrap();
+        assert!(!store.verify(|_| {}).unwrap().is_clean());
+    }
+}
+
+/// Events with the tags t-0 to t-2, one after the other; those of an aggregate are purged.
+fn tagged(purged: bool) -> Place {
+    let place = Place::new();
+    let store = place.open();
+    let event = |n: u64| noted(n).tag(format!("t-{}", n % 3));
+    for n in 0..15 {
+        store.append("list", if n < 6 { "gone" } else { "a" }, foldlog::Expected::Any, [event(n)]).unwrap();
+    }
+    if purged {
+        store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
+        let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
+        assert_eq!(store.purge(purge).unwrap().events_removed, 6);
+    }
+    assert!(store.verify(|_| {}).unwrap().is_clean());
+    store.checkpoint().unwrap();
+    place
+}
+
+/// A query by a tag gives what comes before the lost entry and then an error, upwards and downwards; other tags are whole.
+#[test]
+fn an_event_that_the_index_of_tags_has_lost_is_reported() {
+    for purged in [false, true] {
+        let each = if purged { 3 } else { 5 };
+        for lost in 0..each {
+            let place = tagged(purged);
+            // Entries of t-0, then those of t-1, then those of t-2, then the end.
+            assert_eq!(lose(&place, "event_tags", each + lost..each + lost + 1), 3 * each + 1);
+            let store = place.open();
+            let q = |tag: &str| Query::new().tag(tag);
+            assert_eq!(before_the_error(&store, q("t-1")).len(), lost);
+            assert_eq!(before_the_error(&store, q("t-1").newest_first()).len(), each - 1 - lost);
+            assert_eq!(store.read(q("t-0")).map_while(Result::ok).count(), each);
+            // Beside the lost entry there may have been another one of the tag: that ends in an error as well.
+            assert_eq!(store.read(q("t-2").newest_first()).map_while(Result::ok).count(), each);
+            assert!(!store.verify(|_| {}).unwrap().is_clean());
+        }
+        // A whole tag.
+        let place = tagged(purged);
+        lose(&place, "event_tags", each..2 * each);
+        let store = place.open();
+        assert!(before_the_error(&store, Query::new().tag("t-1")).is_empty());
+        assert!(before_the_error(&store, Query::new().tag("t-1").newest_first()).is_empty());
+        assert!(before_the_error(&store, Query::new().tag("t-10")).is_empty(), "nor is it known what else is lost there");
+        assert_eq!(store.read(Query::new().tag("t")).count(), 0);
+    }
+}
+
+/// The event is there, and its id is not found: it is neither said not to exist nor appended again. Ids in no order.
+#[test]
+fn an_id_that_its_index_has_lost_is_reported() {
+    let id = |n: u64| EventId::from_u128(0x4000_8000_0000_0000 << 64 | u128::from(n * 7 % 10 + 1));
+    for lost in 0..10 {
+        let place = Place::new();
+        let store = place.open();
+        for n in 0..10 {
+            store.append("list", "a", n, [noted(n).id(id(n))]).unwrap();
+        }
+        store.checkpoint().unwrap();
+        drop(store);
+        assert_eq!(lose(&place, "event_id", lost..lost + 1), 10);
+        let store = place.open();
+        let mut missed = 0;
+        for n in 0..10 {
+            match store.event(id(n)) {
+                Ok(found) => assert_eq!(found.unwrap().version, n + 1),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt);
+                    refused(store.append("list", "a", n, [noted(n).id(id(n))]), ErrorKind::Corrupt);
+                    missed += 1;
+                }
+            }
+        }
+        assert_eq!(missed, 1);
+        assert!(!store.verify(|_| {}).unwrap().is_clean());
+    }
+}
+
 /// The entries of positions 5 and 8 lead to each other's rows, which are sound.
 #[test]
 fn an_entry_that_leads_to_another_event_is_reported() {
@@ -102,12 +237,12 @@ fn an_entry_that_leads_to_another_event_is_reported() {
     }
 }
 
-/// Changes the index of positions, which is one page.
-fn change_leaf(place: &Place, change: impl FnOnce(&mut [u8])) {
-    let root = "SELECT s.rootpage FROM sqlite_schema s, pragma_index_info(s.name) i
-                WHERE s.tbl_name = 'events' AND s.type = 'index' AND i.name = 'position'";
+/// Changes a tree that is one page: the index of a column of `events`, or a table that is an index.
+fn change_leaf(place: &Place, tree: &str, change: impl FnOnce(&mut [u8])) {
+    let root = "SELECT s.rootpage FROM sqlite_schema s WHERE s.name = ?1 OR (s.tbl_name = 'events' AND s.type = 'index'
+                AND ?1 IN (SELECT i.name FROM pragma_index_info(s.name) i))";
     let raw = place.raw();
-    let page: usize = raw.query_row(root, [], |row| row.get(0)).unwrap();
+    let page: usize = raw.query_row(root, [tree], |row| row.get(0)).unwrap();
     let size: usize = raw.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
     drop(raw);
     let mut bytes = std::fs::read(place.file()).unwrap();
@@ -117,6 +252,19 @@ fn change_leaf(place: &Place, change: impl FnOnce(&mut [u8])) {
     std::fs::write(place.file(), bytes).unwrap();
 }
 
+/// Takes entries out of the list of a tree that is one page: the first is number 0. Returns how many there were.
+fn lose(place: &Place, tree: &str, entries: std::ops::Range<usize>) -> usize {
+    let mut count = 0;
+    change_leaf(place, tree, |leaf| {
+        count = usize::from(leaf[3]) << 8 | usize::from(leaf[4]);
+        // Two bytes for each entry, after a head of eight.
+        leaf.copy_within(8 + 2 * entries.end..8 + 2 * count, 8 + 2 * entries.start);
+        let left = u16::try_from(count - entries.len()).unwrap().to_be_bytes();
+        leaf[3..5].copy_from_slice(&left);
+    });
+    count
+}
+
 /// Positions 5 and 8 stand in each other's place in the index, each with its own row. Where events were removed positions may
 /// have holes, so that 8 after 4 is no wonder until 6 comes.
 #[test]
@@ -124,7 +272,7 @@ fn entries_in_each_other_s_place_are_reported() {
     for purged in [false, true] {
         let place = fifteen(purged);
         // Two bytes for each entry, after a head of eight.
-        change_leaf(&place, |leaf| (0..2).for_each(|byte| leaf.swap(8 + 2 * 4 + byte, 8 + 2 * 7 + byte)));
+        change_leaf(&place, "position", |leaf| (0..2).for_each(|byte| leaf.swap(8 + 2 * 4 + byte, 8 + 2 * 7 + byte)));
         nothing_is_out_of_its_place(&place, purged);
     }
 }
@@ -134,7 +282,7 @@ fn entries_in_each_other_s_place_are_reported() {
 fn an_entry_that_ends_a_reading_too_early_is_reported() {
     for purged in [false, true] {
         let place = fifteen(purged);
-        change_leaf(&place, |leaf| {
+        change_leaf(&place, "position", |leaf| {
             let entry = usize::from(leaf[8 + 2 * 4]) << 8 | usize::from(leaf[8 + 2 * 4 + 1]);
             // Its length, the length of its head, the head, the position.
             let position = entry + 1 + usize::from(leaf[entry + 1]);

@@ -45,7 +45,7 @@ fn a_file_of_another_application() {
         "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)",
         "PRAGMA application_id = 7; CREATE TABLE events (x)",
         "PRAGMA user_version = 1; PRAGMA application_id = 7",
-        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 4",
     ] {
         let place = Place::new();
         place.raw().execute_batch(sql).unwrap();
@@ -64,8 +64,8 @@ fn a_file_that_is_no_database() {
 
 #[test]
 fn a_file_of_a_newer_format() {
-    let place = changed("PRAGMA user_version = 4");
-    is_refused(&place.file(), ErrorKind::FormatTooNew, &["format 4", "up to 3", "update the application"]);
+    let place = changed("PRAGMA user_version = 5");
+    is_refused(&place.file(), ErrorKind::FormatTooNew, &["format 5", "up to 4", "update the application"]);
 }
 
 #[test]

@@ -162,6 +162,14 @@ const PROOFS: &[Proof] = &[
         run: |rounds, seed| corruption::run(&sounds(seed), Harms::Rot, rounds, seed),
     },
     Proof {
+        name: "lost-entries",
+        promise: "14: a page that has lost or mixed up its entries is never silent",
+        rounds: 20_000,
+        part: 250,
+        threads: 2,
+        run: |rounds, seed| corruption::run(&sounds(seed), Harms::Entries, rounds, seed),
+    },
+    Proof {
         name: "misdirected-writes",
         promise: "14: verify finds a page in another one's place",
         rounds: 10_000,

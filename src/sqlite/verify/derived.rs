@@ -9,10 +9,33 @@ use crate::sqlite::blocks::{self, BLOCK};
 use crate::sqlite::database::View;
 use crate::sqlite::doubt::Ascending;
 use crate::sqlite::failure::Sql;
+use crate::sqlite::links::{self, NAMES, TAGS};
 use crate::sqlite::{key_version, snapshots, state};
 
 /// Blocks looked at in one read transaction; each stands for 512 events.
 const BLOCKS_AT_ONCE: u64 = 4;
+
+/// Every entry of an index of names or tags: the one before it is the one that was there when it was written.
+pub(crate) fn links(view: &View<'_>, of: LinksOf, cursor: &mut links::Cursor, found: &mut Found) -> Result<bool> {
+    let (index, what, advice) = match of {
+        LinksOf::Names => (&NAMES, "the index of aggregates by name", "an aggregate may seem not to exist; restore a backup"),
+        LinksOf::Tags => (&TAGS, "the index of tags", "a query by tag ends with an error there; restore a backup"),
+    };
+    index.check_page(view, cursor, |entry| {
+        let damage = Damage::new(format!("{what} has lost entries, or has some in each other's place")).advice(advice);
+        found.add(match of {
+            LinksOf::Tags if entry.group < i64::MAX => damage.at_position(entry.number.cast_unsigned()),
+            _ => damage,
+        });
+    })
+}
+
+/// Which index is walked over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LinksOf {
+    Names,
+    Tags,
+}
 
 /// How far the walk over the index of tags has come.
 #[derive(Debug, Default)]
@@ -25,7 +48,7 @@ pub(crate) fn tags(view: &View<'_>, cursor: &mut TagsCursor, found: &mut Found) 
     let mut statement = view
         .prepare_cached(
             "SELECT t.tenant, t.tag, t.position, e.key, e.tags FROM event_tags t LEFT JOIN events e ON e.position = t.position
-             WHERE (t.tenant, t.tag, t.position) > (?1, ?2, ?3) ORDER BY t.tenant, t.tag, t.position LIMIT ?4",
+             WHERE (t.tenant, t.tag, t.position) > (?1, ?2, ?3) AND t.tenant < 9223372036854775807 ORDER BY t.tenant, t.tag, t.position LIMIT ?4",
         )
         .sql()?;
     let (tenant, tag, position) = &cursor.after;

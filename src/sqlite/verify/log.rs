@@ -9,7 +9,9 @@ use crate::sqlite::aggregates::AggregateRow;
 use crate::sqlite::database::View;
 use crate::sqlite::events::{self, Owner, Raw};
 use crate::sqlite::failure::Sql;
-use crate::sqlite::{key_version, state};
+use crate::sqlite::holes::Walk;
+use crate::sqlite::id_order;
+use crate::sqlite::key_version;
 
 /// How far the walk over the events has come.
 #[derive(Debug, Default)]
@@ -151,28 +153,49 @@ fn check_tags(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Found) 
     Ok(())
 }
 
+/// How far the walk over the ids has come.
+pub(crate) type IdsCursor = Option<[u8; 16]>;
+
+/// Every id in order: the event with the next smaller one is the one that was there when it was written.
+pub(crate) fn ids(view: &View<'_>, cursor: &mut IdsCursor, found: &mut Found) -> Result<bool> {
+    let (wrong, more) = id_order::check_page(view, cursor)?;
+    for _ in 0..wrong {
+        let damage = Damage::new("the index of event ids has lost entries, or has some in each other's place");
+        found.add(damage.advice("an event may seem not to exist, and a repeated append be taken again; restore a backup"));
+    }
+    Ok(more)
+}
+
 /// How far the walk over the positions has come.
 #[derive(Debug, Default)]
 pub(crate) struct PositionsCursor {
     pub(crate) position: i64,
 }
 
-/// Every position in order: without a hole as long as nothing was removed.
+/// Every position in order: that of an event, or in a hole.
 pub(crate) fn positions(view: &View<'_>, cursor: &mut PositionsCursor, found: &mut Found) -> Result<bool> {
-    let removed = state::totals(view)?.events_removed > 0;
     let mut statement =
         view.prepare_cached("SELECT position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2").sql()?;
     let mut rows = statement.query(params![cursor.position, PAGE]).sql()?;
     let mut seen = 0;
+    let walk_from = |position: i64| Walk::new((position.saturating_add(1).cast_unsigned(), u64::MAX), false);
+    let mut walk = walk_from(cursor.position);
     while let Some(row) = rows.next().sql()? {
         seen += 1;
         let position: i64 = row.get(0).sql()?;
         let expected = cursor.position.saturating_add(1);
         if position < expected {
             found.add(Damage::new(format!("position {position} comes after position {}", cursor.position)));
-        } else if position > expected && !removed {
-            let what = format!("no event stands at positions {expected} to {}, and none was removed", position - 1);
-            found.add(Damage::new(what).at_position(expected.cast_unsigned()));
+        } else if let Err(error) = walk.next(view, position.cast_unsigned()) {
+            let damage = match position > expected {
+                true => Damage::new(format!(
+                    "no event stands at positions {expected} to {}, and that is not a hole that a removal made",
+                    position - 1
+                )),
+                false => damage_of(&error),
+            };
+            found.add(damage.at_position(expected.cast_unsigned()));
+            walk = walk_from(position);
         }
         cursor.position = position.max(expected);
     }

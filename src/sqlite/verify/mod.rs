@@ -16,13 +16,14 @@ use super::doubt::Ascending;
 use super::events::Owner;
 use super::failure::Sql;
 use super::names::AggregateType;
-use super::state;
+use super::{holes, state};
 use crate::damage::{Damage, Found};
 use crate::error::{Error, Result};
 use crate::place::{AggregateRef, Position};
 
-pub(crate) use derived::{TagsCursor, all_snapshots, summaries, tags};
-pub(crate) use log::{EventsCursor, PositionsCursor, events, positions};
+pub(crate) use super::links::Cursor as LinksCursor;
+pub(crate) use derived::{LinksOf, TagsCursor, all_snapshots, links, summaries, tags};
+pub(crate) use log::{EventsCursor, IdsCursor, PositionsCursor, events, ids, positions};
 
 /// Rows looked at in one read transaction.
 pub(crate) const PAGE: usize = 1_024;
@@ -58,6 +59,12 @@ pub(crate) fn totals(view: &View<'_>, found: &mut Found) -> Result<()> {
     if last.saturating_sub(events) != kept.events_removed {
         found.add(Damage::new(format!(
             "{events} events stand at positions 1 to {last}, and {} are said to have been removed",
+            kept.events_removed
+        )));
+    }
+    if let Some(missing) = holes::count(view)?.filter(|missing| *missing != kept.events_removed) {
+        found.add(Damage::new(format!(
+            "{missing} positions are said to be without an event, and {} events to have been removed",
             kept.events_removed
         )));
     }
@@ -118,7 +125,7 @@ pub(crate) fn all_aggregates(view: &View<'_>, cursor: &mut RowsCursor, found: &m
 }
 
 fn number_by_name(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<i64>> {
-    view.prepare_cached("SELECT id FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2")
+    view.prepare_cached("SELECT aggregate FROM aggregate_names WHERE aggregate_type = ?1 AND aggregate_id = ?2")
         .sql()?
         .query_row(params![aggregate_type, aggregate_id], |row| row.get(0))
         .optional()
