@@ -261,3 +261,42 @@ fn after_a_purge_no_fold_replaces_another_s_snapshot() {
     assert_eq!(typed.replay("a").unwrap(), before);
     assert_eq!(before.from_snapshot.map(|version| version.get()), Some(6));
 }
+
+/// Removed positions are noted as holes, and holes that touch are one, whichever came first.
+#[test]
+fn holes_that_touch_are_one() {
+    let orders = [["a", "b", "c"], ["a", "c", "b"], ["b", "a", "c"], ["b", "c", "a"], ["c", "a", "b"], ["c", "b", "a"]];
+    for order in orders {
+        let place = Place::new();
+        let store = place.open();
+        // a at 1, 4, 7; b at 2, 5, 8; c at 3, 6, 9; then one that stays, and each of them once more.
+        for n in 1..=3 {
+            for id in ["a", "b", "c"] {
+                store.append("list", id, n - 1, [noted(n)]).unwrap();
+            }
+        }
+        store.append("list", "stays", 0, [noted(1)]).unwrap();
+        for id in ["a", "b", "c"] {
+            store.append("list", id, 3, [noted(4)]).unwrap();
+        }
+        for (done, id) in order.iter().enumerate() {
+            let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+            assert_eq!(store.purge(purge.aggregate("list", *id)).unwrap().events_removed, 4);
+            let place_of = |id: &str| u64::from(id.as_bytes()[0] - b'a') + 1;
+            let mut gone: Vec<u64> = order[..=done].iter().flat_map(|id| [0, 3, 6, 10].map(|n| n + place_of(id))).collect();
+            gone.sort_unstable();
+            let expected: Vec<(u64, u64)> =
+                gone.chunk_by(|one, next| one + 1 == *next).map(|run| (run[0], run[run.len() - 1])).collect();
+            let raw = place.raw();
+            let mut statement = raw.prepare("SELECT first, last FROM holes ORDER BY first").unwrap();
+            let holes: Vec<(u64, u64)> =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+            assert_eq!(holes, expected, "{order:?} up to {id}");
+            assert!(store.verify(|_| {}).unwrap().is_clean());
+            assert_eq!(store.last_position().unwrap(), 13);
+        }
+        assert_eq!(store.append("list", "a", 4, [noted(5)]).unwrap().position, 14);
+        let left: Vec<u64> = store.read(Query::new()).map(|event| event.unwrap().position.get()).collect();
+        assert_eq!(left, [10, 14]);
+    }
+}

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use foldlog::{
-    Batch, Clock, Durability, Expected, Metadata, NewEvent, Options, Purge, Query, RecordedEvent, SnapshotReason, Store, Version,
+    Batch, Clock, Durability, ErrorKind, Expected, Metadata, NewEvent, Options, Purge, Query, RecordedEvent, SnapshotReason,
+    Store, Version,
 };
 use serde_json::{Value, json};
 
@@ -110,6 +111,51 @@ fn every_golden_file_can_be_read_without_being_changed() {
         check_derived(&store);
         drop(store);
         assert_eq!(std::fs::read(&path).unwrap(), before, "{}", file.display());
+    }
+}
+
+/// Events that no purge removed are missing: bringing the file up would make that the truth.
+#[test]
+fn an_older_file_that_has_lost_events_is_not_brought_up() {
+    for (format, lose) in [(1, "position = 100"), (2, "position = 601"), (3, "position > 613"), (3, "position <= 1")] {
+        let (_directory, path) = copy(&directory().join(format!("format-{format}.db")));
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        assert!(raw.execute(&format!("DELETE FROM events WHERE {lose}"), []).unwrap() > 0, "{lose}");
+        drop(raw);
+        let before = std::fs::read(&path).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("has lost events"), "{error}");
+        assert!(error.to_string().contains("opened for reading"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let reading = Store::open_read_only(&path).unwrap();
+        assert!(!reading.verify(|_| {}).unwrap().is_clean());
+        assert_eq!(reading.event("0198f2c4-9d3a-7c1e-8a55-0123456789ab".parse().unwrap()).unwrap().unwrap().schema_version, 3);
+    }
+}
+
+/// What the application has made of our tables for itself shows the new ones afterwards.
+#[test]
+fn the_application_s_views_outlive_a_new_format() {
+    for file in golden_files() {
+        let (_directory, path) = copy(&file);
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        raw.execute_batch(
+            "CREATE TABLE mine (n INTEGER); INSERT INTO mine VALUES (7);
+             CREATE VIEW busiest AS SELECT a.aggregate_id, count(*) AS events FROM aggregates a JOIN events e ON e.key >> 32 = a.id
+                                    GROUP BY a.id ORDER BY 2 DESC LIMIT 1;
+             CREATE VIEW tagged AS SELECT count(DISTINCT position) FROM event_tags WHERE tag = 'branch:7'",
+        )
+        .unwrap();
+        drop(raw);
+        Store::open(&path).unwrap();
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        let busiest = raw.query_row("SELECT aggregate_id, events FROM busiest", [], |row| Ok((row.get(0)?, row.get(1)?)));
+        assert_eq!(busiest.unwrap(), ("o-1".to_owned(), 601));
+        assert_eq!(raw.query_row("SELECT * FROM tagged, mine", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap(), (1, 7));
+        let left: u32 =
+            raw.query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'former%'", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0);
     }
 }
 
