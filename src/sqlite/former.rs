@@ -23,6 +23,18 @@ pub(super) fn is_former(connection: &Connection) -> Result<bool> {
         .sql()
 }
 
+/// Whether [`show`] was called for this connection. The file itself may have been brought up since by another process.
+pub(super) fn is_shown(connection: &Connection) -> Result<bool> {
+    if !connection.is_readonly("main").sql()? {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM temp.sqlite_schema WHERE name = 'event_tags')")
+        .sql()?
+        .query_row([], |row| row.get(0))
+        .sql()
+}
+
 /// Shows a file of a format before [`LINKED`] to a connection that only reads it: without links, which are then not asked for.
 pub(super) fn show(connection: &Connection) -> Result<()> {
     connection

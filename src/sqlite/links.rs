@@ -57,101 +57,33 @@ pub(crate) struct Index {
     page: &'static str,
 }
 
-macro_rules! index {
-    ($table:literal, $group:literal, $name:literal, $number:literal, $by_number:literal, $key:literal, $place:literal, $down:literal) => {
-        Index {
-            by_number: $by_number,
-            before: concat!(
-                "SELECT ",
-                $group,
-                ", ",
-                $name,
-                ", ",
-                $number,
-                ", link FROM ",
-                $table,
-                " WHERE (",
-                $key,
-                ") < (",
-                $place,
-                ") ORDER BY ",
-                $down,
-                " LIMIT 1"
-            ),
-            from: concat!(
-                "SELECT ",
-                $group,
-                ", ",
-                $name,
-                ", ",
-                $number,
-                ", link FROM ",
-                $table,
-                " WHERE (",
-                $key,
-                ") >= (",
-                $place,
-                ") ORDER BY ",
-                $key,
-                " LIMIT 1"
-            ),
-            insert: concat!("INSERT INTO ", $table, " (", $group, ", ", $name, ", ", $number, ", link) VALUES (?1, ?2, ?3, ?4)"),
-            relink: concat!(
-                "UPDATE ",
-                $table,
-                " SET link = ?4 WHERE ",
-                $group,
-                " = ?1 AND ",
-                $name,
-                " = ?2 AND ",
-                $number,
-                " = ?3"
-            ),
-            remove: concat!("DELETE FROM ", $table, " WHERE ", $group, " = ?1 AND ", $name, " = ?2 AND ", $number, " = ?3"),
-            page: concat!(
-                "SELECT ",
-                $group,
-                ", ",
-                $name,
-                ", ",
-                $number,
-                ", link FROM ",
-                $table,
-                " WHERE (",
-                $key,
-                ") > (",
-                $place,
-                ") ORDER BY ",
-                $key,
-                " LIMIT 1024"
-            ),
-        }
-    };
-}
-
 /// Aggregates by their type and id.
-pub(crate) const NAMES: Index = index!(
-    "aggregate_names",
-    "aggregate_type",
-    "aggregate_id",
-    "aggregate",
-    false,
-    "aggregate_type, aggregate_id",
-    "?1, ?2",
-    "aggregate_type DESC, aggregate_id DESC"
-);
+pub(crate) const NAMES: Index = Index {
+    by_number: false,
+    before: "SELECT aggregate_type, aggregate_id, aggregate, link FROM aggregate_names
+             WHERE (aggregate_type, aggregate_id) < (?1, ?2) ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1",
+    from: "SELECT aggregate_type, aggregate_id, aggregate, link FROM aggregate_names
+           WHERE (aggregate_type, aggregate_id) >= (?1, ?2) ORDER BY aggregate_type, aggregate_id LIMIT 1",
+    insert: "INSERT INTO aggregate_names (aggregate_type, aggregate_id, aggregate, link) VALUES (?1, ?2, ?3, ?4)",
+    relink: "UPDATE aggregate_names SET link = ?4 WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND aggregate = ?3",
+    remove: "DELETE FROM aggregate_names WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND aggregate = ?3",
+    page: "SELECT aggregate_type, aggregate_id, aggregate, link FROM aggregate_names
+           WHERE (aggregate_type, aggregate_id) > (?1, ?2) ORDER BY aggregate_type, aggregate_id LIMIT 1024",
+};
 
 /// Events by their tags.
-pub(crate) const TAGS: Index = index!(
-    "event_tags",
-    "tenant",
-    "tag",
-    "position",
-    true,
-    "tenant, tag, position",
-    "?1, ?2, ?3",
-    "tenant DESC, tag DESC, position DESC"
-);
+pub(crate) const TAGS: Index = Index {
+    by_number: true,
+    before: "SELECT tenant, tag, position, link FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
+             ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1",
+    from: "SELECT tenant, tag, position, link FROM event_tags WHERE (tenant, tag, position) >= (?1, ?2, ?3)
+           ORDER BY tenant, tag, position LIMIT 1",
+    insert: "INSERT INTO event_tags (tenant, tag, position, link) VALUES (?1, ?2, ?3, ?4)",
+    relink: "UPDATE event_tags SET link = ?4 WHERE tenant = ?1 AND tag = ?2 AND position = ?3",
+    remove: "DELETE FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3",
+    page: "SELECT tenant, tag, position, link FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
+           ORDER BY tenant, tag, position LIMIT 1024",
+};
 
 /// An entry as it was found.
 #[derive(Debug)]
@@ -202,8 +134,11 @@ impl Index {
 
     fn seek(&self, view: &View<'_>, sql: &str, place: &Entry<'_>) -> Result<Option<Found>> {
         let fields: [&dyn ToSql; 3] = [&place.group, &place.name, &place.number];
-        let fields = if self.by_number { &fields[..] } else { fields.get(..2).unwrap_or_default() };
-        view.prepare_cached(sql).sql()?.query_row(fields, Found::read).optional().sql()
+        view.prepare_cached(sql).sql()?.query_row(self.key_of(&fields), Found::read).optional().sql()
+    }
+
+    fn key_of<'f>(&self, fields: &'f [&'f dyn ToSql; 3]) -> &'f [&'f dyn ToSql] {
+        if self.by_number { &fields[..] } else { fields.get(..2).unwrap_or_default() }
     }
 
     /// The last entry before a place.
@@ -220,7 +155,7 @@ impl Index {
         let found = self.seek(view, self.from, place)?;
         match &found {
             Some(found) if self.order(&found.entry(), place) == Ordering::Less => Err(disagrees()),
-            None if !former::is_former(view)? => Err(disagrees()),
+            None if !former::is_shown(view)? => Err(disagrees()),
             _ => Ok(found),
         }
     }
@@ -231,16 +166,21 @@ impl Index {
         if self.order(&behind.entry(), place) == Ordering::Equal {
             return Ok(Place::Taken);
         }
-        Steps::up(self, writing, place)?.next(&behind.entry(), behind.link)?;
+        self.confirm_between(writing, place, &behind)?;
         Ok(Place::FreeBefore(behind))
     }
 
     /// Confirms that nothing is at a place after nothing was found.
     pub(crate) fn confirm_free(&self, view: &View<'_>, place: &Entry<'_>) -> Result<()> {
-        let Some(behind) = self.from(view, place)? else { return Ok(()) };
-        if self.order(&behind.entry(), place) == Ordering::Equal {
-            return Err(disagrees());
+        match self.from(view, place)? {
+            Some(behind) if self.order(&behind.entry(), place) == Ordering::Equal => Err(disagrees()),
+            Some(behind) => self.confirm_between(view, place, &behind),
+            None => Ok(()),
         }
+    }
+
+    /// Confirms that nothing is between the entry before a place and the one that was found behind it.
+    fn confirm_between(&self, view: &View<'_>, place: &Entry<'_>, behind: &Found) -> Result<()> {
         Steps::up(self, view, place)?.next(&behind.entry(), behind.link)
     }
 
@@ -311,7 +251,7 @@ impl Index {
         let mut last: Option<Found> = None;
         let mut statement = view.prepare_cached(self.page).sql()?;
         let fields: [&dyn ToSql; 3] = [&after.group, &after.name, &after.number];
-        let mut rows = statement.query(if self.by_number { &fields[..] } else { fields.get(..2).unwrap_or_default() }).sql()?;
+        let mut rows = statement.query(self.key_of(&fields)).sql()?;
         while let Some(row) = rows.next().sql()? {
             let found = Found::read(row).sql()?;
             let before = last.as_ref().map_or(after, Found::entry);
@@ -329,7 +269,7 @@ impl Index {
                 *cursor = Cursor { group: last.group, name: last.name, number: last.number };
                 Ok(true)
             }
-            None if former::is_former(view)? => Ok(false),
+            None if former::is_shown(view)? => Ok(false),
             None => Err(disagrees()),
         }
     }
@@ -344,6 +284,8 @@ impl Index {
 /// Steps from entry to entry: each must have been written as the neighbour of the last one.
 pub(crate) struct Steps {
     descending: bool,
+    /// Whether every entry has a link.
+    linked: bool,
     /// Upwards, what the last entry puts into the link of the next; downwards, what the next must have put into that of the
     /// last. `None` where there are no links.
     expected: Option<u32>,
@@ -353,13 +295,14 @@ impl Steps {
     /// Upwards through the entries from a place on.
     pub(crate) fn up(index: &Index, view: &View<'_>, lower: &Entry<'_>) -> Result<Steps> {
         let before = index.before(view, lower)?;
-        Ok(Steps { descending: false, expected: Some(before.map_or(NONE_AHEAD, |before| before.entry().ahead())) })
+        let expected = Some(before.map_or(NONE_AHEAD, |before| before.entry().ahead()));
+        Ok(Steps { descending: false, linked: !former::is_shown(view)?, expected })
     }
 
     /// Downwards through the entries before a place.
     pub(crate) fn down(index: &Index, view: &View<'_>, upper: &Entry<'_>) -> Result<Steps> {
         let behind = index.from(view, upper)?;
-        let mut steps = Steps { descending: true, expected: None };
+        let mut steps = Steps { descending: true, linked: !former::is_shown(view)?, expected: None };
         behind.iter().for_each(|behind| steps.pass(&behind.entry(), behind.link));
         Ok(steps)
     }
@@ -372,7 +315,7 @@ impl Steps {
             _ => true,
         };
         self.pass(entry, link);
-        if agrees { Ok(()) } else { Err(disagrees()) }
+        if agrees && link.is_some() == self.linked { Ok(()) } else { Err(disagrees()) }
     }
 
     fn pass(&mut self, entry: &Entry<'_>, link: Option<i32>) {

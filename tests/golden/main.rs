@@ -134,6 +134,27 @@ fn an_older_file_that_has_lost_events_is_not_brought_up() {
     }
 }
 
+/// Who has an older file open for reading goes on while another process brings it up.
+#[test]
+fn a_reader_outlives_a_new_format() {
+    for file in golden_files() {
+        let truth: Value = serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+        let (_directory, path) = copy(&file);
+        let reading = Store::open_read_only(&path).unwrap();
+        let tagged = |store: &Store, tag: &str| store.read(Query::new().tag(tag)).map(Result::unwrap).count();
+        assert_eq!((tagged(&reading, "branch:7"), tagged(&reading, "never")), (1, 0));
+        let writing = Store::open(&path).unwrap();
+        for store in [&reading, &writing] {
+            assert_eq!(contents(store), truth, "{}", file.display());
+            assert_eq!((tagged(store, "branch:7"), tagged(store, "ä b"), tagged(store, "never")), (1, 1, 0));
+            assert_eq!(store.read(Query::new().tag("branch:7").newest_first()).map(Result::unwrap).count(), 1);
+            assert_eq!(store.event("0198f2c4-9d3a-7c1e-8a55-0123456789ac".parse().unwrap()).unwrap(), None);
+            assert_eq!(store.json_aggregates("order").replay("never").unwrap_err().kind(), ErrorKind::NotFound);
+            check_derived(store);
+        }
+    }
+}
+
 /// What the application has made of our tables for itself shows the new ones afterwards.
 #[test]
 fn the_application_s_views_outlive_a_new_format() {
