@@ -184,6 +184,8 @@ fn each_damage_is_named() {
             "UPDATE aggregate_names SET aggregate = 4 WHERE aggregate = 3".into(),
             "the index of aggregates by name has lost entries",
         ),
+        ("UPDATE aggregate_names SET aggregate = 4 WHERE aggregate = 3".into(), "a name leads to aggregate number 4"),
+        ("UPDATE aggregate_names SET aggregate = 99 WHERE aggregate = 3".into(), "a name leads to aggregate number 99"),
         (format!("DELETE FROM aggregate_names WHERE aggregate_type = {}", i64::MAX), "an index disagrees with the rows"),
         ("INSERT INTO holes VALUES (2000, 2001)".into(), "2 positions are said to be without an event, and 0 events"),
         ("DELETE FROM block_summaries WHERE block = 1".into(), "the summary of block 1 is missing"),

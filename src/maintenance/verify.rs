@@ -7,7 +7,7 @@ use crate::place::AggregateRef;
 use crate::replay::{self, Until};
 use crate::scope::Scope;
 use crate::sqlite::verify::{
-    self as checks, EventsCursor, IdsCursor, LinksCursor, LinksOf, NamesOf, PositionsCursor, RowsCursor, TagsCursor,
+    self as checks, EventsCursor, IdsCursor, LinksCursor, NamesOf, PositionsCursor, RowsCursor, TagsCursor,
 };
 use crate::sqlite::{Anew, View, aggregates, snapshots};
 
@@ -92,7 +92,7 @@ pub(crate) fn verify(scope: &Scope, progress: &mut dyn FnMut(VerifyProgress)) ->
     for of in &NamesOf::ALL {
         walk.rows(VerifyStep::Names, 0, |view, cursor, found| checks::names(view, of, cursor, found));
     }
-    walk.links(VerifyStep::Names, LinksOf::Names);
+    walk.links(VerifyStep::Names, checks::aggregate_names);
     let mut report = VerifyReport {
         aggregates: walk.rows(VerifyStep::Aggregates, aggregates, checks::all_aggregates),
         ..VerifyReport::default()
@@ -106,7 +106,7 @@ pub(crate) fn verify(scope: &Scope, progress: &mut dyn FnMut(VerifyProgress)) ->
     let mut cursor = IdsCursor::default();
     walk.until_an_error(VerifyStep::Ids, |view, found| checks::ids(view, &mut cursor, found));
     walk.tags();
-    walk.links(VerifyStep::Tags, LinksOf::Tags);
+    walk.links(VerifyStep::Tags, checks::tag_links);
     walk.rows(VerifyStep::Summaries, 0, checks::summaries);
     report.snapshots = walk.rows(VerifyStep::Snapshots, snapshots, checks::all_snapshots);
     report.damage_count = walk.found.count;
@@ -186,9 +186,9 @@ impl Walk<'_> {
         self.until_an_error(VerifyStep::Tags, |view, found| checks::tags(view, &mut cursor, found));
     }
 
-    fn links(&mut self, step: VerifyStep, of: LinksOf) {
+    fn links(&mut self, step: VerifyStep, page: impl Fn(&View<'_>, &mut LinksCursor, &mut Found) -> Result<bool>) {
         let mut cursor = LinksCursor::default();
-        self.until_an_error(step, |view, found| checks::links(view, of, &mut cursor, found));
+        self.until_an_error(step, |view, found| page(view, &mut cursor, found));
     }
 
     fn until_an_error(&mut self, step: VerifyStep, mut page: impl FnMut(&View<'_>, &mut Found) -> Result<bool>) {

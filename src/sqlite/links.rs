@@ -28,6 +28,11 @@ pub(crate) struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// Whether it is nobody's and ends the index.
+    pub(super) fn is_end(&self) -> bool {
+        *self == Entry::END
+    }
+
     /// Stands behind all others.
     const END: Entry<'static> = Entry { group: i64::MAX, name: "", number: 0 };
 
@@ -237,9 +242,13 @@ impl Index {
         self.write(writing, self.relink, &behind.entry(), ahead ^ behind.entry().own())
     }
 
-    /// Looks at the entries of a page, gives those that do not follow the one before them to `wrong`, and says whether there
-    /// are more.
-    pub(super) fn check_page(&self, view: &View<'_>, cursor: &mut Cursor, mut wrong: impl FnMut(&Entry<'_>)) -> Result<bool> {
+    /// Gives the entries of a page to `each`, with whether they follow the one before them, and says whether there are more.
+    pub(super) fn check_page(
+        &self,
+        view: &View<'_>,
+        cursor: &mut Cursor,
+        mut each: impl FnMut(&Entry<'_>, bool),
+    ) -> Result<bool> {
         let following = format!("{}\0", cursor.name);
         let after = Entry { group: cursor.group, name: &cursor.name, number: cursor.number };
         let lower = match self.by_number {
@@ -258,13 +267,11 @@ impl Index {
             if self.order(&before, &found.entry()) != Ordering::Less {
                 return Err(disagrees());
             }
-            if steps.next(&found.entry(), found.link).is_err() {
-                wrong(&found.entry());
-            }
+            each(&found.entry(), steps.next(&found.entry(), found.link).is_ok());
             last = Some(found);
         }
         match last {
-            Some(last) if last.entry() == Entry::END => Ok(false),
+            Some(last) if last.entry().is_end() => Ok(false),
             Some(last) => {
                 *cursor = Cursor { group: last.group, name: last.name, number: last.number };
                 Ok(true)

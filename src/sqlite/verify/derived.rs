@@ -5,6 +5,7 @@ use rusqlite::params;
 use super::{PAGE, RowsCursor, facts, reference};
 use crate::damage::{Damage, Found};
 use crate::error::Result;
+use crate::sqlite::aggregates::{self, AggregateRow};
 use crate::sqlite::blocks::{self, BLOCK};
 use crate::sqlite::database::View;
 use crate::sqlite::doubt::Ascending;
@@ -15,26 +16,33 @@ use crate::sqlite::{key_version, snapshots, state};
 /// Blocks looked at in one read transaction; each stands for 512 events.
 const BLOCKS_AT_ONCE: u64 = 4;
 
-/// Every entry of an index of names or tags: the one before it is the one that was there when it was written.
-pub(crate) fn links(view: &View<'_>, of: LinksOf, cursor: &mut links::Cursor, found: &mut Found) -> Result<bool> {
-    let (index, what, advice) = match of {
-        LinksOf::Names => (&NAMES, "the index of aggregates by name", "an aggregate may seem not to exist; restore a backup"),
-        LinksOf::Tags => (&TAGS, "the index of tags", "a query by tag ends with an error there; restore a backup"),
-    };
-    index.check_page(view, cursor, |entry| {
-        let damage = Damage::new(format!("{what} has lost entries, or has some in each other's place")).advice(advice);
-        found.add(match of {
-            LinksOf::Tags if entry.group < i64::MAX => damage.at_position(entry.number.cast_unsigned()),
-            _ => damage,
-        });
+/// Every entry of the index of aggregates by name: it is of an aggregate, and the one before it is the one that was there
+/// when it was written.
+pub(crate) fn aggregate_names(view: &View<'_>, cursor: &mut links::Cursor, found: &mut Found) -> Result<bool> {
+    let advice = "an aggregate may seem not to exist; restore a backup";
+    NAMES.check_page(view, cursor, |entry, follows| {
+        if !follows {
+            found.add(
+                Damage::new("the index of aggregates by name has lost entries, or has some in each other's place").advice(advice),
+            );
+        }
+        let is_of = |(kind, id, _): (i64, String, AggregateRow)| kind == entry.group && id == entry.name;
+        if !entry.is_end() && !aggregates::by_number(view, entry.number).is_ok_and(is_of) {
+            let what = format!("a name leads to aggregate number {}, which is not there or has another name", entry.number);
+            found.add(Damage::new(what).advice(advice));
+        }
     })
 }
 
-/// Which index is walked over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum LinksOf {
-    Names,
-    Tags,
+/// Every entry of the index of tags: the one before it is the one that was there when it was written.
+pub(crate) fn tag_links(view: &View<'_>, cursor: &mut links::Cursor, found: &mut Found) -> Result<bool> {
+    TAGS.check_page(view, cursor, |entry, follows| {
+        if !follows {
+            let damage = Damage::new("the index of tags has lost entries, or has some in each other's place")
+                .advice("a query by tag ends with an error there; restore a backup");
+            found.add(if entry.is_end() { damage } else { damage.at_position(entry.number.cast_unsigned()) });
+        }
+    })
 }
 
 /// How far the walk over the index of tags has come.

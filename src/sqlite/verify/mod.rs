@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::place::{AggregateRef, Position};
 
 pub(crate) use super::links::Cursor as LinksCursor;
-pub(crate) use derived::{LinksOf, TagsCursor, all_snapshots, links, summaries, tags};
+pub(crate) use derived::{TagsCursor, aggregate_names, all_snapshots, summaries, tag_links, tags};
 pub(crate) use log::{EventsCursor, IdsCursor, PositionsCursor, events, ids, positions};
 
 /// Rows looked at in one read transaction.
