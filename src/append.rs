@@ -272,7 +272,7 @@ fn insert(
     let mut inserter = Inserter::new(writing)?;
     let mut tags = checked.tags.iter();
     let mut appended = Vec::with_capacity(batch.appends.len());
-    let (mut tenant, mut tagged) = (None, Vec::new());
+    let mut tagged = Vec::new();
     for append in &batch.appends {
         let (owner, mut version) = place(scope, writing, append, now)?;
         let mut event_ids = Vec::with_capacity(append.events.len());
@@ -300,7 +300,6 @@ fn insert(
             })?;
             tagged.extend(event.tags.iter().map(|tag| (tag.as_str(), position)));
         }
-        tenant = Some(owner.aggregate_type.tenant_id);
         appended.push(Appended {
             version: Version::new(version),
             position: Position::new(position),
@@ -310,8 +309,8 @@ fn insert(
         });
         owners.push(owner);
     }
-    if let Some(tenant) = tenant {
-        events::insert_tags(writing, tenant, tagged)?;
+    if let Some(owner) = owners.last() {
+        events::insert_tags(writing, owner.aggregate_type.tenant_id, tagged)?;
     }
     inserter.finish(position)?;
     blocks::summarise(writing, commit_id, position)?;

@@ -13,26 +13,23 @@ pub(super) const LINKED: i64 = 4;
 
 /// Whether the file is of a format before [`LINKED`], which only one that is opened for reading can be.
 pub(super) fn is_former(connection: &Connection) -> Result<bool> {
-    if !connection.is_readonly("main").sql()? {
-        return Ok(false);
-    }
-    connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'holes')")
-        .sql()?
-        .query_row([], |row| row.get(0))
-        .sql()
+    is_true_of_a_reader(
+        connection,
+        "SELECT NOT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'holes')",
+    )
 }
 
 /// Whether [`show`] was called for this connection. The file itself may have been brought up since by another process.
 pub(super) fn is_shown(connection: &Connection) -> Result<bool> {
-    if !connection.is_readonly("main").sql()? {
-        return Ok(false);
+    is_true_of_a_reader(connection, "SELECT EXISTS (SELECT 1 FROM temp.sqlite_schema WHERE name = 'event_tags')")
+}
+
+/// Asked on every miss: where the file can be written, it has been brought up, and no statement is needed.
+fn is_true_of_a_reader(connection: &Connection, sql: &str) -> Result<bool> {
+    match connection.is_readonly("main").sql()? {
+        true => connection.prepare_cached(sql).sql()?.query_row([], |row| row.get(0)).sql(),
+        false => Ok(false),
     }
-    connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM temp.sqlite_schema WHERE name = 'event_tags')")
-        .sql()?
-        .query_row([], |row| row.get(0))
-        .sql()
 }
 
 /// Shows a file of a format before [`LINKED`] to a connection that only reads it: without links, which are then not asked for.
