@@ -14,7 +14,9 @@ use crate::json::Json;
 use crate::metrics::Timer;
 use crate::place::{AggregateRef, Position, Version};
 use crate::scope::Scope;
-use crate::sqlite::events::{self, Inserter, NewRow, Owner};
+use crate::sqlite::event_writes::{self, Inserter, NewRow};
+use crate::sqlite::events::Owner;
+use crate::sqlite::places;
 use crate::sqlite::{Writing, aggregates, blocks, log, state};
 use crate::trace;
 use crate::trace_context::{self, TraceContext, TraceSource};
@@ -310,7 +312,7 @@ fn insert(
         owners.push(owner);
     }
     if let Some(owner) = owners.last() {
-        events::insert_tags(writing, owner.aggregate_type.tenant_id, tagged)?;
+        event_writes::insert_tags(writing, owner.aggregate_type.tenant_id, tagged)?;
     }
     inserter.finish(position)?;
     blocks::summarise(writing, commit_id, position)?;
@@ -369,7 +371,7 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
     let mut known = None;
     for event in batch.events() {
         if let Some(id) = event.id
-            && let Some(position) = events::position_of_id(writing, id)?
+            && let Some(position) = places::position_of_id(writing, id)?
         {
             known = Some((id, position));
             break;
@@ -406,7 +408,7 @@ fn find_appended(scope: &Scope, writing: &Writing<'_>, batch: &Batch) -> Result<
         }
     }
     match next {
-        Some((after, commit_id)) if events::commit_id_at(writing, after)? == Some(commit_id) => {
+        Some((after, commit_id)) if places::commit_id_at(writing, after)? == Some(commit_id) => {
             Err(Error::new(ErrorKind::DuplicateEventId, "the events are in the log already, as a part of a larger append")
                 .at_position(after)
                 .advice("an append that is repeated must be the same in every event"))

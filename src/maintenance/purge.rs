@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::place::{AggregateRef, Version};
 use crate::scope::Scope;
 use crate::sqlite::aggregates::AggregateRow;
+use crate::sqlite::events::Owner;
 use crate::sqlite::names::AggregateType;
-use crate::sqlite::{Writing, aggregates, events, snapshots, state};
+use crate::sqlite::{Writing, aggregates, event_writes, places, snapshots, state};
 
 /// Aggregates purged in one transaction, so that none holds the file for long.
 const AGGREGATES_AT_ONCE: usize = 64;
@@ -177,12 +178,12 @@ impl Pass<'_> {
     ) -> Result<()> {
         let Pass { scope, writing, purge, .. } = *self;
         let removed = row.removed_through();
-        let old_through = events::older_through(writing, row.id, removed, row.version, purge.before.timestamp_micros())?;
+        let old_through = places::older_through(writing, row.id, removed, row.version, purge.before.timestamp_micros())?;
         if old_through <= removed {
             return Ok(());
         }
         let aggregate = scope.aggregate(&aggregate_type.name, aggregate_id);
-        let owner = events::Owner::new(row.id, writing.aggregate_type_by_id(aggregate_type.id)?, aggregate_id);
+        let owner = Owner::new(row.id, writing.aggregate_type_by_id(aggregate_type.id)?, aggregate_id);
         let covered = snapshots::covered_through(writing, row.id, owner.identity)?;
         let purgeable = if purge.break_replay { old_through } else { old_through.min(covered) };
         if purgeable < old_through {
@@ -201,7 +202,7 @@ impl Pass<'_> {
         if through > covered && report.broken.len() < NAMED {
             report.broken.push(aggregate);
         }
-        let events = events::remove(writing, row.id, removed, through)?;
+        let events = event_writes::remove(writing, row.id, removed, through)?;
         aggregates::note_purged(writing, row.id, through)?;
         state::note_removed(writing, events)?;
         report.events_removed += events;

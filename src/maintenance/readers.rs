@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::sqlite::checkpoints::{self, Checkpoint};
-use crate::sqlite::{View, deliveries, events};
+use crate::sqlite::{View, deliveries, places};
 
 /// A subscription, a projection or an outbox.
 pub(super) struct Reader {
@@ -27,16 +27,16 @@ impl Reader {
 
     /// The version through which it has passed an aggregate's events, of those from version `removed + 1` to `through`.
     pub(super) fn passed(&self, view: &View<'_>, aggregate: i64, removed: u64, through: u64) -> Result<u64> {
-        let first = events::position_of(view, aggregate, removed + 1)?.unwrap_or(0);
+        let first = places::position_of(view, aggregate, removed + 1)?.unwrap_or(0);
         // Rows before the first event that is there are dead letters of events that are gone: nothing can be kept for them.
         let position = match deliveries::first_of(view, self.id, aggregate, first)? {
             Some(undelivered) => self.position.min(undelivered.saturating_sub(1)),
             None => self.position,
         };
-        match events::position_of(view, aggregate, through)? {
+        match places::position_of(view, aggregate, through)? {
             // Most often, and without a look at the others: positions rise with versions.
             Some(last) if last <= position => Ok(through),
-            _ => events::through_position(view, aggregate, removed, through, position),
+            _ => places::through_position(view, aggregate, removed, through, position),
         }
     }
 }

@@ -58,7 +58,6 @@ pub(crate) struct Index {
     from: &'static str,
     insert: &'static str,
     relink: &'static str,
-    remove: &'static str,
     page: &'static str,
 }
 
@@ -71,7 +70,6 @@ pub(crate) const NAMES: Index = Index {
            WHERE (aggregate_type, aggregate_id) >= (?1, ?2) ORDER BY aggregate_type, aggregate_id LIMIT 1",
     insert: "INSERT INTO aggregate_names (aggregate_type, aggregate_id, aggregate, link) VALUES (?1, ?2, ?3, ?4)",
     relink: "UPDATE aggregate_names SET link = ?4 WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND aggregate = ?3",
-    remove: "DELETE FROM aggregate_names WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND aggregate = ?3",
     page: "SELECT aggregate_type, aggregate_id, aggregate, link FROM aggregate_names
            WHERE (aggregate_type, aggregate_id) > (?1, ?2) ORDER BY aggregate_type, aggregate_id LIMIT 1024",
 };
@@ -85,7 +83,6 @@ pub(crate) const TAGS: Index = Index {
            ORDER BY tenant, tag, position LIMIT 1",
     insert: "INSERT INTO event_tags (tenant, tag, position, link) VALUES (?1, ?2, ?3, ?4)",
     relink: "UPDATE event_tags SET link = ?4 WHERE tenant = ?1 AND tag = ?2 AND position = ?3",
-    remove: "DELETE FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3",
     page: "SELECT tenant, tag, position, link FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
            ORDER BY tenant, tag, position LIMIT 1024",
 };
@@ -226,22 +223,6 @@ impl Index {
         self.write(writing, self.relink, &behind.entry(), ahead ^ behind.entry().own())
     }
 
-    /// Takes an entry out.
-    pub(crate) fn remove(&self, writing: &Writing<'_>, entry: &Entry<'_>) -> Result<()> {
-        let next = Entry { number: entry.number.saturating_add(1), ..*entry };
-        let found = self.from(writing, entry)?.filter(|found| found.entry() == *entry).ok_or_else(disagrees)?;
-        let behind = self.from(writing, &next)?.ok_or_else(disagrees)?;
-        let mut steps = Steps::up(self, writing, entry)?;
-        let ahead = steps.expected.unwrap_or(NONE_AHEAD);
-        steps.next(entry, found.link)?;
-        steps.next(&behind.entry(), behind.link)?;
-        let removed = writing.prepare_cached(self.remove).sql()?.execute(params![entry.group, entry.name, entry.number]).sql()?;
-        if removed != 1 {
-            return Err(disagrees());
-        }
-        self.write(writing, self.relink, &behind.entry(), ahead ^ behind.entry().own())
-    }
-
     /// Gives the entries of a page to `each`, with whether they follow the one before them, and says whether there are more.
     pub(super) fn check_page(
         &self,
@@ -286,6 +267,26 @@ impl Index {
         let changed = connection.prepare_cached(sql).sql()?.execute(fields).sql()?;
         if changed == 1 { Ok(()) } else { Err(disagrees()) }
     }
+}
+
+/// Takes an event's entry out of the index of tags.
+pub(crate) fn remove_tag(writing: &Writing<'_>, entry: &Entry<'_>) -> Result<()> {
+    let next = Entry { number: entry.number.saturating_add(1), ..*entry };
+    let found = TAGS.from(writing, entry)?.filter(|found| found.entry() == *entry).ok_or_else(disagrees)?;
+    let behind = TAGS.from(writing, &next)?.ok_or_else(disagrees)?;
+    let mut steps = Steps::up(&TAGS, writing, entry)?;
+    let ahead = steps.expected.unwrap_or(NONE_AHEAD);
+    steps.next(entry, found.link)?;
+    steps.next(&behind.entry(), behind.link)?;
+    let removed = writing
+        .prepare_cached("DELETE FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3")
+        .sql()?
+        .execute(params![entry.group, entry.name, entry.number])
+        .sql()?;
+    if removed != 1 {
+        return Err(disagrees());
+    }
+    TAGS.write(writing, TAGS.relink, &behind.entry(), ahead ^ behind.entry().own())
 }
 
 /// Steps from entry to entry: each must have been written as the neighbour of the last one.

@@ -6,11 +6,11 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::database::View;
-use super::events::{self, Raw, select};
+use super::events::{Raw, select};
 use super::failure::Sql;
 use super::links::{Entry, Steps, TAGS};
 use super::names::AggregateType;
-use super::{checksum, doubt, holes};
+use super::{checksum, doubt, holes, places};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Position;
 
@@ -51,7 +51,7 @@ pub(crate) fn scan_log(
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
     );
-    let (first, last) = (events::number_of(range.0), events::number_of(range.1));
+    let (first, last) = (places::number_of(range.0), places::number_of(range.1));
     let mut order = Order::begin(view, along, range, descending)?;
     let sql = match (along, descending) {
         (Along::Log, false) => LOG,
@@ -91,7 +91,7 @@ pub(crate) fn by_id<T>(
     event_id: Uuid,
     mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<T>,
 ) -> Result<Option<T>> {
-    let Some(position) = events::position_of_id(view, event_id)? else { return Ok(None) };
+    let Some(position) = places::position_of_id(view, event_id)? else { return Ok(None) };
     let mut taken = None;
     scan_log(view, Along::Log, (position.get(), position.get()), false, 1, |raw, aggregate_type, aggregate_id| {
         if raw.has_id(event_id) {
@@ -114,7 +114,7 @@ enum Order<'a> {
 impl<'a> Order<'a> {
     fn begin(view: &View<'_>, along: Along<'a>, range: (u64, u64), descending: bool) -> Result<Order<'a>> {
         let Along::Tag(group, name) = along else { return Ok(Order::Log(holes::Walk::new(range, descending))) };
-        let place = |position: u64| Entry { group, name, number: events::number_of(position) };
+        let place = |position: u64| Entry { group, name, number: places::number_of(position) };
         let (lower, upper) = (place(range.0), place(range.1.saturating_add(1)));
         let steps = match descending {
             false => Steps::up(&TAGS, view, &lower)?,
