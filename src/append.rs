@@ -17,7 +17,7 @@ use crate::scope::Scope;
 use crate::sqlite::event_writes::{self, Inserter, NewRow};
 use crate::sqlite::events::Owner;
 use crate::sqlite::places;
-use crate::sqlite::{Writing, aggregates, blocks, log, state};
+use crate::sqlite::{Writing, aggregates, blocks, log};
 use crate::trace;
 use crate::trace_context::{self, TraceContext, TraceSource};
 
@@ -265,13 +265,12 @@ fn insert(
     checked: &Checked,
     owners: &mut Vec<Owner>,
 ) -> Result<Vec<Appended>> {
-    let last_before = state::last_position(writing)?.get();
-    let commit_id = last_before + 1;
-    let mut position = last_before;
+    let (mut inserter, last_before) = Inserter::new(writing)?;
+    let mut position = last_before.get();
+    let commit_id = position + 1;
     // The clock is read under the lock, so that the store's own times rise with the positions.
     let now = scope.options().clock.now_micros();
     let mut ids = Ids::new(now);
-    let mut inserter = Inserter::new(writing)?;
     let mut tags = checked.tags.iter();
     let mut appended = Vec::with_capacity(batch.appends.len());
     let mut tagged = Vec::new();

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::database::Writing;
 use super::doubt;
+use super::events::hole;
 use super::failure::Sql;
 use super::id_order::{self, Linker};
 use super::links::{self, Entry, TAGS};
@@ -14,6 +15,7 @@ use super::names::EventType;
 use super::places::number_of;
 use super::{checksum, holes, key, state};
 use crate::error::Result;
+use crate::place::Position;
 
 /// An event on its way into the file.
 pub(crate) struct NewRow<'a> {
@@ -42,7 +44,8 @@ pub(crate) struct Inserter<'a> {
 }
 
 impl<'a> Inserter<'a> {
-    pub(crate) fn new(writing: &'a Writing<'a>) -> Result<Inserter<'a>> {
+    /// An inserter, and the position of the last event before.
+    pub(crate) fn new(writing: &'a Writing<'a>) -> Result<(Inserter<'a>, Position)> {
         let statement = writing
             .prepare_cached(
                 "INSERT INTO events (key, position, commit_offset, event_id, event_type, schema_version, origin, created_at, data,
@@ -51,8 +54,8 @@ impl<'a> Inserter<'a> {
             )
             .sql()?;
         let replica = writing.names.replica;
-        let ids = Linker::new(state::ids_link(writing)?);
-        Ok(Inserter { writing, statement, ids, replica: replica.id, replica_id: replica.replica_id })
+        let (last, ids) = state::end(writing)?;
+        Ok((Inserter { writing, statement, ids, replica: replica.id, replica_id: replica.replica_id }, last))
     }
 
     pub(crate) fn insert(&mut self, row: &NewRow<'_>) -> Result<()> {
@@ -113,12 +116,17 @@ pub(crate) fn remove(writing: &Writing<'_>, aggregate: i64, after: u64, through:
     let mut statement = writing
         .prepare_cached(
             "SELECT e.position, e.tags, t.tenant, e.key FROM events e CROSS JOIN aggregates a ON a.id = e.key >> 32
-             CROSS JOIN aggregate_types t ON t.id = a.aggregate_type WHERE e.key > ?1 AND e.key <= ?2",
+             CROSS JOIN aggregate_types t ON t.id = a.aggregate_type WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key",
         )
         .sql()?;
     let mut rows = statement.query(bounds).sql()?;
     let (mut positions, mut keys) = (Vec::new(), Vec::<i64>::new());
+    let mut version = after;
     while let Some(row) = rows.next().sql()? {
+        version += 1;
+        if row.get::<_, i64>(3).sql()? != key(aggregate, version) {
+            return Err(hole(version));
+        }
         let position: u64 = row.get(0).sql()?;
         if let Some(tags) = row.get_ref(1).sql()?.as_str_or_null().map_err(|_| doubt::disagrees())? {
             let tags: BTreeSet<String> = serde_json::from_str(tags).map_err(|_| doubt::disagrees())?;
@@ -128,9 +136,12 @@ pub(crate) fn remove(writing: &Writing<'_>, aggregate: i64, after: u64, through:
             }
         }
         positions.push(position);
-        keys.push(row.get(3).sql()?);
+        keys.push(key(aggregate, version));
     }
     drop(rows);
+    if version < through {
+        return Err(hole(version + 1));
+    }
     for key in keys {
         id_order::unlink(writing, key)?;
         writing.prepare_cached("DELETE FROM events WHERE key = ?1").sql()?.execute(params![key]).sql()?;

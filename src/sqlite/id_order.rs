@@ -19,14 +19,15 @@ type Id = [u8; 16];
 
 /// An event in the order of ids.
 #[derive(Clone, Copy, Debug)]
-struct Event {
+pub(super) struct Event {
     id: Id,
     key: i64,
     link: i32,
 }
 
 impl Event {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
+    /// Of a row with its id, its key and its link.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
         Ok(Event { id: row.get(0)?, key: row.get(1)?, link: row.get(2)? })
     }
 
@@ -94,10 +95,12 @@ pub(super) fn confirm_none(view: &View<'_>, id: &Id) -> Result<()> {
     if before.map_or(NONE_AHEAD, |before| before.ahead()) == expected { Ok(()) } else { Err(disagrees()) }
 }
 
-/// Links the events of an append into the order.
+/// Links the events of an append into the order. Where one is put in, none may be lost: the links would not tell any more.
 pub(crate) struct Linker {
     /// What the greatest id puts into the link of the end.
     end: u32,
+    /// The event with the greatest id, where that is certain without a look at the index.
+    greatest: Option<Event>,
     run: Option<Run>,
 }
 
@@ -108,9 +111,10 @@ struct Run {
 }
 
 impl Linker {
-    /// `end`: as it is in `log_state` before the append.
-    pub(super) fn new(end: u32) -> Linker {
-        Linker { end, run: None }
+    /// `end`: as it is in `log_state` before the append. `newest`: the event at the last position, whose id is most often the
+    /// greatest.
+    pub(super) fn new(end: u32, newest: Option<Event>) -> Linker {
+        Linker { end, greatest: newest.filter(|newest| newest.ahead() == end), run: None }
     }
 
     /// The link of an event that is inserted next.
@@ -121,8 +125,15 @@ impl Linker {
             Some(run) => (run.last.ahead(), run.behind),
             None => {
                 self.flush(writing)?;
-                let behind = behind(writing, id)?;
-                (behind.map_or(self.end, |behind| behind.expected()), behind)
+                let (before, behind) = match self.greatest {
+                    Some(greatest) if greatest.id < *id => (Some(greatest), None),
+                    _ => (before(writing, id)?, behind(writing, id)?),
+                };
+                let ahead = behind.map_or(self.end, |behind| behind.expected());
+                if before.map_or(NONE_AHEAD, |before| before.ahead()) != ahead {
+                    return Err(disagrees());
+                }
+                (ahead, behind)
             }
         };
         event.link = (ahead ^ event.own()).cast_signed();
@@ -134,7 +145,7 @@ impl Linker {
         match self.run.take() {
             Some(Run { last, behind: Some(behind) }) => behind.relink(writing, last.ahead()),
             Some(Run { last, behind: None }) => {
-                self.end = last.ahead();
+                (self.end, self.greatest) = (last.ahead(), Some(last));
                 Ok(())
             }
             None => Ok(()),

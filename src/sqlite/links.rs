@@ -209,8 +209,12 @@ impl Index {
     pub(crate) fn insert_all(&self, writing: &Writing<'_>, run: &[Entry<'_>]) -> Result<()> {
         let Some(first) = run.first() else { return Ok(()) };
         let behind = self.seek(writing, self.from, first)?.ok_or_else(disagrees)?;
-        let is_free = run.iter().all(|entry| self.order(entry, &behind.entry()) == Ordering::Less);
-        if is_free { self.insert_run(writing, run, &behind) } else { Err(disagrees()) }
+        if run.iter().any(|entry| self.order(entry, &behind.entry()) != Ordering::Less) {
+            return Err(disagrees());
+        }
+        // An entry that is lost here would be taken out of the links as well, and nothing would tell of it any more.
+        self.confirm_between(writing, first, &behind)?;
+        self.insert_run(writing, run, &behind)
     }
 
     fn insert_run(&self, writing: &Writing<'_>, run: &[Entry<'_>], behind: &Found) -> Result<()> {

@@ -126,11 +126,13 @@ impl<'a> Order<'a> {
     fn next(&mut self, view: &View<'_>, row: &Row<'_>) -> Result<()> {
         match self {
             Order::Log(walk) => walk.next(view, row.get(1).sql()?),
-            Order::Tag { steps, lower, descending, last, .. } => {
+            Order::Tag { steps, lower, upper, descending, last } => {
                 let (indexed, stored): (i64, Option<i64>) = (row.get(14).sql()?, row.get(1).sql()?);
                 let disagrees = || doubt::disagrees().at_position(Position::new(indexed.cast_unsigned()));
                 let follows = last.is_none_or(|last| if *descending { indexed < last } else { indexed > last });
-                if stored != Some(indexed) || !follows {
+                // The entry of another tag may pass for one of a place beyond the range.
+                let is_within = (lower.number..upper.number).contains(&indexed);
+                if stored != Some(indexed) || !follows || !is_within {
                     return Err(disagrees());
                 }
                 *last = Some(indexed);

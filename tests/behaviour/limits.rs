@@ -176,15 +176,22 @@ fn a_typed_event_that_json_cannot_carry() {
 #[test]
 fn the_highest_version_is_the_last() {
     let (place, store) = place_with(fast());
-    store.append("list", "a", 0, [noted(1)]).unwrap();
+    let id = store.append("list", "a", 0, [noted(1)]).unwrap().event_ids[0];
     drop(store);
-    // Four thousand million appends, all but the last purged, in one statement.
-    let most = i64::from(u32::MAX);
+    // Four thousand million appends, all but the last purged. The event is linked to itself as the only one, as the format is.
+    let version = i64::from(u32::MAX) - 1;
+    let key = 1 << 32 | version;
+    let link = |role: u8| {
+        let linked = [&[role][..], id.as_bytes(), &key.to_le_bytes()].concat();
+        i64::from(xxhash_rust::xxh3::xxh3_64(&linked) as u32)
+    };
     place
         .raw()
         .execute_batch(&format!(
-            "UPDATE aggregates SET version = {m}, purged_through = {m} - 1; UPDATE events SET key = id << 32 | {m} FROM aggregates",
-            m = most - 1
+            "UPDATE aggregates SET version = {version}, purged_through = {version} - 1;
+             UPDATE events SET key = {key}, id_link = {}; UPDATE log_state SET ids_link = {}",
+            i64::from(link(2) as i32),
+            link(1)
         ))
         .unwrap();
     let store = place.open();

@@ -18,6 +18,7 @@ mod faults;
 mod kill;
 mod kill_outbox;
 mod kill_projection;
+mod lies;
 mod machine;
 mod powercut;
 mod powercut_delivery;
@@ -168,6 +169,14 @@ const PROOFS: &[Proof] = &[
         part: 250,
         threads: 2,
         run: |rounds, seed| corruption::run(&sounds(seed), Harms::Entries, rounds, seed),
+    },
+    Proof {
+        name: "lies",
+        promise: "14: every lie that a page of a small file can tell, and whatever is appended or purged after it",
+        rounds: 1,
+        part: 1,
+        threads: 1,
+        run: |_, seed| lies::run(&lies::TREES, true, 1, seed),
     },
     Proof {
         name: "misdirected-writes",
@@ -327,7 +336,11 @@ impl Progress {
         let done = self.done.fetch_add(rounds, Relaxed) + rounds;
         let seconds = self.began.elapsed().as_secs();
         let due = self.next_word.load(Relaxed);
-        if seconds >= due && self.next_word.compare_exchange(due, seconds + Progress::EVERY, Relaxed, Relaxed).is_ok() {
+        // What is done in one part has no middle.
+        if self.rounds > 1
+            && seconds >= due
+            && self.next_word.compare_exchange(due, seconds + Progress::EVERY, Relaxed, Relaxed).is_ok()
+        {
             let left = seconds * self.rounds.saturating_sub(done) / done.max(1) / 60;
             eprintln!("{}: {} of {} rounds, {left} minutes left", self.name, grouped(done), grouped(self.rounds));
         }

@@ -1,0 +1,91 @@
+//! How a file lies.
+
+use std::path::Path;
+
+use rusqlite::types::Value;
+
+use super::truth::Place;
+
+/// A lie: what it is, and the file that tells it.
+pub type Lie = (String, Vec<u8>);
+
+/// The lies that the one page of a tree can tell: of its list of entries, each two bytes long.
+pub fn of_page(place: &Place, tree: &str) -> Vec<Lie> {
+    let root = "SELECT s.rootpage FROM sqlite_schema s WHERE s.name = ?1 OR (s.tbl_name = 'events' AND s.type = 'index'
+                AND ?1 IN (SELECT i.name FROM pragma_index_info(s.name) i))";
+    let raw = place.raw();
+    let page: usize = raw.query_row(root, [tree], |row| row.get(0)).expect("the file is sound");
+    let size: usize = raw.query_row("PRAGMA page_size", [], |row| row.get(0)).expect("the file is sound");
+    drop(raw);
+    let bytes = std::fs::read(place.file()).expect("the file is sound");
+    let start = (page - 1) * size;
+    assert!([10, 13].contains(&bytes[start]), "{tree} is one leaf");
+    let list: Vec<[u8; 2]> = {
+        let count = usize::from(bytes[start + 3]) << 8 | usize::from(bytes[start + 4]);
+        (0..count).map(|n| [bytes[start + 8 + 2 * n], bytes[start + 9 + 2 * n]]).collect()
+    };
+    let with = |what: String, list: &[[u8; 2]]| {
+        let mut bytes = bytes.clone();
+        bytes[start + 3..start + 5].copy_from_slice(&u16::try_from(list.len()).expect("the file is sound").to_be_bytes());
+        bytes[start + 8..start + 8 + 2 * list.len()].copy_from_slice(list.as_flattened());
+        (format!("{tree}: {what}"), bytes)
+    };
+    let mut lies = Vec::new();
+    let count = list.len();
+    for one in 0..count {
+        for through in [one, one + 1, count - 1] {
+            if (one..count).contains(&through) {
+                let rest = [&list[..one], &list[through + 1..]].concat();
+                lies.push(with(format!("{one} to {through} lost"), &rest));
+            }
+        }
+        for other in (0..count).filter(|other| *other != one && (one.abs_diff(*other) < 3 || *other == 0)) {
+            let mut mixed = list.clone();
+            mixed[one] = list[other];
+            lies.push(with(format!("{other} in the place of {one}"), &mixed));
+            mixed[other] = list[one];
+            lies.push(with(format!("{other} and {one} in each other's"), &mixed));
+        }
+    }
+    lies
+}
+
+/// Rows that are there, gone; and rows that are gone, there again, as a page from an earlier time would have them.
+pub fn of_rows(place: &Place, before: &Path) -> Vec<Lie> {
+    let mut lies = Vec::new();
+    for table in ["events", "event_tags", "aggregate_names", "aggregates", "holes"] {
+        let rows = |path: &Path| {
+            let raw = rusqlite::Connection::open(path).expect("the file is sound");
+            let mut statement = raw.prepare(&format!("SELECT * FROM {table}")).expect("the file is sound");
+            let columns = statement.column_count();
+            let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect());
+            rows.expect("the file is sound").map(Result::<Vec<Value>, _>::unwrap).collect::<Vec<_>>()
+        };
+        let (now, then) = (rows(&place.file()), rows(before));
+        let mut told = |what: String, change: &dyn Fn(&rusqlite::Connection)| {
+            let copy = Place::new();
+            std::fs::copy(place.file(), copy.file()).expect("the file is sound");
+            change(&copy.raw());
+            lies.push((format!("{table}: {what}"), std::fs::read(copy.file()).expect("the file is sound")));
+        };
+        let insert = |raw: &rusqlite::Connection, row: &Vec<Value>| {
+            let places = vec!["?"; row.len()].join(", ");
+            let sql = format!("INSERT OR REPLACE INTO {table} VALUES ({places})");
+            raw.execute(&sql, rusqlite::params_from_iter(row)).expect("the file is sound");
+        };
+        for row in &now {
+            told(format!("{row:?} lost"), &|raw| {
+                raw.execute(&format!("DELETE FROM {table}"), []).expect("the file is sound");
+                now.iter().filter(|other| *other != row).for_each(|other| insert(raw, other));
+            });
+        }
+        let back: Vec<_> = then.iter().filter(|row| !now.contains(row)).collect();
+        for row in &back {
+            told(format!("{row:?} is back"), &|raw| insert(raw, row));
+        }
+        if !back.is_empty() {
+            told("as it was".into(), &|raw| back.iter().for_each(|row| insert(raw, row)));
+        }
+    }
+    lies
+}
