@@ -40,7 +40,7 @@ fn verify_finds_a_page_in_the_place_of_another() {
 }
 
 /// Of the lies that the long form tells, every so manieth.
-const STRIDE: usize = 12;
+const STRIDE: usize = 7;
 
 #[test]
 fn no_lie_of_an_index_of_events_is_believed() {

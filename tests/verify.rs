@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use foldlog::{
-    Batch, Durability, ErrorKind, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, SnapshotReason, Store, VerifyReport,
+    Batch, Durability, ErrorKind, EventId, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, SnapshotReason, Store,
+    VerifyReport,
 };
 use serde_json::{Value, json};
 
@@ -108,6 +109,58 @@ fn a_sound_file_is_clean() {
     assert_eq!(steps.len(), 10, "{steps:?}");
 }
 
+/// Each index is walked a thousand entries at a time; between two pages nothing is lost and nothing is looked at twice.
+#[test]
+fn more_than_a_page_of_everything_is_clean() {
+    for events in [1_023, 1_024, 1_025, 2_047, 2_048] {
+        let store = Options::new().in_memory().unwrap();
+        // Names, tags and ids in no order.
+        let batch = (0..events).fold(Batch::new(), |batch, number| {
+            let place = number * 1_031 % 4_099;
+            let id = EventId::from_u128(0x4000_8000_0000_0000 << 64 | u128::from(place + 1));
+            let tagged = event(number).tag(format!("t-{place}")).id(id);
+            batch.append("order", format!("o-{place}"), 0, [tagged])
+        });
+        store.commit(batch).unwrap();
+        let report = store.verify(|_| {}).unwrap();
+        assert!(report.is_clean(), "{events}: {:?}", report.damages);
+        assert_eq!((report.events, report.aggregates), (events, events));
+    }
+}
+
+/// Of three thousand ids, names and tags one is not linked any more, on the first page, on another one, and at the end: it
+/// is named, once, and nothing else is.
+#[test]
+fn each_link_that_is_wrong_is_named() {
+    for (table, column, order, what) in [
+        ("events", "id_link", "event_id", "the index of event ids"),
+        ("aggregate_names", "link", "aggregate_type, aggregate_id", "the index of aggregates by name"),
+        ("event_tags", "link", "tenant, tag, position", "the index of tags"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let store = Options::new().durability(Durability::Fast).open(&path).unwrap();
+        let batch = (0..3_000).fold(Batch::new(), |batch, number| {
+            batch.append("order", format!("o-{number}"), 0, [event(number).tag(format!("t-{number}"))])
+        });
+        store.commit(batch).unwrap();
+        drop(store);
+        let sound = std::fs::read(&path).unwrap();
+        // The first, those beside the ends of pages, the last.
+        for wrong in [0, 1_023, 1_024, 1_025, 2_999] {
+            std::fs::write(&path, &sound).unwrap();
+            let bare = rusqlite::Connection::open(&path).unwrap();
+            let place = format!("SELECT {order} FROM {table} ORDER BY {order} LIMIT 1 OFFSET {wrong}");
+            let changed = bare.execute(&format!("UPDATE {table} SET {column} = {column} + 1 WHERE ({order}) = ({place})"), []);
+            assert_eq!(changed.unwrap(), 1);
+            drop(bare);
+            let report = verify(&path);
+            assert!(report.damages.iter().all(|damage| damage.what.starts_with(what)), "{table} {wrong}: {:?}", report.damages);
+            assert_eq!(report.damages.len(), 1, "{table} {wrong}");
+        }
+    }
+}
+
 #[test]
 fn a_purged_file_is_clean() {
     let directory = tempfile::tempdir().unwrap();
@@ -187,6 +240,8 @@ fn each_damage_is_named() {
         ("UPDATE aggregate_names SET aggregate = 4 WHERE aggregate = 3".into(), "a name leads to aggregate number 4"),
         ("UPDATE aggregate_names SET aggregate = 99 WHERE aggregate = 3".into(), "a name leads to aggregate number 99"),
         (format!("DELETE FROM aggregate_names WHERE aggregate_type = {}", i64::MAX), "an index disagrees with the rows"),
+        (format!("UPDATE events SET id_link = id_link - 1 WHERE key = {key}"), "the index of event ids has lost entries"),
+        ("UPDATE log_state SET ids_link = ids_link + 1".into(), "the index of event ids has lost entries"),
         ("INSERT INTO holes VALUES (2000, 2001)".into(), "2 positions are said to be without an event, and 0 events"),
         ("DELETE FROM block_summaries WHERE block = 1".into(), "the summary of block 1 is missing"),
         (

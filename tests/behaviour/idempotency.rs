@@ -133,3 +133,33 @@ fn the_ids_that_the_store_made_can_be_used_too() {
     assert!(again.already_there);
     assert_eq!((again.version, again.event_ids), (first.version, first.event_ids));
 }
+
+/// Ids of one's own need not rise: each is put in at its place in the order of ids, beside those of earlier appends and of the
+/// same one, and those that the store makes.
+#[test]
+fn ids_in_any_order_keep_their_order() {
+    let place = Place::new();
+    let store = place.open();
+    let mut ids = Vec::new();
+    for append in 0..60 {
+        // From one to seven events, their ids now rising, now falling, now in no order; some without one.
+        let events = (0..append % 7 + 1).map(|event| {
+            let number = append * 7 + event;
+            let place_in_order = match append % 4 {
+                0 => number,
+                1 => 10_000 - number,
+                2 => number * 383 % 997 + 2_000,
+                _ => return noted(number),
+            };
+            noted(number).id(id(place_in_order.into()))
+        });
+        ids.extend(store.append("list", "a", Expected::Any, events.collect::<Vec<_>>()).unwrap().event_ids);
+        assert!(store.verify(|_| {}).unwrap().is_clean(), "append {append}");
+    }
+    for (at, event_id) in ids.iter().enumerate() {
+        assert_eq!(store.event(*event_id).unwrap().unwrap().version.get(), at as u64 + 1);
+    }
+    for number in 1_000..2_000 {
+        assert_eq!(store.event(id(number)).unwrap(), None);
+    }
+}

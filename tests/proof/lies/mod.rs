@@ -22,7 +22,7 @@ const FILES: [(bool, bool); 3] = [(false, false), (true, false), (true, true)];
 /// What has a page of its own: two indexes, and tables.
 pub const TREES: [&str; 7] = ["position", "event_id", "event_tags", "aggregate_names", "holes", "events", "aggregates"];
 
-/// Tells every `stride`-th lie: that of the trees, and that of rows.
+/// Tells every `stride`-th lie, that of the trees and that of rows, and asks for every `stride`-th range of positions after it.
 pub fn run(trees: &[&str], rows: bool, stride: usize, seed: u64) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome::new(seed);
@@ -34,9 +34,10 @@ pub fn run(trees: &[&str], rows: bool, stride: usize, seed: u64) -> Outcome {
             lies.extend(pages::of_rows(&place, &before.file()));
         }
         let first = usize::try_from(seed).unwrap_or(0) % stride;
-        for lie in lies.iter().skip(first).step_by(stride) {
+        for (number, lie) in lies.iter().enumerate().skip(first).step_by(stride) {
             outcome.rounds += 1;
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| is_honest(&truth, lie, &mut outcome))) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| is_honest(&truth, lie, (number / stride, stride), &mut outcome)))
+            {
                 let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                 outcome.violation(format!("purged {purged}, middle {middle}, {}: {said}", lie.0));
             }
@@ -47,7 +48,7 @@ pub fn run(trees: &[&str], rows: bool, stride: usize, seed: u64) -> Outcome {
 }
 
 /// Asks a lying file everything, and then after each thing that it may be told.
-fn is_honest(truth: &Truth, lie: &Lie, outcome: &mut Outcome) {
+fn is_honest(truth: &Truth, lie: &Lie, ranges: (usize, usize), outcome: &mut Outcome) {
     let place = Place::new();
     let told = || -> Option<Store> {
         std::fs::write(place.file(), &lie.1).expect("a file");
@@ -56,7 +57,7 @@ fn is_honest(truth: &Truth, lie: &Lie, outcome: &mut Outcome) {
     let mut answers = Answers { sound: false, errors: 0 };
     let Some(store) = told() else { return outcome.count("not opened", 1) };
     answers.all(&store, truth);
-    answers.ranges(&store, truth);
+    answers.ranges(&store, truth, ranges);
     outcome.count("answers that were errors", answers.errors);
     let clean = store.verify(|_| {}).is_ok_and(|report| report.is_clean());
     assert!(!clean, "verify sees nothing");
@@ -84,10 +85,10 @@ pub fn nothing_is_refused_without_a_lie() {
             let store = open(&place.file()).expect("a sound file");
             let mut answers = Answers { sound: true, errors: 0 };
             answers.all(&store, &truth);
-            answers.ranges(&store, &truth);
+            answers.ranges(&store, &truth, (0, 1));
             work(&mut truth, &store).expect("a sound file");
             answers.all(&store, &truth);
-            answers.ranges(&store, &truth);
+            answers.ranges(&store, &truth, (0, 1));
             assert!(store.verify(|_| {}).expect("a sound file").is_clean());
         }
     }
