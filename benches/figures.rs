@@ -8,10 +8,10 @@ mod support;
 use std::path::Path;
 use std::time::Instant;
 
-use foldlog::{Durability, Query, SnapshotReason, Store};
+use foldlog::{Durability, Purge, Query, SnapshotReason, Store};
 use support::floor::Floor;
 use support::table::Table;
-use support::{Order, event, fill_interleaved, fill_one, in_turn, median, metadata, options, order_id, timed};
+use support::{Order, event, fill_interleaved, fill_one, in_turn, median, metadata, new_event, options, order_id, tags, timed};
 
 /// Measures something: where files may lie, how many events a large one has, where the figures go.
 type Part = fn(&Path, u64, &mut Table);
@@ -27,7 +27,7 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1).map(String::as_str);
     let mut lines = Table::default();
-    let parts: [(&str, Part); 3] = [("size", size), ("append", append), ("replay", replay)];
+    let parts: [(&str, Part); 4] = [("size", size), ("append", append), ("replay", replay), ("tags", tagged)];
     for (name, part) in parts {
         if only.is_none_or(|only| only == name) {
             eprintln!("measuring {name} …");
@@ -203,6 +203,85 @@ fn read(store: &Store, floor: &Floor, events: u64, lines: &mut Table) {
         },
     );
     lines.ratio("read 1,000 events by position, random place, whole events", times, 1.6);
+}
+
+/// Fifty small orders in turn, and how many events each has.
+struct Turns {
+    turn: usize,
+    lengths: [u64; 50],
+}
+
+impl Turns {
+    fn new() -> Turns {
+        Turns { turn: 0, lengths: [0; 50] }
+    }
+
+    /// The next order, and its version before `events` more.
+    fn next(&mut self, events: u64) -> (String, u64) {
+        self.turn = (self.turn + 1) % 50;
+        let length = &mut self.lengths[self.turn];
+        *length += events;
+        (order_id(self.turn as u64), *length - events)
+    }
+}
+
+/// Events with two tags each: appending them, reading along a tag, and purging them again.
+fn tagged(directory: &Path, _: u64, lines: &mut Table) {
+    let event = |n: u64| tags(n).into_iter().fold(new_event(n), |event, tag| event.tag(tag));
+    for (count, rounds, repeats) in [(1, 41, 50), (100, 15, 10)] {
+        let store = options(Durability::Fast).open(directory.join(format!("ours-tagged-{count}.db"))).unwrap();
+        let floor = Floor::create(&directory.join(format!("floor-tagged-{count}.db")), "NORMAL");
+        let (mut ours_at, mut floor_at) = (Turns::new(), Turns::new());
+        let mut ours = || {
+            let (order, version) = ours_at.next(count);
+            store.append("order", &order, version, (version..version + count).map(event)).unwrap();
+        };
+        let mut theirs = || {
+            let (order, version) = floor_at.next(count);
+            floor.append_tagged(&order, version, count);
+        };
+        let measured = in_turn(
+            rounds,
+            || timed(|| (0..repeats).for_each(|_| ours())) / repeats,
+            || timed(|| (0..repeats).for_each(|_| theirs())) / repeats,
+        );
+        let per_event = (measured.0 / count as f64, measured.1 / count as f64);
+        lines.ratio(format!("append with two tags, fast, {count} per transaction, per event"), per_event, 2.0);
+        if count > 1 {
+            along_a_tag(&store, &floor, lines);
+            purge(&store, &floor, lines);
+        }
+    }
+}
+
+fn along_a_tag(store: &Store, floor: &Floor, lines: &mut Table) {
+    let times = in_turn(
+        31,
+        || timed(|| assert_eq!(store.read(Query::new().tag("branch:7").limit(500)).map(Result::unwrap).count(), 500)),
+        || timed(|| assert_eq!(floor.page_of_tag("branch:7", 0, 500).len(), 500)),
+    );
+    lines.ratio("read 500 events by tag, whole events", times, 2.0);
+}
+
+fn purge(store: &Store, floor: &Floor, lines: &mut Table) {
+    let (mut ours, mut theirs) = (0..50, 0..50);
+    let mut events = 0;
+    let times = in_turn(
+        21,
+        || {
+            let order = order_id(ours.next().unwrap());
+            timed(|| {
+                let all = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+                events = store.purge(all.aggregate("order", order)).unwrap().events_removed;
+            })
+        },
+        || {
+            let order = order_id(theirs.next().unwrap());
+            timed(|| floor.purge(&order))
+        },
+    );
+    assert!(events > 200);
+    lines.ratio(format!("purge of {events} events with two tags"), times, 3.0);
 }
 
 /// Bytes per event and memory. The first part, while the process is small: what counts is how far its peak rises.

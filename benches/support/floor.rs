@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{Order, OrderEvent, event, metadata};
+use super::{Order, OrderEvent, event, metadata, tags};
 use foldlog::Aggregate;
 
 /// key, position, event id, event type, time, data, metadata, aggregate id
@@ -71,6 +71,15 @@ impl Floor {
 
     /// One transaction: check the expected version, insert `count` events.
     pub fn append(&self, order: &str, version: u64, count: u64) {
+        self.append_with(order, version, count, false);
+    }
+
+    /// The same, each event with its two tags in the index of tags.
+    pub fn append_tagged(&self, order: &str, version: u64, count: u64) {
+        self.append_with(order, version, count, true);
+    }
+
+    fn append_with(&self, order: &str, version: u64, count: u64, tagged: bool) {
         self.run("BEGIN IMMEDIATE");
         let now = chrono::Utc::now().timestamp_micros();
         // For UPDATE … RETURNING SQLite makes a table of its own each time: two statements are faster.
@@ -146,7 +155,10 @@ impl Floor {
             head[36..52].copy_from_slice(self.replica.as_bytes());
             head[52..60].copy_from_slice(&now.to_le_bytes());
             head[60] = 1;
-            let rest = xxh3_64_with_seed(metadata.as_bytes(), xxh3_64(&head)) as u32;
+            let tags = tagged.then(|| tags(version - 1));
+            let tag_text = tags.as_ref().map(|tags| serde_json::to_string(tags).unwrap());
+            let rest = xxh3_64_with_seed(metadata.as_bytes(), xxh3_64(&head));
+            let rest = xxh3_64_with_seed(tag_text.as_deref().unwrap_or_default().as_bytes(), rest) as u32;
             insert
                 .execute(params![
                     id << 32 | version as i64,
@@ -159,14 +171,63 @@ impl Floor {
                     now,
                     data,
                     metadata,
-                    None::<&str>,
+                    tag_text,
                     (u64::from(folded) << 32 | u64::from(rest)) as i64,
                     rest.cast_signed(),
                 ])
                 .unwrap();
+            for tag in tags.iter().flatten() {
+                self.connection
+                    .prepare_cached("INSERT INTO event_tags VALUES (1, ?1, ?2, 0)")
+                    .unwrap()
+                    .execute(params![tag, position])
+                    .unwrap();
+            }
         }
         drop(insert);
         self.run("COMMIT");
+    }
+
+    /// One transaction: all events of an order and their tags go, and it is noted where they were.
+    pub fn purge(&self, order: &str) -> usize {
+        self.run("BEGIN IMMEDIATE");
+        let (id, version) = self.find(order);
+        let range = params![id << 32, id << 32 | 0xffff_ffff];
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT position, tags FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key")
+            .unwrap();
+        let rows = statement.query_map(range, |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let gone: Vec<(i64, String)> = rows.map(Result::unwrap).collect();
+        for (position, tags) in &gone {
+            for tag in serde_json::from_str::<Vec<String>>(tags).unwrap() {
+                self.connection
+                    .prepare_cached("DELETE FROM event_tags WHERE tenant = 1 AND tag = ?1 AND position = ?2")
+                    .unwrap()
+                    .execute(params![tag, position])
+                    .unwrap();
+            }
+        }
+        self.connection.prepare_cached("DELETE FROM events WHERE key > ?1 AND key <= ?2").unwrap().execute(range).unwrap();
+        for run in gone.chunk_by(|one, next| one.0 + 1 == next.0) {
+            self.connection
+                .prepare_cached("INSERT INTO holes VALUES (?1, ?2)")
+                .unwrap()
+                .execute([run[0].0, run[run.len() - 1].0])
+                .unwrap();
+        }
+        self.connection
+            .prepare_cached("UPDATE aggregates SET purged_through = ?2 WHERE id = ?1")
+            .unwrap()
+            .execute([id, version])
+            .unwrap();
+        self.connection
+            .prepare_cached("UPDATE log_state SET events_removed = events_removed + ?1 WHERE id = 1")
+            .unwrap()
+            .execute([gone.len()])
+            .unwrap();
+        self.run("COMMIT");
+        gone.len()
     }
 
     /// Every event of an order into its state.
@@ -264,13 +325,27 @@ impl Floor {
                  FROM events e JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position > ?1 ORDER BY e.position LIMIT ?2",
             )
             .unwrap();
-        let rows = statement
-            .query_map(params![after, limit], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?))
-            })
-            .unwrap();
+        let rows = statement.query_map(params![after, limit], page_row).unwrap();
         rows.map(Result::unwrap).collect()
     }
+
+    /// A page of the events that carry a tag.
+    pub fn page_of_tag(&self, tag: &str, after: i64, limit: i64) -> Vec<PageRow> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT e.key, e.position, e.event_id, e.event_type, e.created_at, e.data, e.metadata, a.aggregate_id
+                 FROM event_tags t CROSS JOIN events e ON e.position = t.position JOIN aggregates a ON a.id = e.key >> 32
+                 WHERE t.tenant = 1 AND t.tag = ?1 AND t.position > ?2 ORDER BY t.position LIMIT ?3",
+            )
+            .unwrap();
+        let rows = statement.query_map(params![tag, after, limit], page_row).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+fn page_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<PageRow> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?))
 }
 
 fn folded(identity: u64, version: u64, event_type: u64, schema_version: u32, data: &str) -> u32 {

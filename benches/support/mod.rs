@@ -135,6 +135,12 @@ pub fn new_event(n: u64) -> NewEvent {
     NewEvent::of(&event(n)).unwrap().metadata(&metadata(n)).unwrap()
 }
 
+/// Two tags, as a shop would have them: one of few, one of many.
+pub fn tags(n: u64) -> [String; 2] {
+    let mixed = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    [format!("branch:{}", n % 20), format!("customer:{}", mixed % 5_000)]
+}
+
 pub fn order_id(n: u64) -> String {
     format!("order-{:016x}", (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }

@@ -199,10 +199,10 @@ impl Pass<'_> {
         if through <= removed {
             return Ok(());
         }
+        let events = event_writes::remove(writing, row.id, removed, through).map_err(|error| error.of(&aggregate))?;
         if through > covered && report.broken.len() < NAMED {
             report.broken.push(aggregate);
         }
-        let events = event_writes::remove(writing, row.id, removed, through)?;
         aggregates::note_purged(writing, row.id, through)?;
         state::note_removed(writing, events)?;
         report.events_removed += events;

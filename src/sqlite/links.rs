@@ -273,23 +273,35 @@ impl Index {
     }
 }
 
-/// Takes an event's entry out of the index of tags.
+/// Takes an event's entry out of the index of tags. What stands before it is not looked at: if that is not what stood there
+/// when the entry was written, the link behind it says so from now on.
 pub(crate) fn remove_tag(writing: &Writing<'_>, entry: &Entry<'_>) -> Result<()> {
-    let next = Entry { number: entry.number.saturating_add(1), ..*entry };
-    let found = TAGS.from(writing, entry)?.filter(|found| found.entry() == *entry).ok_or_else(disagrees)?;
-    let behind = TAGS.from(writing, &next)?.ok_or_else(disagrees)?;
-    let mut steps = Steps::up(&TAGS, writing, entry)?;
-    let ahead = steps.expected.unwrap_or(NONE_AHEAD);
-    steps.next(entry, found.link)?;
-    steps.next(&behind.entry(), behind.link)?;
+    let place = params![entry.group, entry.name, entry.number];
+    let (found, behind) = {
+        let mut statement = writing
+            .prepare_cached(
+                "SELECT tenant, tag, position, link FROM event_tags WHERE (tenant, tag, position) >= (?1, ?2, ?3)
+                 ORDER BY tenant, tag, position LIMIT 2",
+            )
+            .sql()?;
+        let mut rows = statement.query_map(place, Found::read).sql()?;
+        (rows.next().transpose().sql()?.ok_or_else(disagrees)?, rows.next().transpose().sql()?.ok_or_else(disagrees)?)
+    };
+    let (Some(own_link), Some(link_behind)) = (found.link, behind.link) else { return Err(disagrees()) };
+    let follows = TAGS.order(entry, &behind.entry()) == Ordering::Less
+        && link_behind.cast_unsigned() == entry.ahead() ^ behind.entry().own();
+    if found.entry() != *entry || !follows {
+        return Err(disagrees());
+    }
     let removed = writing
         .prepare_cached("DELETE FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3")
         .sql()?
-        .execute(params![entry.group, entry.name, entry.number])
+        .execute(place)
         .sql()?;
     if removed != 1 {
         return Err(disagrees());
     }
+    let ahead = own_link.cast_unsigned() ^ entry.own();
     TAGS.write(writing, TAGS.relink, &behind.entry(), ahead ^ behind.entry().own())
 }
 

@@ -3,7 +3,7 @@
 use foldlog::{ErrorKind, Expected, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
-use crate::support::{Place, at, fast, noted, read, refused, says};
+use crate::support::{Place, at, fast, noted, notes, read, refused, says};
 
 /// Ten events a second apart, from second 0.
 fn ten_old() -> (Place, Store) {
@@ -260,6 +260,25 @@ fn after_a_purge_no_fold_replaces_another_s_snapshot() {
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     assert_eq!(typed.replay("a").unwrap(), before);
     assert_eq!(before.from_snapshot.map(|version| version.get()), Some(6));
+}
+
+/// Nothing is counted as removed that was lost before.
+#[test]
+fn an_event_that_is_missing_is_named() {
+    for (lost, named) in [("4", "version 4"), ("5", "version 5"), ("1, 2", "version 1")] {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", 0, notes(1..=5)).unwrap();
+        store.append("list", "b", 0, notes(1..=1)).unwrap();
+        drop(store);
+        let sql = format!("DELETE FROM events WHERE key >> 32 = 1 AND key & 4294967295 IN ({lost})");
+        assert!(place.raw().execute(&sql, []).unwrap() > 0);
+        let store = place.open();
+        let purge = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+        let error = refused(store.purge(purge()), ErrorKind::Corrupt);
+        says(&error, &["purge", "missing", "list \"a\"", named]);
+        assert_eq!(store.purge(purge().aggregate("list", "b")).unwrap().events_removed, 1);
+    }
 }
 
 /// Removed positions are noted as holes, and holes that touch are one, whichever came first.
