@@ -10,7 +10,7 @@ use super::events::{Raw, select};
 use super::failure::Sql;
 use super::links::{Entry, Steps, TAGS};
 use super::names::AggregateType;
-use super::{checksum, doubt, holes, places};
+use super::{checksum, doubt, holes, key_version, places};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Position;
 
@@ -34,20 +34,20 @@ pub(crate) fn scan_log(
     mut take: impl FnMut(&Raw<'_>, &Arc<AggregateType>, &str) -> Result<bool>,
 ) -> Result<()> {
     const LOG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
+        ", a.aggregate_type, a.aggregate_id, max(a.purged_through, a.archived_through)",
         "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position LIMIT ?3"
     );
     const LOG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id",
+        ", a.aggregate_type, a.aggregate_id, max(a.purged_through, a.archived_through)",
         "events e LEFT JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
     );
     const TAG: &str = select!(
-        ", a.aggregate_type, a.aggregate_id, t.position, t.link",
+        ", a.aggregate_type, a.aggregate_id, max(a.purged_through, a.archived_through), t.position, t.link",
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position LIMIT ?3"
     );
     const TAG_DESCENDING: &str = select!(
-        ", a.aggregate_type, a.aggregate_id, t.position, t.link",
+        ", a.aggregate_type, a.aggregate_id, max(a.purged_through, a.archived_through), t.position, t.link",
         "event_tags t LEFT JOIN events e ON e.position = t.position LEFT JOIN aggregates a ON a.id = e.key >> 32
          WHERE t.tenant = ?4 AND t.tag = ?5 AND t.position BETWEEN ?1 AND ?2 ORDER BY t.position DESC LIMIT ?3"
     );
@@ -127,7 +127,7 @@ impl<'a> Order<'a> {
         match self {
             Order::Log(walk) => walk.next(view, row.get(1).sql()?),
             Order::Tag { steps, lower, upper, descending, last } => {
-                let (indexed, stored): (i64, Option<i64>) = (row.get(14).sql()?, row.get(1).sql()?);
+                let (indexed, stored): (i64, Option<i64>) = (row.get(15).sql()?, row.get(1).sql()?);
                 let disagrees = || doubt::disagrees().at_position(Position::new(indexed.cast_unsigned()));
                 let follows = last.is_none_or(|last| if *descending { indexed < last } else { indexed > last });
                 // The entry of another tag may pass for one of a place beyond the range.
@@ -136,7 +136,7 @@ impl<'a> Order<'a> {
                     return Err(disagrees());
                 }
                 *last = Some(indexed);
-                steps.next(&Entry { number: indexed, ..*lower }, row.get(15).sql()?).map_err(|_| disagrees())
+                steps.next(&Entry { number: indexed, ..*lower }, row.get(16).sql()?).map_err(|_| disagrees())
             }
         }
     }
@@ -155,16 +155,21 @@ fn owner_of<'r, 'm>(
     row: &'r Row<'_>,
     last: &'m mut Option<Arc<AggregateType>>,
 ) -> Result<(&'m Arc<AggregateType>, &'r str)> {
-    let orphan = || {
-        let error = Error::new(ErrorKind::Corrupt, "the event's aggregate is missing from the file")
-            .advice("copy the file before anything else, then restore a backup");
+    let damaged = |what: &str| {
+        let error = Error::new(ErrorKind::Corrupt, what).advice("copy the file before anything else, then restore a backup");
         match row.get(1) {
             Ok(position) => error.at_position(Position::new(position)),
             Err(_) => error,
         }
     };
+    let orphan = || damaged("the event's aggregate is missing from the file");
     let number: i64 = row.get(12).map_err(|_| orphan())?;
     let aggregate_id = row.get_ref(13).sql()?.as_str().map_err(|_| orphan())?;
+    let removed_through: u64 = row.get(14).sql()?;
+    if key_version(row.get(0).sql()?) <= removed_through {
+        // A page from an earlier time brings events back that were removed since.
+        return Err(damaged("the event was removed, and is in the file again"));
+    }
     let aggregate_type = match last.take() {
         Some(known) if known.id == number => known,
         _ => view.aggregate_type_by_id(number)?,

@@ -30,8 +30,7 @@ pub fn run(trees: &[&str], rows: bool, stride: usize, seed: u64) -> Outcome {
         let (place, truth) = file(purged, middle);
         let mut lies: Vec<Lie> = trees.iter().flat_map(|tree| pages::of_page(&place, tree)).collect();
         if rows && purged {
-            let (before, _) = file(false, middle);
-            lies.extend(pages::of_rows(&place, &before.file()));
+            lies.extend(pages::of_rows(&place));
         }
         let first = usize::try_from(seed).unwrap_or(0) % stride;
         for (number, lie) in lies.iter().enumerate().skip(first).step_by(stride) {

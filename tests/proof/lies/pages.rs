@@ -50,42 +50,53 @@ pub fn of_page(place: &Place, tree: &str) -> Vec<Lie> {
     lies
 }
 
+type Row = Vec<Value>;
+
 /// Rows that are there, gone; and rows that are gone, there again, as a page from an earlier time would have them.
-pub fn of_rows(place: &Place, before: &Path) -> Vec<Lie> {
+pub fn of_rows(place: &Place) -> Vec<Lie> {
     let mut lies = Vec::new();
+    let mut told = |what: String, change: &dyn Fn(&rusqlite::Connection)| {
+        let copy = Place::new();
+        std::fs::copy(place.file(), copy.file()).expect("a copy");
+        change(&copy.raw());
+        lies.push((what, std::fs::read(copy.file()).expect("a copy")));
+    };
     for table in ["events", "event_tags", "aggregate_names", "aggregates", "holes"] {
-        let rows = |path: &Path| {
-            let raw = rusqlite::Connection::open(path).expect("the file is sound");
-            let mut statement = raw.prepare(&format!("SELECT * FROM {table}")).expect("the file is sound");
-            let columns = statement.column_count();
-            let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect());
-            rows.expect("the file is sound").map(Result::<Vec<Value>, _>::unwrap).collect::<Vec<_>>()
-        };
-        let (now, then) = (rows(&place.file()), rows(before));
-        let mut told = |what: String, change: &dyn Fn(&rusqlite::Connection)| {
-            let copy = Place::new();
-            std::fs::copy(place.file(), copy.file()).expect("the file is sound");
-            change(&copy.raw());
-            lies.push((format!("{table}: {what}"), std::fs::read(copy.file()).expect("the file is sound")));
-        };
-        let insert = |raw: &rusqlite::Connection, row: &Vec<Value>| {
-            let places = vec!["?"; row.len()].join(", ");
-            let sql = format!("INSERT OR REPLACE INTO {table} VALUES ({places})");
-            raw.execute(&sql, rusqlite::params_from_iter(row)).expect("the file is sound");
-        };
+        let now = rows(&place.file(), table);
         for row in &now {
-            told(format!("{row:?} lost"), &|raw| {
-                raw.execute(&format!("DELETE FROM {table}"), []).expect("the file is sound");
-                now.iter().filter(|other| *other != row).for_each(|other| insert(raw, other));
+            told(format!("{table}: {row:?} lost"), &|raw| {
+                raw.execute(&format!("DELETE FROM {table}"), []).expect("a copy");
+                now.iter().filter(|other| *other != row).for_each(|other| insert(raw, table, other));
             });
         }
-        let back: Vec<_> = then.iter().filter(|row| !now.contains(row)).collect();
-        for row in &back {
-            told(format!("{row:?} is back"), &|raw| insert(raw, row));
-        }
-        if !back.is_empty() {
-            told("as it was".into(), &|raw| back.iter().for_each(|row| insert(raw, row)));
+        for row in gone(place, table) {
+            told(format!("{table}: {row:?} is back"), &|raw| insert(raw, table, &row));
         }
     }
+    for tables in [&["events"][..], &["event_tags"], &["aggregates"], &["events", "event_tags"]] {
+        told(format!("{tables:?} as before the purge"), &|raw| {
+            tables.iter().for_each(|table| gone(place, table).iter().for_each(|row| insert(raw, table, row)));
+        });
+    }
     lies
+}
+
+fn rows(path: &Path, table: &str) -> Vec<Row> {
+    let raw = rusqlite::Connection::open(path).expect("the file is sound");
+    let mut statement = raw.prepare(&format!("SELECT * FROM {table}")).expect("the file is sound");
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect());
+    rows.expect("the file is sound").map(|row| row.expect("the file is sound")).collect()
+}
+
+/// Rows that were there before the purge and are not there now, or not as they were.
+fn gone(place: &Place, table: &str) -> Vec<Row> {
+    let now = rows(&place.file(), table);
+    rows(&place.before(), table).into_iter().filter(|row| !now.contains(row)).collect()
+}
+
+fn insert(raw: &rusqlite::Connection, table: &str, row: &Row) {
+    let places = vec!["?"; row.len()].join(", ");
+    let sql = format!("INSERT OR REPLACE INTO {table} VALUES ({places})");
+    raw.execute(&sql, rusqlite::params_from_iter(row)).expect("a copy");
 }

@@ -91,6 +91,11 @@ impl Place {
         self.0.path().join("store.db")
     }
 
+    /// The file as it was before anything was purged.
+    pub fn before(&self) -> PathBuf {
+        self.0.path().join("before.db")
+    }
+
     /// The file as any other program sees it.
     pub fn raw(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).expect("a file")
@@ -124,6 +129,8 @@ pub fn file(purged: bool, middle: bool) -> (Place, Truth) {
     if middle {
         truth.append(&store, "a", &["x"]).expect("the file is sound");
     }
+    store.checkpoint().expect("the file is sound");
+    std::fs::copy(place.file(), place.before()).expect("a copy");
     if purged {
         truth.purge(&store, "gone").expect("the file is sound");
     }
