@@ -95,9 +95,16 @@ fn holding(view: &View<'_>, position: u64) -> Result<Holding> {
     Ok(found.filter(|hole| hole.1 >= position).map_or(Holding::Nothing, Holding::Hole))
 }
 
-/// Whether these positions, both included, are the end of the log and one hole.
-pub(super) fn is_at_end(view: &View<'_>, first: u64, last: u64) -> Result<bool> {
-    Ok(matches!(holding(view, first)?, Holding::Hole(hole) if hole == (first, last)))
+/// The first and the last position of the last hole; `None` also if the file is of a format that kept none.
+pub(super) fn last(view: &View<'_>) -> Result<Option<(u64, u64)>> {
+    if former::is_former(view)? {
+        return Ok(None);
+    }
+    view.prepare_cached("SELECT first, last FROM holes ORDER BY first DESC LIMIT 1")
+        .sql()?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .sql()
 }
 
 /// Positions in all holes; `None` if the file is of a format that kept none.

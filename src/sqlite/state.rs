@@ -70,17 +70,24 @@ pub(super) fn note_ids_link(connection: &Connection, link: u32) -> Result<()> {
     connection.prepare_cached("UPDATE log_state SET ids_link = ?1 WHERE id = 1").sql()?.execute(params![link]).sql().map(drop)
 }
 
-/// An index that has lost its end would hide events, and their positions would be given a second time.
+/// An index that has lost its end would hide events, and their positions would be given a second time; so would those of
+/// events that were removed.
 fn confirm_last(view: &View<'_>, noted: u64, newest: Option<u64>) -> Result<Position> {
     let newest = newest.unwrap_or(0);
-    if newest == noted || (newest < noted && holes::is_at_end(view, newest.saturating_add(1), noted)?) {
+    let agrees = match holes::last(view)? {
+        Some((first, last)) if last > newest => (first, last) == (newest.saturating_add(1), noted),
+        _ => newest == noted,
+    };
+    if agrees {
         return Ok(Position::new(noted));
     }
     // Older formats noted it only when the newest events were removed.
     if former::is_former(view)? {
         return Ok(Position::new(newest.max(noted)));
     }
-    let what = format!("the log ends at position {noted}, its newest event is at {newest}, and none was removed behind it");
+    let what = format!(
+        "the log ends at position {noted}, its newest event is at {newest}, and no events were removed from there to the end"
+    );
     Err(Error::new(ErrorKind::Corrupt, what)
         .at_position(Position::new(newest))
         .advice("copy the file before anything else, then restore a backup"))

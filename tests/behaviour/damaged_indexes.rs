@@ -106,6 +106,28 @@ fn an_index_that_has_lost_its_end_takes_no_more_events() {
     }
 }
 
+/// The last events were removed, and the end of the log is noted as if they had never been: their positions are not given
+/// a second time.
+#[test]
+fn an_end_that_is_noted_too_low_is_reported() {
+    for noted in [14, 12, 11] {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", 0, notes(1..=12)).unwrap();
+        store.append("list", "gone", 0, notes(1..=3)).unwrap();
+        let all = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+        store.purge(all.aggregate("list", "gone")).unwrap();
+        assert_eq!(store.last_position().unwrap(), 15);
+        drop(store);
+        place.raw().execute("UPDATE log_state SET position_floor = ?1", [noted]).unwrap();
+        let store = place.open();
+        for error in [store.last_position().unwrap_err(), store.append("list", "a", 12, notes(13..=13)).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            says(&error, &[&format!("the log ends at position {noted}"), "newest event is at 12"]);
+        }
+    }
+}
+
 /// A reading does not even begin.
 fn before_the_log(store: &Store) {
     refused(store.read(Query::new()).next().unwrap(), ErrorKind::Corrupt);

@@ -31,6 +31,7 @@ pub fn run(trees: &[&str], rows: bool, stride: usize, seed: u64) -> Outcome {
         let mut lies: Vec<Lie> = trees.iter().flat_map(|tree| pages::of_page(&place, tree)).collect();
         if rows && purged {
             lies.extend(pages::of_rows(&place));
+            lies.extend(pages::of_numbers(&place));
         }
         let first = usize::try_from(seed).unwrap_or(0) % stride;
         for (number, lie) in lies.iter().enumerate().skip(first).step_by(stride) {
