@@ -242,7 +242,8 @@ fn each_damage_is_named() {
         (format!("DELETE FROM aggregate_names WHERE aggregate_type = {}", i64::MAX), "an index disagrees with the rows"),
         (format!("UPDATE events SET id_link = id_link - 1 WHERE key = {key}"), "the index of event ids has lost entries"),
         ("UPDATE log_state SET ids_link = ids_link + 1".into(), "the index of event ids has lost entries"),
-        ("INSERT INTO holes VALUES (2000, 2001)".into(), "2 positions are said to be without an event, and 0 events"),
+        ("INSERT INTO holes VALUES (200, 201)".into(), "2 positions are said to be without an event, and 0 events"),
+        ("INSERT INTO holes VALUES (2000, 2001)".into(), "the last that were removed stood at positions 2000 to 2001"),
         ("DELETE FROM block_summaries WHERE block = 1".into(), "the summary of block 1 is missing"),
         (
             "UPDATE block_summaries SET latest = latest - 1 WHERE block = 1".into(),

@@ -74,7 +74,8 @@ pub(super) fn note_ids_link(connection: &Connection, link: u32) -> Result<()> {
 /// events that were removed.
 fn confirm_last(view: &View<'_>, noted: u64, newest: Option<u64>) -> Result<Position> {
     let newest = newest.unwrap_or(0);
-    let agrees = match holes::last(view)? {
+    let hole = holes::last(view)?;
+    let agrees = match hole {
         Some((first, last)) if last > newest => (first, last) == (newest.saturating_add(1), noted),
         _ => newest == noted,
     };
@@ -85,9 +86,11 @@ fn confirm_last(view: &View<'_>, noted: u64, newest: Option<u64>) -> Result<Posi
     if former::is_former(view)? {
         return Ok(Position::new(newest.max(noted)));
     }
-    let what = format!(
-        "the log ends at position {noted}, its newest event is at {newest}, and no events were removed from there to the end"
-    );
+    let removed = match hole {
+        Some((first, last)) => format!("the last that were removed stood at positions {first} to {last}"),
+        None => "none were removed".to_owned(),
+    };
+    let what = format!("the log ends at position {noted}, its newest event is at {newest}, and of its events {removed}");
     Err(Error::new(ErrorKind::Corrupt, what)
         .at_position(Position::new(newest))
         .advice("copy the file before anything else, then restore a backup"))
