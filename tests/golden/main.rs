@@ -134,6 +134,19 @@ fn an_older_file_that_has_lost_events_is_not_brought_up() {
     }
 }
 
+/// An older file that is read tells a purge from damage only by whether there was a purge at all.
+#[test]
+fn an_older_file_without_purges_has_no_gaps() {
+    for format in [1, 2, 3] {
+        let (_directory, path) = copy(&directory().join(format!("format-{format}.db")));
+        let first_error =
+            |path: &Path| Store::open_read_only(path).unwrap().read(Query::new().all_tenants()).find_map(Result::err);
+        assert!(first_error(&path).is_none(), "its events were purged");
+        rusqlite::Connection::open(&path).unwrap().execute("UPDATE log_state SET events_removed = 0", []).unwrap();
+        assert_eq!(first_error(&path).unwrap().kind(), ErrorKind::Corrupt);
+    }
+}
+
 /// Who has an older file open for reading goes on while another process brings it up.
 #[test]
 fn a_reader_outlives_a_new_format() {
