@@ -54,6 +54,32 @@ fn a_long_query_with_few_answers_finds_them_all() {
     }
 }
 
+/// No summary passes over these: each event is looked at and left out, page after page.
+#[test]
+fn pages_without_an_answer_are_not_the_end() {
+    let place = Place::new();
+    let store = place.open();
+    for aggregate_type in ["few", "list", "few"] {
+        let count = if aggregate_type == "few" { 2 } else { MANY };
+        let events = (1..=count).map(|n| noted(n).tag("all").created_at(at((n % 7) as i64)));
+        let rare = NewEvent::new("Rare", &json!({})).unwrap().tag("all");
+        store.append(aggregate_type, "a", Expected::Any, events.chain([rare])).unwrap();
+    }
+    let few = [1, 2, 3, MANY + 5, MANY + 6, MANY + 7];
+    let rare = [3, MANY + 4, MANY + 7];
+    for (query, expected) in [
+        (Query::new().aggregate_type("few"), &few[..]),
+        (Query::new().tag("all").aggregate_type("few"), &few),
+        (Query::new().tag("all").event_type("Rare"), &rare),
+    ] {
+        let mut expected = expected.to_vec();
+        let found = |query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
+        assert_eq!(found(query.clone()), expected);
+        expected.reverse();
+        assert_eq!(found(query.newest_first()), expected);
+    }
+}
+
 #[test]
 fn the_first_and_the_last_time_of_a_block_belong_to_it() {
     let place = Place::new();
