@@ -445,3 +445,22 @@ fn a_purged_event_does_not_come_back() {
     refused(store.json_aggregates("list").replay("gone"), ErrorKind::Corrupt);
     assert!(!store.verify(|_| {}).unwrap().is_clean());
 }
+
+/// The end of the order of ids is not the one that was written: nobody writes it anew as if it were.
+#[test]
+fn a_wrong_end_of_the_ids_is_not_mended() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=2)).unwrap();
+    store.append("list", "gone", 0, notes(3..=4)).unwrap();
+    drop(store);
+    place.raw().execute("UPDATE log_state SET ids_link = ids_link + 1", []).unwrap();
+    let store = place.open();
+    let all = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+    refused(store.purge(all.aggregate("list", "gone")), ErrorKind::Corrupt);
+    refused(store.append("list", "a", 2, notes(3..=3)), ErrorKind::Corrupt);
+    refused(store.event(EventId::from_u128(u128::MAX - 1)), ErrorKind::Corrupt);
+    assert_eq!(store.event(EventId::from_u128(1)).unwrap(), None, "between two that are linked");
+    assert_eq!(store.read(Query::new()).map(Result::unwrap).count(), 4);
+    assert!(!store.verify(|_| {}).unwrap().is_clean());
+}
