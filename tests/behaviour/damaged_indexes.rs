@@ -464,3 +464,21 @@ fn a_wrong_end_of_the_ids_is_not_mended() {
     assert_eq!(store.read(Query::new()).map(Result::unwrap).count(), 4);
     assert!(!store.verify(|_| {}).unwrap().is_clean());
 }
+
+/// What is taken out right before a lost entry would take the link that tells of it along.
+#[test]
+fn a_tag_before_a_lost_entry_is_not_purged() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "gone", 0, [noted(1).tag("x")]).unwrap();
+    store.append("list", "a", 0, [noted(2).tag("x"), noted(3).tag("x")]).unwrap();
+    store.checkpoint().unwrap();
+    drop(store);
+    assert_eq!(lose(&place, "event_tags", 1..2), 4);
+    let store = place.open();
+    let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+    refused(store.purge(all().aggregate("list", "gone")), ErrorKind::Corrupt);
+    assert_eq!(before_the_error(&store, Query::new().tag("x")), [1]);
+    refused(store.purge(all().aggregate("list", "a")), ErrorKind::Corrupt);
+    assert_eq!(store.read(Query::new()).map(Result::unwrap).count(), 3);
+}
