@@ -260,7 +260,7 @@ fn along_a_tag(store: &Store, floor: &Floor, lines: &mut Table) {
         || timed(|| assert_eq!(store.read(Query::new().tag("branch:7").limit(500)).map(Result::unwrap).count(), 500)),
         || timed(|| assert_eq!(floor.page_of_tag("branch:7", 0, 500).len(), 500)),
     );
-    lines.ratio("read 500 events by tag, whole events", times, 2.0);
+    lines.ratio("read 500 events by tag, whole events", times, 1.6);
 }
 
 fn purge(store: &Store, floor: &Floor, lines: &mut Table) {

@@ -329,17 +329,21 @@ impl Floor {
         rows.map(Result::unwrap).collect()
     }
 
-    /// A page of the events that carry a tag.
-    pub fn page_of_tag(&self, tag: &str, after: i64, limit: i64) -> Vec<PageRow> {
+    /// A page of the events that carry a tag, with their tags.
+    pub fn page_of_tag(&self, tag: &str, after: i64, limit: i64) -> Vec<(PageRow, Vec<String>)> {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT e.key, e.position, e.event_id, e.event_type, e.created_at, e.data, e.metadata, a.aggregate_id
+                "SELECT e.key, e.position, e.event_id, e.event_type, e.created_at, e.data, e.metadata, a.aggregate_id, e.tags
                  FROM event_tags t CROSS JOIN events e ON e.position = t.position JOIN aggregates a ON a.id = e.key >> 32
                  WHERE t.tenant = 1 AND t.tag = ?1 AND t.position > ?2 ORDER BY t.position LIMIT ?3",
             )
             .unwrap();
-        let rows = statement.query_map(params![tag, after, limit], page_row).unwrap();
+        let tagged = |row: &rusqlite::Row<'_>| {
+            let tags = row.get_ref(8)?.as_str().map(|tags| serde_json::from_str(tags).unwrap());
+            Ok((page_row(row)?, tags?))
+        };
+        let rows = statement.query_map(params![tag, after, limit], tagged).unwrap();
         rows.map(Result::unwrap).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! Reading events: none whose checksum is wrong, and none in the place of one that is missing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -141,6 +142,8 @@ pub(crate) struct Raw<'r> {
     pub(crate) data: &'r str,
     metadata: Option<&'r str>,
     tags: Option<&'r str>,
+    /// The tags, where they were read from their JSON already and are read once more.
+    parsed: Cell<Option<Vec<String>>>,
 }
 
 impl<'r> Raw<'r> {
@@ -172,6 +175,7 @@ impl<'r> Raw<'r> {
             data: text(8)?.ok_or_else(|| damaged(version))?,
             metadata: text(9)?,
             tags: text(10)?,
+            parsed: Cell::default(),
         };
         let folded = checksum::folded(identity, version, raw.event_type.checksum, raw.schema_version, raw.data);
         let rest = checksum::Rest {
@@ -201,6 +205,14 @@ impl<'r> Raw<'r> {
         }
     }
 
+    /// Whether the event carries a tag.
+    pub(super) fn carries(&self, tag: &str) -> Result<bool> {
+        let tags = self.tags()?;
+        let carries = tags.iter().any(|carried| carried == tag);
+        self.parsed.set(Some(tags));
+        Ok(carries)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
     }
@@ -218,7 +230,7 @@ impl<'r> Raw<'r> {
             created_at: from_micros(self.created_at)?,
             commit_id: Position::new(self.commit_id),
             origin: self.origin,
-            tags: self.tags()?,
+            tags: self.parsed.take().map_or_else(|| self.tags(), Ok)?,
             data: Json::stored(self.data.to_owned()),
             metadata: self.metadata.map(|text| Json::stored(text.to_owned())),
         })

@@ -73,7 +73,7 @@ pub(crate) fn scan_log(
         let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
         let raw = Raw::read(view, row, identity, &mut types)?;
         if let Along::Tag(_, tag) = along
-            && !raw.tags()?.iter().any(|carried| carried == tag)
+            && !raw.carries(tag)?
         {
             return Err(doubt::disagrees().at_position(Position::new(raw.position)));
         }
