@@ -16,8 +16,7 @@ use crate::place::{AggregateRef, Position, Version};
 use crate::scope::Scope;
 use crate::sqlite::event_writes::{self, Inserter, NewRow};
 use crate::sqlite::events::Owner;
-use crate::sqlite::places;
-use crate::sqlite::{Writing, aggregates, blocks, log};
+use crate::sqlite::{Writing, aggregates, blocks, log, places};
 use crate::trace;
 use crate::trace_context::{self, TraceContext, TraceSource};
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{CachedStatement, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::database::Writing;
 use super::doubt;
 use super::events::hole;
 use super::failure::Sql;
-use super::id_order::{self, Linker};
+use super::id_order::{self, Event, Linker};
 use super::links::{self, Entry, TAGS};
 use super::names::EventType;
 use super::places::number_of;
@@ -54,7 +54,7 @@ impl<'a> Inserter<'a> {
             )
             .sql()?;
         let replica = writing.names.replica;
-        let (last, ids) = state::end(writing)?;
+        let (last, ids) = end(writing)?;
         Ok((Inserter { writing, statement, ids, replica: replica.id, replica_id: replica.replica_id }, last))
     }
 
@@ -96,6 +96,23 @@ impl<'a> Inserter<'a> {
         let ids_link = self.ids.finish(self.writing)?;
         state::note_appended(self.writing, last, ids_link)
     }
+}
+
+/// Where the log ends: its last position, and what links the ids of an append to those before.
+fn end(writing: &Writing<'_>) -> Result<(Position, Linker)> {
+    let (noted, ids_link) = writing
+        .prepare_cached("SELECT position_floor, ids_link FROM log_state WHERE id = 1")
+        .sql()?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .sql()?;
+    let newest: Option<(Event, u64)> = writing
+        .prepare_cached("SELECT event_id, key, id_link, position FROM events ORDER BY position DESC LIMIT 1")
+        .sql()?
+        .query_row([], |row| Ok((Event::read(row)?, row.get(3)?)))
+        .optional()
+        .sql()?;
+    let last = state::confirm_last(writing, noted, newest.map(|(_, position)| position))?;
+    Ok((last, Linker::new(ids_link, newest.map(|(event, _)| event))))
 }
 
 /// Notes which events of a commit carry which tags: tags with the positions of their events.

@@ -1,11 +1,10 @@
 //! The one row that the log as a whole has.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::database::{View, Writing};
 use super::failure::Sql;
-use super::id_order::{Event, Linker};
 use super::names::Replica;
 use super::{former, holes};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,23 +28,6 @@ pub(crate) fn last_position(view: &View<'_>) -> Result<Position> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .sql()?;
     confirm_last(view, noted, newest)
-}
-
-/// Where the log ends: its last position, and what links the ids of an append to those before.
-pub(super) fn end(writing: &Writing<'_>) -> Result<(Position, Linker)> {
-    let (noted, ids_link) = writing
-        .prepare_cached("SELECT position_floor, ids_link FROM log_state WHERE id = 1")
-        .sql()?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .sql()?;
-    let newest: Option<(Event, u64)> = writing
-        .prepare_cached("SELECT event_id, key, id_link, position FROM events ORDER BY position DESC LIMIT 1")
-        .sql()?
-        .query_row([], |row| Ok((Event::read(row)?, row.get(3)?)))
-        .optional()
-        .sql()?;
-    let last = confirm_last(writing, noted, newest.map(|(_, position)| position))?;
-    Ok((last, Linker::new(ids_link, newest.map(|(event, _)| event))))
 }
 
 /// Notes the position of the newest event and the end of the order of ids.
@@ -72,7 +54,7 @@ pub(super) fn note_ids_link(connection: &Connection, link: u32) -> Result<()> {
 
 /// An index that has lost its end would hide events, and their positions would be given a second time; so would those of
 /// events that were removed.
-fn confirm_last(view: &View<'_>, noted: u64, newest: Option<u64>) -> Result<Position> {
+pub(super) fn confirm_last(view: &View<'_>, noted: u64, newest: Option<u64>) -> Result<Position> {
     let newest = newest.unwrap_or(0);
     let hole = holes::last(view)?;
     let agrees = match hole {
