@@ -15,83 +15,59 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::todo, clippy::unimplemented)
 )]
 
-mod aggregate;
-mod aggregates;
-mod append;
-mod clock;
-mod codec;
-mod damage;
-mod documents;
-mod error;
-mod event;
-mod execute;
-mod fold;
-mod gauges;
-mod ids;
-mod json;
+mod delivery;
+mod log;
 mod maintenance;
 pub mod metrics;
-mod misfit;
+mod model;
 mod options;
-mod outbox;
-mod place;
-mod preview;
-mod projection;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
-mod read;
-mod replay;
-mod runner;
-mod scope;
-mod signal;
-mod snapshot;
 mod sqlite;
-mod statistics;
+mod state;
 mod store;
-mod subscription;
 pub mod testing;
 mod trace;
-mod trace_context;
 
-pub use aggregate::{Aggregate, Expected, UnknownEvents};
-pub use aggregates::{Aggregates, Rebuilt};
-pub use append::{Appended, Batch};
-pub use clock::Clock;
-pub use damage::Damage;
-pub use documents::Documents;
-pub use error::{Conflict, Error, ErrorKind, Result};
-pub use event::{EventId, Metadata, NewEvent, RecordedEvent};
-pub use execute::Executed;
-pub use fold::{FoldError, Folds};
-pub use json::Json;
+pub use delivery::documents::Documents;
+pub use delivery::outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
+#[cfg(feature = "nats")]
+pub use delivery::outbox::nats::Nats;
+pub use delivery::outbox::publisher::{Message, PublishError, Publisher};
+#[cfg(feature = "webhook")]
+pub use delivery::outbox::webhook::Webhook;
+pub use delivery::outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
+pub use delivery::projection::{Projection, ProjectionRunner, RebuildProgress};
+pub use delivery::runner::{Follower, HandlerError, StopReason, SubscriptionStatus};
+pub use delivery::subscription::{StartFrom, Subscription};
+pub use log::append::{Appended, Batch};
+pub use log::query::{Events, Query};
+pub use log::statistics::{EventStatistics, FileStatistics};
 pub use maintenance::checkpoint::Checkpoint;
 pub use maintenance::clean_up::{CleanUp, CleanUpTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
 pub use maintenance::verify::{VerifyProgress, VerifyReport, VerifyStep};
+pub use model::aggregate::{Aggregate, Expected, UnknownEvents};
+pub use model::clock::Clock;
+pub use model::damage::Damage;
+pub use model::error::{Conflict, Error, ErrorKind, Result};
+pub use model::event::{EventId, Metadata, NewEvent, RecordedEvent};
+pub use model::fold::{FoldError, Folds};
+pub use model::json::Json;
+pub use model::place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use options::{Durability, Options, SnapshotPolicy};
-pub use outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
-#[cfg(feature = "nats")]
-pub use outbox::nats::Nats;
-pub use outbox::publisher::{Message, PublishError, Publisher};
-#[cfg(feature = "webhook")]
-pub use outbox::webhook::Webhook;
-pub use outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
-pub use place::{AggregateRef, DEFAULT_TENANT, Position, Version};
-pub use preview::{ChangeKind, Preview, RowChange};
-pub use projection::{Projection, ProjectionRunner, RebuildProgress};
-pub use read::{Events, Query};
-pub use replay::Replayed;
-pub use runner::{Follower, HandlerError, StopReason, SubscriptionStatus};
-pub use snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning};
 pub use sqlite::read_model::ReadModel;
-pub use statistics::{EventStatistics, FileStatistics};
+pub use state::execute::Executed;
+pub use state::replay::Replayed;
+pub use state::snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning};
 pub use store::Store;
-pub use subscription::{StartFrom, Subscription};
+pub use store::aggregates::{Aggregates, Rebuilt};
+pub use store::preview::{ChangeKind, Preview, RowChange};
 
 /// The NATS client that [`Nats::connect_options`] speaks: its version is part of this crate's public API.
 #[cfg(feature = "nats")]
 pub use async_nats;
 
+pub use model::trace_context::TraceContext;
 /// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
 pub use rusqlite;
-pub use trace_context::TraceContext;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::LabelBounds;
-use crate::trace_context::{TraceContext, TraceSource};
+use crate::model::clock::Clock;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::trace_context::{TraceContext, TraceSource};
 
 /// What an append waits for before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ mod chosen {
     use tracing::field::Empty;
     use tracing::span::EnteredSpan;
 
-    use crate::error::Error;
-    use crate::event::RecordedEvent;
+    use crate::model::error::Error;
+    use crate::model::event::RecordedEvent;
 
     /// A span that lasts as long as this value.
     pub(crate) struct Span(EnteredSpan);
@@ -70,8 +70,8 @@ mod chosen {
 
 #[cfg(not(feature = "tracing"))]
 mod chosen {
-    use crate::error::Error;
-    use crate::event::RecordedEvent;
+    use crate::model::error::Error;
+    use crate::model::event::RecordedEvent;
 
     pub(crate) struct Span;
 

@@ -1,9 +1,9 @@
 //! Emptying the write-ahead log on request.
 
-use crate::error::Result;
-use crate::gauges;
+use crate::log::gauges;
+use crate::log::scope::Scope;
 use crate::metrics::{self, Timer};
-use crate::scope::Scope;
+use crate::model::error::Result;
 
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

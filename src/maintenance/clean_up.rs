@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::clock::from_micros;
-use crate::error::{Error, ErrorKind, Result};
-use crate::scope::Scope;
-use crate::snapshot;
+use crate::log::scope::Scope;
+use crate::model::clock::from_micros;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::{names, state};
+use crate::state::snapshot;
 
 /// How often the thread looks whether it is time; the machine may have slept.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::readers::{Reader, readers};
-use crate::error::Result;
-use crate::place::{AggregateRef, Version};
-use crate::scope::Scope;
+use crate::log::scope::Scope;
+use crate::model::error::Result;
+use crate::model::place::{AggregateRef, Version};
 use crate::sqlite::aggregates::AggregateRow;
 use crate::sqlite::events::Owner;
 use crate::sqlite::names::AggregateType;

@@ -1,6 +1,6 @@
 //! How far the readers of the log have come: what may be taken from it without their missing it.
 
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::sqlite::checkpoints::{self, Checkpoint};
 use crate::sqlite::{View, deliveries, places};
 

@@ -1,15 +1,15 @@
 //! Verifying: is everything in the file as the library left it?
 
-use crate::damage::{Damage, Found};
-use crate::error::{ErrorKind, Result};
-use crate::fold::sealed::Fold;
-use crate::place::AggregateRef;
-use crate::replay::{self, Until};
-use crate::scope::Scope;
+use crate::log::scope::Scope;
+use crate::model::damage::{Damage, Found};
+use crate::model::error::{ErrorKind, Result};
+use crate::model::fold::sealed::Fold;
+use crate::model::place::AggregateRef;
 use crate::sqlite::verify::{
     self as checks, EventsCursor, IdsCursor, LinksCursor, NamesOf, PositionsCursor, RowsCursor, TagsCursor,
 };
 use crate::sqlite::{Anew, View, aggregates, snapshots};
+use crate::state::replay::{self, Until};
 
 /// Unreadable stretches in a row that a check passes over before it gives up on the rest of a table: the stretches
 /// double in length, so that it gets past any that a table can have.

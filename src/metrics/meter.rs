@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::facade::{self, Text};
 use super::labels::{Bound, LabelBounds, Labels, OTHER};
 use super::names;
-use crate::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind};
 
 /// How often gauges that nobody's change announces are read again while the store is in use.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);

@@ -24,8 +24,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use http::Server;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::{gauges, metrics};
+use crate::log::gauges;
+use crate::metrics;
+use crate::model::error::{Error, ErrorKind, Result};
 
 /// How often samples are moved into their buckets when nobody scrapes. Two million samples left lying took 32 MB.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);

@@ -9,8 +9,8 @@ use super::doubt::{self, Ascending};
 use super::failure::Sql;
 use super::links::{Entry, NAMES, Place, Steps};
 use super::{key, key_version, state};
-use crate::error::{Error, ErrorKind, Result};
-use crate::place::Version;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Version;
 
 #[derive(Clone, Debug)]
 pub(crate) struct AggregateRow {

@@ -8,7 +8,7 @@ use super::database::View;
 use super::failure::Sql;
 use super::names::Names;
 use super::waiting;
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// See [`Database::anew`].
 pub(crate) struct Anew {

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::database::{View, Writing};
 use super::failure::Sql;
 use super::{checksum, doubt, holes, state};
-use crate::error::{Error, Result};
-use crate::place::Position;
+use crate::model::error::{Error, Result};
+use crate::model::place::Position;
 
 /// Positions in a block. Part of the format.
 pub(crate) const BLOCK: u64 = 512;

@@ -7,7 +7,7 @@ use rusqlite::params;
 
 use super::database::Writing;
 use super::failure::Sql;
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// What happened to one row; `before` and `after` are JSON objects, column by column.
 pub(crate) struct Change {

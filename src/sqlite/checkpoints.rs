@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::database::{View, Writing};
 use super::failure::Sql;
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// A subscription's row.
 #[derive(Clone, Debug)]

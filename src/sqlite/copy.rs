@@ -5,7 +5,7 @@ use rusqlite::{Connection, MAIN_DB};
 
 use super::database::Database;
 use super::failure::Sql;
-use crate::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 
 /// In the file's header: whether it is read and written by way of a write-ahead log.

@@ -17,8 +17,8 @@ use super::open::{Location, Opening, absolute};
 use super::pace::Pace;
 use super::turn::{Turn, Turns};
 use super::{migrate, state, waiting};
-use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, Timer};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 
 /// Connections that wait for the next reader; beyond it they are closed.

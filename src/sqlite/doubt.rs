@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, ToSql};
 
 use super::database::View;
 use super::failure::Sql;
-use crate::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 
 /// Names are few, and looked for once: all of them are looked at. With more of them than this the index is believed.
 const NAMES_LOOKED_AT: i64 = 2_000;

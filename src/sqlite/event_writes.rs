@@ -14,8 +14,8 @@ use super::links::{self, Entry, TAGS};
 use super::names::EventType;
 use super::places::number_of;
 use super::{checksum, holes, key, state};
-use crate::error::Result;
-use crate::place::Position;
+use crate::model::error::Result;
+use crate::model::place::Position;
 
 /// An event on its way into the file.
 pub(crate) struct NewRow<'a> {

@@ -14,11 +14,11 @@ use super::doubt::Ascending;
 use super::failure::Sql;
 use super::names::{AggregateType, EventType};
 use super::{key, key_version};
-use crate::clock::from_micros;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::RecordedEvent;
-use crate::json::Json;
-use crate::place::{Position, Version};
+use crate::model::clock::from_micros;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::RecordedEvent;
+use crate::model::json::Json;
+use crate::model::place::{Position, Version};
 
 /// Events counted in one statement.
 const COUNTED_AT_ONCE: usize = 4_096;

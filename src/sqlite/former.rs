@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::failure::Sql;
 use super::id_order;
 use super::links::{NAMES, TAGS};
-use crate::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 
 /// The format since which events that were removed leave holes, and names and tags are linked.
 pub(super) const LINKED: i64 = 4;

@@ -6,8 +6,8 @@ use rusqlite::{OptionalExtension, params};
 use super::database::{View, Writing};
 use super::failure::Sql;
 use super::{doubt, former, state};
-use crate::error::{Error, Result};
-use crate::place::Position;
+use crate::model::error::{Error, Result};
+use crate::model::place::Position;
 
 /// Follows the positions of a range through the log, one event after the other.
 pub(super) struct Walk {

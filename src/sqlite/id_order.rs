@@ -10,7 +10,7 @@ use super::database::{View, Writing};
 use super::doubt::disagrees;
 use super::failure::Sql;
 use super::{checksum, former, state};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// Rows looked at in one read transaction.
 const PAGE: usize = 1_024;

@@ -14,7 +14,7 @@ use super::database::{View, Writing};
 use super::doubt::disagrees;
 use super::failure::Sql;
 use super::former;
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// An entry, or a place where one would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

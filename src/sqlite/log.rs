@@ -11,8 +11,8 @@ use super::failure::Sql;
 use super::links::{Entry, Steps, TAGS};
 use super::names::AggregateType;
 use super::{checksum, doubt, holes, key_version, places};
-use crate::error::{Error, ErrorKind, Result};
-use crate::place::Position;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Position;
 
 /// In which order, and along what, events are read across aggregates.
 #[derive(Clone, Copy, Debug)]

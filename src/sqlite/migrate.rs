@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::failure::Sql;
 use super::{blocks, former, links};
-use crate::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 
 /// The format that this version of the library writes.
 pub(crate) const FORMAT: i64 = 4;

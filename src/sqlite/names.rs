@@ -13,7 +13,7 @@ use super::checksum;
 use super::database::{View, Writing};
 use super::doubt;
 use super::failure::Sql;
-use crate::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 
 /// Above this many names of a sort the memory of them starts anew: hostile input must not grow it without end.
 const MOST_REMEMBERED: usize = 10_000;

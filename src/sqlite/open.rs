@@ -13,7 +13,7 @@ use super::failure::Sql;
 use super::former;
 use super::migrate::{self, Format};
 use super::waiting;
-use crate::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options};
 
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.

@@ -68,7 +68,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::error::{Error, ErrorKind, Result};
+    use crate::model::error::{Error, ErrorKind, Result};
     use crate::options::Options;
     use crate::sqlite::{Database, Writing};
 

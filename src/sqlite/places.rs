@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::database::View;
 use super::failure::Sql;
 use super::{doubt, id_order, key, key_version};
-use crate::error::Result;
-use crate::place::Position;
+use crate::model::error::Result;
+use crate::model::place::Position;
 
 /// A position as it is in the file.
 pub(super) fn number_of(position: u64) -> i64 {

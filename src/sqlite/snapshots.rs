@@ -9,8 +9,8 @@ use super::database::{View, Writing};
 use super::doubt::Ascending;
 use super::failure::Sql;
 use super::{aggregates, events, key, key_version, state};
-use crate::error::Result;
-use crate::place::Version;
+use crate::model::error::Result;
+use crate::model::place::Version;
 
 /// Events since the last snapshot whose times are looked at for the next one; with more, the aggregate's row is believed.
 const EVENTS_LOOKED_AT: u64 = 4_096;

@@ -7,8 +7,8 @@ use super::database::{View, Writing};
 use super::failure::Sql;
 use super::names::Replica;
 use super::{former, holes};
-use crate::error::{Error, ErrorKind, Result};
-use crate::place::Position;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Position;
 
 pub(crate) fn replica(connection: &Connection) -> Result<Replica> {
     connection

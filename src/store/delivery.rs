@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Store;
-use crate::error::Result;
-use crate::place::Position;
-use crate::projection::{self, Projection, ProjectionRunner};
-use crate::runner::SubscriptionStatus;
-use crate::subscription::{self, Subscription};
+use crate::delivery::projection::{self, Projection, ProjectionRunner};
+use crate::delivery::runner::SubscriptionStatus;
+use crate::delivery::subscription::{self, Subscription};
+use crate::model::error::Result;
+use crate::model::place::Position;
 
 impl Store {
     /// A named reader of the log with a stored checkpoint.

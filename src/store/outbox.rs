@@ -1,9 +1,9 @@
 //! The store's outboxes.
 
 use super::Store;
-use crate::error::Result;
-use crate::outbox::dead_letters::DeadLetters;
-use crate::outbox::{self, Outbox, OutboxStatus};
+use crate::delivery::outbox::dead_letters::DeadLetters;
+use crate::delivery::outbox::{self, Outbox, OutboxStatus};
+use crate::model::error::Result;
 
 impl Store {
     /// Hands events to the outside world: at least once, in order per aggregate.

@@ -1,8 +1,8 @@
 //! What a store reads from read models.
 
 use super::Store;
-use crate::error::{Error, ErrorKind, Result};
-use crate::json::Json;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::json::Json;
 use crate::sqlite::read_model;
 
 impl Store {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Store;
-use crate::clock::from_micros;
-use crate::error::Result;
-use crate::gauges;
+use crate::log::gauges;
 use crate::maintenance::checkpoint::{self, Checkpoint};
 use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
-use crate::snapshot;
+use crate::model::clock::from_micros;
+use crate::model::error::Result;
+use crate::state::snapshot;
 
 impl Store {
     /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest

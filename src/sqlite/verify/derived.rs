@@ -3,8 +3,8 @@
 use rusqlite::params;
 
 use super::{PAGE, RowsCursor, facts, reference};
-use crate::damage::{Damage, Found};
-use crate::error::Result;
+use crate::model::damage::{Damage, Found};
+use crate::model::error::Result;
 use crate::sqlite::aggregates::{self, AggregateRow};
 use crate::sqlite::blocks::{self, BLOCK};
 use crate::sqlite::database::View;

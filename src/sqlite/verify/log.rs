@@ -3,8 +3,8 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::{PAGE, damage_of, facts, reference};
-use crate::damage::{Damage, Found};
-use crate::error::Result;
+use crate::model::damage::{Damage, Found};
+use crate::model::error::Result;
 use crate::sqlite::aggregates::AggregateRow;
 use crate::sqlite::database::View;
 use crate::sqlite::events::{self, Owner, Raw};

@@ -17,9 +17,9 @@ use super::events::Owner;
 use super::failure::Sql;
 use super::names::AggregateType;
 use super::{holes, state};
-use crate::damage::{Damage, Found};
-use crate::error::{Error, Result};
-use crate::place::{AggregateRef, Position};
+use crate::model::damage::{Damage, Found};
+use crate::model::error::{Error, Result};
+use crate::model::place::{AggregateRef, Position};
 
 pub(crate) use super::links::Cursor as LinksCursor;
 pub(crate) use derived::{TagsCursor, aggregate_names, all_snapshots, summaries, tag_links, tags};

@@ -1,0 +1,232 @@
+//! Dead letters: what an outbox has given up, to be looked at, retried and discarded.
+
+use std::collections::VecDeque;
+
+use super::event_at;
+use crate::delivery::runner::now;
+use crate::delivery::subscription;
+use crate::log::scope::Scope;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::RecordedEvent;
+use crate::model::place::Position;
+use crate::sqlite::deliveries::{self, Delivery};
+
+/// Letters read at once.
+const PAGE: usize = 64;
+
+/// The dead letters of an outbox: events that could not be published. They are kept by reference: the event is read from
+/// the log again, through today's code, when it is looked at and when it is retried.
+///
+/// A retried letter has all its attempts before it again; the outbox's runner, of whatever process, takes it up. Under
+/// [`DeadLetterPolicy::HoldAggregate`](crate::DeadLetterPolicy::HoldAggregate) the later events of its aggregate follow it.
+///
+/// ```
+/// use foldlog::{Expected, Message, NewEvent, PublishError, Store};
+///
+/// let store = Store::in_memory()?;
+/// store.append("order", "o-1", Expected::Any, [NewEvent::new("Shipped", &())?])?;
+/// let mut down = store
+///     .outbox("hook")
+///     .publisher(|_: &Message<'_>| Err(PublishError::Reject("there is no such customer".into())));
+/// assert_eq!(down.run_to_end()?, 0);
+///
+/// let letters = store.outbox_dead_letters("hook")?;
+/// let letter = letters.iter().next().unwrap()?;
+/// assert_eq!((letter.attempts, letter.last_error.as_str()), (1, "there is no such customer"));
+/// assert_eq!(&*letter.event.unwrap().event_type, "Shipped");
+///
+/// letters.retry(letter.position)?;
+/// let mut up = store.outbox("hook").publisher(|_: &Message<'_>| Ok::<(), PublishError>(()));
+/// assert_eq!((up.run_to_end()?, letters.count()?), (1, 0));
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DeadLetters {
+    scope: Scope,
+    outbox: i64,
+}
+
+/// One of the [`DeadLetters`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Where the event stands in the log: the letter's name.
+    pub position: Position,
+    /// The event; `None` if it was purged or archived meanwhile, or cannot be read.
+    pub event: Option<RecordedEvent>,
+    /// How often it was tried since it was last taken up.
+    pub attempts: u32,
+    /// Why the last attempt failed, as the publisher put it.
+    pub last_error: String,
+}
+
+impl DeadLetters {
+    pub(crate) fn of(scope: &Scope, outbox: &str) -> Result<DeadLetters> {
+        Ok(DeadLetters { outbox: outbox_id(scope, outbox)?, scope: scope.clone() })
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        let (_, _, dead) = self
+            .scope
+            .database()
+            .read(|view| deliveries::count(view, self.outbox))
+            .map_err(|error| error.during("dead letters"))?;
+        Ok(dead)
+    }
+
+    /// All of them, in the order of their positions.
+    pub fn iter(&self) -> DeadLetterIter {
+        DeadLetterIter { letters: self.clone(), after: 0, ready: VecDeque::new(), finished: false }
+    }
+
+    /// Lets the outbox try one again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it is not a dead letter; if the file cannot be written.
+    pub fn retry(&self, position: impl Into<Position>) -> Result<()> {
+        self.one(position.into(), deliveries::revive, "retry dead letter")
+    }
+
+    /// Lets the outbox try those again that `wanted` picks; returns how many there were.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written; those before are being tried again then.
+    pub fn retry_where(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
+        self.some(wanted, deliveries::revive, "retry dead letters")
+    }
+
+    /// Lets the outbox try those of one event type again; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::retry_where`].
+    pub fn retry_event_type(&self, event_type: &str) -> Result<u64> {
+        self.retry_where(|letter| letter.event.as_ref().is_some_and(|event| &*event.event_type == event_type))
+    }
+
+    /// Lets the outbox try all of them again, after the other side was down for instance; returns how many there were.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn retry_all(&self) -> Result<u64> {
+        self.change(None, deliveries::revive).map_err(|error| error.during("retry dead letters"))
+    }
+
+    /// Gives one up for good: it is never published. What waited behind it goes on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it is not a dead letter; if the file cannot be written.
+    pub fn discard(&self, position: impl Into<Position>) -> Result<()> {
+        self.one(position.into(), deliveries::discard, "discard dead letter")
+    }
+
+    /// Gives those up for good that `wanted` picks; returns how many there were.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written; those before are discarded then.
+    pub fn discard_where(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
+        self.some(wanted, deliveries::discard, "discard dead letters")
+    }
+
+    /// Gives all of them up for good; returns how many there were.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn discard_all(&self) -> Result<u64> {
+        self.change(None, deliveries::discard).map_err(|error| error.during("discard dead letters"))
+    }
+
+    fn page(&self, after: u64) -> Result<VecDeque<DeadLetter>> {
+        self.scope.database().read(|view| {
+            let rows = deliveries::dead(view, self.outbox, after, PAGE)?;
+            rows.into_iter().map(|row| Ok(DeadLetter::of(event_at(view, row.position)?.ok(), row))).collect()
+        })
+    }
+
+    fn one(&self, position: Position, change: Change, operation: &'static str) -> Result<()> {
+        match self.change(Some(position.get()), change).map_err(|error| error.during(operation))? {
+            0 => Err(Error::new(ErrorKind::NotFound, "there is no dead letter").at_position(position).during(operation)),
+            _ => Ok(()),
+        }
+    }
+
+    fn some(&self, mut wanted: impl FnMut(&DeadLetter) -> bool, change: Change, operation: &'static str) -> Result<u64> {
+        let mut changed = 0;
+        for letter in self.iter() {
+            let letter = letter?;
+            if wanted(&letter) {
+                changed += self.change(Some(letter.position.get()), change).map_err(|error| error.during(operation))?;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn change(&self, position: Option<u64>, change: Change) -> Result<u64> {
+        let changed = self.scope.database().write(|writing| change(writing, self.outbox, position, now()))?;
+        // A runner of this process looks at once; one of another process sees the commit.
+        self.scope.log.appended.raise();
+        Ok(changed)
+    }
+}
+
+/// [`deliveries::revive`] or [`deliveries::discard`].
+type Change = fn(&crate::sqlite::Writing<'_>, i64, Option<u64>, i64) -> Result<u64>;
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").finish_non_exhaustive()
+    }
+}
+
+impl DeadLetter {
+    fn of(event: Option<RecordedEvent>, row: Delivery) -> DeadLetter {
+        DeadLetter {
+            position: Position::new(row.position),
+            event,
+            attempts: row.attempts,
+            last_error: row.last_error.unwrap_or_default(),
+        }
+    }
+}
+
+/// See [`DeadLetters::iter`]. Between two pages nothing is held open. After an error it is at its end.
+#[derive(Debug)]
+pub struct DeadLetterIter {
+    letters: DeadLetters,
+    after: u64,
+    ready: VecDeque<DeadLetter>,
+    finished: bool,
+}
+
+impl Iterator for DeadLetterIter {
+    type Item = Result<DeadLetter>;
+
+    fn next(&mut self) -> Option<Result<DeadLetter>> {
+        if self.ready.is_empty() && !self.finished {
+            match self.letters.page(self.after) {
+                Ok(page) => {
+                    self.finished = page.len() < PAGE;
+                    self.after = page.back().map_or(self.after, |letter| letter.position.get());
+                    self.ready = page;
+                }
+                Err(error) => {
+                    self.finished = true;
+                    return Some(Err(error.during("dead letters")));
+                }
+            }
+        }
+        self.ready.pop_front().map(Ok)
+    }
+}
+
+/// The number of the outbox with this name.
+pub(super) fn outbox_id(scope: &Scope, name: &str) -> Result<i64> {
+    let row = subscription::find(scope, name)?;
+    if row.kind != "outbox" {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} is a {}, not an outbox", row.kind)));
+    }
+    Ok(row.id)
+}

@@ -1,0 +1,174 @@
+//! A publisher that hands events to NATS JetStream.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, Context};
+use tokio::runtime::{Builder, Runtime};
+
+use super::cloud_event::{CONTENT_TYPE, Envelope};
+use super::publisher::{Message, PublishError, Publisher};
+use crate::model::event::RecordedEvent;
+
+/// The server asks its clients after two minutes whether they live; between two events nobody is there to answer.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+
+/// Publishes each event as a CloudEvent 1.0 (structured mode, JSON) to NATS JetStream, and waits until the stream has it.
+/// Feature `nats`.
+///
+/// `Nats-Msg-Id` is the event's id, so within the stream's duplicate window (two minutes unless configured) the server
+/// drops what was published twice. Keep the outbox's lease below that window, and the consumers idempotent all the same.
+///
+/// The subject is `<prefix>.<aggregate type>.<event type>` unless [`subject`](Nats::subject) says otherwise; the stream that
+/// takes it must exist. The connection is made when the first event comes, and anew after a failure.
+///
+/// It waits on a small runtime of its own: call [`Outbox::run_to_end`](crate::Outbox::run_to_end) outside of async code;
+/// [`Outbox::follow`](crate::Outbox::follow) has a thread of its own in any case.
+///
+/// ```no_run
+/// use foldlog::{Nats, Store};
+///
+/// let store = Store::open("shop.db")?;
+/// let follower = store.outbox("bus").publisher(Nats::new("nats://localhost:4222", "shop")).follow()?;
+/// # drop(follower);
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+pub struct Nats {
+    url: String,
+    subject: Box<dyn Fn(&RecordedEvent) -> String + Send>,
+    options: Box<dyn Fn() -> ConnectOptions + Send>,
+    timeout: Duration,
+    envelope: Envelope,
+    session: Option<Session>,
+}
+
+/// A connection, and the runtime that it lives on.
+struct Session {
+    // Before the runtime: what is dropped first may still want to run on it.
+    context: Context,
+    runtime: Runtime,
+    used: Instant,
+}
+
+impl Nats {
+    /// Publishes to this server, under subjects that begin with the prefix, with 10 seconds for each event.
+    pub fn new(url: impl Into<String>, prefix: &str) -> Nats {
+        let prefix = prefix.to_owned();
+        let subject =
+            move |event: &RecordedEvent| format!("{prefix}.{}.{}", token(&event.aggregate_type), token(&event.event_type));
+        Nats {
+            url: url.into(),
+            subject: Box::new(subject),
+            options: Box::new(ConnectOptions::new),
+            timeout: Duration::from_secs(10),
+            envelope: Envelope::default(),
+            session: None,
+        }
+    }
+
+    /// Another subject for each event.
+    pub fn subject(mut self, subject: impl Fn(&RecordedEvent) -> String + Send + 'static) -> Nats {
+        self.subject = Box::new(subject);
+        self
+    }
+
+    /// How to connect: user and password, name, an authority of one's own (`add_root_certificates`; the machine's are then
+    /// not looked at), a client's certificate. Called for each connection. With an address that begins with `tls://` no
+    /// member of the cluster is spoken to without TLS; with `nats://` that is the server's choice, unless `require_tls` is
+    /// set here. For credential files and keys switch on the feature `nkeys` of [`async_nats`], which is of the version
+    /// that this crate re-exports.
+    pub fn connect_options(mut self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
+        self.options = Box::new(options);
+        self
+    }
+
+    /// How long one event may take, the connection included. Keep the outbox's lease above it.
+    pub fn timeout(mut self, overall: Duration) -> Nats {
+        self.timeout = overall;
+        self
+    }
+
+    /// As [`Webhook::source`](crate::Webhook::source).
+    pub fn source(mut self, source: impl Into<String>) -> Nats {
+        self.envelope.source = Some(source.into());
+        self
+    }
+
+    /// As [`Webhook::type_prefix`](crate::Webhook::type_prefix).
+    pub fn type_prefix(mut self, prefix: impl Into<String>) -> Nats {
+        self.envelope.type_prefix = prefix.into();
+        self
+    }
+
+    fn connect(&self) -> Result<Session, PublishError> {
+        let failed = |error: &dyn fmt::Display| PublishError::Retry(format!("no connection: {error}"));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+        let mut options = (self.options)().connection_timeout(self.timeout);
+        if demands_tls(&self.url) {
+            // The client would ask it of this address only, and not of the members that the cluster names.
+            options = options.require_tls(true);
+        }
+        let connecting = async { options.connect(self.url.as_str()).await.map(jetstream::new) };
+        let mut context = runtime.block_on(connecting).map_err(|error| failed(&error))?;
+        context.set_timeout(self.timeout);
+        Ok(Session { context, runtime, used: Instant::now() })
+    }
+}
+
+impl Publisher for Nats {
+    fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
+        let publish = PublishMessage::build()
+            .payload(self.envelope.write(message)?.into())
+            .message_id(message.id().to_string())
+            .header("Content-Type", CONTENT_TYPE);
+        let subject = (self.subject)(message.event);
+        // Put back only after a success: whatever state a failed connection is in, the next attempt makes a new one.
+        let idle = self.session.take().filter(|session| session.used.elapsed() < LONGEST_IDLE);
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.connect()?,
+        };
+        let Session { context, runtime, .. } = &session;
+        let published = runtime.block_on(async {
+            let sent = async { context.send_publish(subject, publish).await?.await };
+            tokio::time::timeout(self.timeout, sent).await
+        });
+        match published {
+            Ok(Ok(_)) => {
+                session.used = Instant::now();
+                self.session = Some(session);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(judge(&error)),
+            Err(_) => Err(PublishError::Retry("the stream has not acknowledged the event in time".to_owned())),
+        }
+    }
+}
+
+/// What a failure means.
+fn judge(error: &NatsError) -> PublishError {
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => PublishError::Reject(error.to_string()),
+        _ => PublishError::Retry(error.to_string()),
+    }
+}
+
+/// Whether the address says that it is not to be spoken to without TLS.
+fn demands_tls(url: &str) -> bool {
+    url.trim_start().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tls://"))
+}
+
+/// A name as one token of a subject.
+fn token(name: &str) -> String {
+    name.chars().map(|c| if c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>') { '_' } else { c }).collect()
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address may hold a password.
+        f.debug_struct("Nats").field("connected", &self.session.is_some()).finish_non_exhaustive()
+    }
+}

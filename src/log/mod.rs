@@ -1,0 +1,8 @@
+//! The log: appending events, reading them, counting them.
+
+pub(crate) mod append;
+pub(crate) mod gauges;
+pub(crate) mod query;
+pub(crate) mod scope;
+pub(crate) mod signal;
+pub(crate) mod statistics;

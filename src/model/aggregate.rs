@@ -1,0 +1,114 @@
+//! What an application writes: its aggregates, and what it expects of them.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::place::Version;
+
+/// Something whose history is kept, and how its state follows from its events.
+///
+/// The event type needs nothing but serde's derives: the variant's (serde) name is the event type in the log, its
+/// content the event's data. `apply` must be pure: the same events always give the same state.
+///
+/// ```
+/// use foldlog::Aggregate;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum AccountEvent { Opened { owner: String }, Deposited { cents: u64 } }
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Account { owner: String, cents: u64 }
+///
+/// impl Aggregate for Account {
+///     const TYPE: &'static str = "account";
+///     type Event = AccountEvent;
+///     fn apply(&mut self, event: AccountEvent) {
+///         match event {
+///             AccountEvent::Opened { owner } => self.owner = owner,
+///             AccountEvent::Deposited { cents } => self.cents += cents,
+///         }
+///     }
+/// }
+/// ```
+pub trait Aggregate: Default + Serialize + DeserializeOwned {
+    /// The name of the aggregate type in the file. Renaming it leaves the old history behind.
+    const TYPE: &'static str;
+
+    /// Raise this whenever `apply` or the state's shape changes: snapshots of another fold version are passed over and
+    /// replaced, so that a replay never starts from what an older program computed.
+    const FOLD_VERSION: u32 = 1;
+
+    /// What a replay does with an event type that [`Aggregate::Event`] does not have.
+    const UNKNOWN_EVENTS: UnknownEvents = UnknownEvents::Refuse;
+
+    /// The events: an enum with serde's derives.
+    type Event: Serialize + DeserializeOwned;
+
+    /// Takes one event into the state.
+    fn apply(&mut self, event: Self::Event);
+}
+
+/// What a replay does with an event type that the fold does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownEvents {
+    /// The replay fails with [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and names the type.
+    Refuse,
+    /// The event is passed over; it still counts as a version.
+    Ignore,
+}
+
+/// What a writer believes about an aggregate. If it is wrong, nothing is written and the error says what is true.
+///
+/// ```
+/// use foldlog::{Expected, Version};
+/// assert_eq!(Expected::from(3), Expected::Exactly(Version::new(3)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Anything: append after whatever is there.
+    Any,
+    /// The aggregate has no events yet.
+    NoStream,
+    /// The aggregate has events.
+    StreamExists,
+    /// The aggregate is exactly at this version; 0 is the same as `NoStream`.
+    Exactly(Version),
+}
+
+impl Expected {
+    /// The versions that satisfy it, both ends included.
+    pub(crate) fn range(self) -> (u64, u64) {
+        match self {
+            Expected::Any => (0, Version::MAX.get()),
+            Expected::NoStream => (0, 0),
+            Expected::StreamExists => (1, Version::MAX.get()),
+            Expected::Exactly(version) => (version.get(), version.get()),
+        }
+    }
+}
+
+impl From<Version> for Expected {
+    fn from(version: Version) -> Expected {
+        Expected::Exactly(version)
+    }
+}
+
+impl From<u64> for Expected {
+    fn from(version: u64) -> Expected {
+        Expected::Exactly(Version::new(version))
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expected::Any => f.write_str("any version"),
+            Expected::NoStream => f.write_str("no events"),
+            Expected::StreamExists => f.write_str("at least one event"),
+            Expected::Exactly(version) => write!(f, "version {version}"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a check of the file finds.
+
+use std::fmt;
+
+use crate::model::place::{AggregateRef, Position, Version};
+
+/// Copying first matters: every repair, also SQLite's own recovery at the next open, changes the file.
+const RESTORE: &str = "copy the file before anything else, then restore a backup";
+
+/// One thing in the file that is not as the library left it. Says where, never what an event holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// What is wrong.
+    pub what: String,
+    /// Whose event or snapshot it is, where that is known.
+    pub aggregate: Option<AggregateRef>,
+    /// The version in that aggregate.
+    pub version: Option<Version>,
+    /// The position in the log.
+    pub position: Option<Position>,
+    /// What can be done.
+    pub advice: &'static str,
+}
+
+impl Damage {
+    pub(crate) fn new(what: impl Into<String>) -> Damage {
+        Damage { what: what.into(), aggregate: None, version: None, position: None, advice: RESTORE }
+    }
+
+    pub(crate) fn of(mut self, aggregate: AggregateRef) -> Damage {
+        self.aggregate = Some(aggregate);
+        self
+    }
+
+    pub(crate) fn at_version(mut self, version: u64) -> Damage {
+        self.version = Some(Version::new(version));
+        self
+    }
+
+    pub(crate) fn at_position(mut self, position: u64) -> Damage {
+        self.position = Some(Position::new(position));
+        self
+    }
+
+    pub(crate) fn advice(mut self, advice: &'static str) -> Damage {
+        self.advice = advice;
+        self
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(aggregate) = &self.aggregate {
+            write!(f, ", {aggregate}")?;
+        }
+        if let Some(version) = self.version {
+            write!(f, ", version {version}")?;
+        }
+        if let Some(position) = self.position {
+            write!(f, ", position {position}")?;
+        }
+        write!(f, "; {}", self.advice)
+    }
+}
+
+/// Damages as they are found: all are counted, the first are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) damages: Vec<Damage>,
+    pub(crate) count: u64,
+}
+
+impl Found {
+    /// Damages that are described; a file with more of them is beyond a list.
+    pub(crate) const KEPT: usize = 1_000;
+
+    pub(crate) fn add(&mut self, damage: Damage) {
+        self.count += 1;
+        if self.damages.len() < Found::KEPT {
+            self.damages.push(damage);
+        }
+    }
+}

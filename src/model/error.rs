@@ -1,0 +1,295 @@
+//! The one error type: what went wrong, where, and what to do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::model::aggregate::Expected;
+use crate::model::place::{AggregateRef, Position, Version};
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure an [`Error`] is; more sorts may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The aggregate is at another version than the writer expected. Nothing was written: replay, decide again, append.
+    Conflict,
+    /// The aggregate has no events, or none as far back as was asked for.
+    NotFound,
+    /// Another connection held the file longer than the busy time-out. Nothing was written; trying again may succeed.
+    Busy,
+    /// The file holds something that this library did not write: a damaged row, page or number. Nothing of it is returned.
+    Corrupt,
+    /// Data could not be turned into JSON, or JSON not into the type that was asked for.
+    Codec,
+    /// A stored event has a type that the fold does not know.
+    UnknownEventType,
+    /// A name, a time or a text that cannot be stored. Nothing was written.
+    InvalidInput,
+    /// A payload, a batch, a name or a counter above its bound. Nothing was written.
+    LimitExceeded,
+    /// An event with this id is in the log already, with other content. Nothing was written.
+    DuplicateEventId,
+    /// The events that a replay needs were purged or archived and no usable snapshot stands in for them; or a removal
+    /// was refused because it would lead there.
+    HistoryRemoved,
+    /// The file was written by a newer version of the library. It was not touched.
+    FormatTooNew,
+    /// The file is not a foldlog file, or its schema was changed. It was not touched.
+    ForeignFile,
+    /// The application's code for an event failed: a handler, a projection or a publisher. The checkpoint stands before
+    /// that event.
+    Handler,
+    /// A projection's tables are of another version than its definition.
+    ProjectionOutdated,
+    /// A write on a store that was opened for reading, or on a medium that does not take writes.
+    ReadOnly,
+    /// The disk or a quota is full. Nothing of the transaction was kept; once there is space, writing works again.
+    DiskFull,
+    /// The commit failed in a way that leaves open whether it will be found after a crash. Read the aggregate before
+    /// trying again, or append with event ids of your own, which makes trying again safe.
+    OutcomeUnknown,
+    /// The store was opened before this process was forked off. Nothing was done: open it anew in this process.
+    Forked,
+    /// The operating system refused a read, a write or an open.
+    Io,
+    /// A defect in the library or in SQLite: please report it.
+    Internal,
+}
+
+impl ErrorKind {
+    /// A name that stays the same, in small letters: for labels, spans and machine-readable output.
+    ///
+    /// ```
+    /// assert_eq!(foldlog::ErrorKind::DiskFull.as_str(), "disk_full");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Codec => "codec",
+            ErrorKind::UnknownEventType => "unknown_event_type",
+            ErrorKind::InvalidInput => "invalid_input",
+            ErrorKind::LimitExceeded => "limit_exceeded",
+            ErrorKind::DuplicateEventId => "duplicate_event_id",
+            ErrorKind::HistoryRemoved => "history_removed",
+            ErrorKind::FormatTooNew => "format_too_new",
+            ErrorKind::ForeignFile => "foreign_file",
+            ErrorKind::Handler => "handler",
+            ErrorKind::ProjectionOutdated => "projection_outdated",
+            ErrorKind::ReadOnly => "read_only",
+            ErrorKind::DiskFull => "disk_full",
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::Forked => "forked",
+            ErrorKind::Io => "io",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
+/// The expected and the actual version of a refused append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// What the writer believed.
+    pub expected: Expected,
+    /// The version at which the aggregate is; 0 when it has no events.
+    pub actual: Version,
+}
+
+/// Everything that can go wrong, with the place where it did.
+///
+/// ```
+/// use foldlog::{ErrorKind, Expected, NewEvent, Store};
+///
+/// let store = Store::in_memory()?;
+/// let opened = || NewEvent::new("Opened", &serde_json::json!({"owner": "Ada"}));
+/// store.append("account", "acc-1", Expected::NoStream, [opened()?])?;
+/// let error = store.append("account", "acc-1", Expected::NoStream, [opened()?]).unwrap_err();
+///
+/// assert_eq!(error.kind(), ErrorKind::Conflict);
+/// assert_eq!(error.conflict().unwrap().actual, 1);
+/// assert_eq!(
+///     error.to_string(),
+///     "append: version conflict: expected no events, found version 1 (account \"acc-1\"); replay, decide again and append"
+/// );
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    operation: Option<&'static str>,
+    detail: String,
+    advice: Option<&'static str>,
+    aggregate: Option<AggregateRef>,
+    version: Option<Version>,
+    position: Option<Position>,
+    event_type: Option<String>,
+    conflict: Option<Conflict>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, detail: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            operation: None,
+            detail: detail.into(),
+            advice: None,
+            aggregate: None,
+            version: None,
+            position: None,
+            event_type: None,
+            conflict: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn version_conflict(expected: Expected, actual: Version) -> Error {
+        let found = match actual.get() {
+            0 => "no events".to_owned(),
+            n => format!("version {n}"),
+        };
+        let mut error = Error::new(ErrorKind::Conflict, format!("version conflict: expected {expected}, found {found}"))
+            .advice("replay, decide again and append");
+        error.0.conflict = Some(Conflict { expected, actual });
+        error
+    }
+
+    // The outermost operation is the one the caller knows; an inner one that is set already is more exact and stays.
+    pub(crate) fn during(mut self, operation: &'static str) -> Error {
+        self.0.operation.get_or_insert(operation);
+        self
+    }
+
+    pub(crate) fn of(mut self, aggregate: &AggregateRef) -> Error {
+        self.0.aggregate.get_or_insert_with(|| aggregate.clone());
+        self
+    }
+
+    pub(crate) fn at_version(mut self, version: Version) -> Error {
+        self.0.version.get_or_insert(version);
+        self
+    }
+
+    pub(crate) fn at_position(mut self, position: Position) -> Error {
+        self.0.position.get_or_insert(position);
+        self
+    }
+
+    pub(crate) fn event_type_is(mut self, event_type: &str) -> Error {
+        self.0.event_type.get_or_insert_with(|| event_type.to_owned());
+        self
+    }
+
+    pub(crate) fn advice(mut self, advice: &'static str) -> Error {
+        self.0.advice.get_or_insert(advice);
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Whether SQLite said so, and not we of what we had read.
+    pub(crate) fn is_of_sqlite(&self) -> bool {
+        self.0.source.is_some()
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What sort of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The call that failed, such as `append` or `replay`.
+    pub fn operation(&self) -> Option<&'static str> {
+        self.0.operation
+    }
+
+    /// The aggregate at which it failed.
+    pub fn aggregate(&self) -> Option<&AggregateRef> {
+        self.0.aggregate.as_ref()
+    }
+
+    /// The version, in that aggregate, at which it failed.
+    pub fn version(&self) -> Option<Version> {
+        self.0.version
+    }
+
+    /// The position in the log at which it failed.
+    pub fn position(&self) -> Option<Position> {
+        self.0.position
+    }
+
+    /// The type of the event at which it failed.
+    pub fn event_type(&self) -> Option<&str> {
+        self.0.event_type.as_deref()
+    }
+
+    /// Expected and actual version, when the kind is [`ErrorKind::Conflict`].
+    pub fn conflict(&self) -> Option<&Conflict> {
+        self.0.conflict.as_ref()
+    }
+
+    /// Whether the same call may succeed when it is made again, without any other change.
+    ///
+    /// True for [`ErrorKind::Busy`] only: a conflict needs a new decision, a full disk needs space.
+    pub fn is_retryable(&self) -> bool {
+        self.0.kind == ErrorKind::Busy
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(operation) = inner.operation {
+            write!(f, "{operation}: ")?;
+        }
+        f.write_str(&inner.detail)?;
+        let mut places = Vec::new();
+        if let Some(aggregate) = &inner.aggregate {
+            places.push(aggregate.to_string());
+        }
+        if let Some(version) = inner.version {
+            places.push(format!("version {version}"));
+        }
+        if let Some(position) = inner.position {
+            places.push(format!("position {position}"));
+        }
+        if let Some(event_type) = &inner.event_type {
+            places.push(format!("event type {event_type:?}"));
+        }
+        if !places.is_empty() {
+            write!(f, " ({})", places.join(", "))?;
+        }
+        if let Some(advice) = inner.advice {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self}", self.0.kind)?;
+        if let Some(source) = &self.0.source {
+            write!(f, ": {source}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,317 @@
+//! Events and the words for their places.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::model::codec;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::json::Json;
+use crate::model::place::{AggregateRef, Position, Version};
+use crate::model::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
+
+/// An event's identity: unique in a file, and the key by which appends are idempotent.
+pub type EventId = Uuid;
+
+/// Who caused an event, from where, and because of what; stored as a JSON object under the names in the comments.
+///
+/// ```
+/// use foldlog::Metadata;
+/// let metadata = Metadata::new().user_id("u-1").ip_address("192.0.2.7").extra("channel", "mobile");
+/// assert_eq!(metadata.user_id.as_deref(), Some("u-1"));
+/// ```
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// `userId`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// `username`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// `ipAddress`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+    /// `userAgent`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// `correlationId`: shared by everything that one request set off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// `causationId`: the event or command that was the immediate cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    /// Whatever else the application wants to remember, under names of its own.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Metadata {
+    /// Nothing known yet.
+    pub fn new() -> Metadata {
+        Metadata::default()
+    }
+
+    /// Sets `userId`.
+    pub fn user_id(mut self, value: impl Into<String>) -> Metadata {
+        self.user_id = Some(value.into());
+        self
+    }
+
+    /// Sets `username`.
+    pub fn username(mut self, value: impl Into<String>) -> Metadata {
+        self.username = Some(value.into());
+        self
+    }
+
+    /// Sets `ipAddress`.
+    pub fn ip_address(mut self, value: impl Into<String>) -> Metadata {
+        self.ip_address = Some(value.into());
+        self
+    }
+
+    /// Sets `userAgent`.
+    pub fn user_agent(mut self, value: impl Into<String>) -> Metadata {
+        self.user_agent = Some(value.into());
+        self
+    }
+
+    /// Sets `correlationId`.
+    pub fn correlation_id(mut self, value: impl Into<String>) -> Metadata {
+        self.correlation_id = Some(value.into());
+        self
+    }
+
+    /// Sets `causationId`.
+    pub fn causation_id(mut self, value: impl Into<String>) -> Metadata {
+        self.causation_id = Some(value.into());
+        self
+    }
+
+    /// Sets `traceparent` and `tracestate`: the trace that the event is part of. It comes back as
+    /// [`RecordedEvent::trace_context`].
+    pub fn trace_context(mut self, context: &TraceContext) -> Metadata {
+        self.extra.insert(TRACEPARENT.to_owned(), context.traceparent().into());
+        match context.tracestate() {
+            Some(state) => self.extra.insert(TRACESTATE.to_owned(), state.into()),
+            None => self.extra.remove(TRACESTATE),
+        };
+        self
+    }
+
+    /// Sets a member of the application's own. The six names above belong to their fields.
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Metadata {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        *self == Metadata::default()
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Personal data: only which members are there.
+        f.debug_struct("Metadata")
+            .field("user_id", &self.user_id.is_some())
+            .field("username", &self.username.is_some())
+            .field("ip_address", &self.ip_address.is_some())
+            .field("user_agent", &self.user_agent.is_some())
+            .field("correlation_id", &self.correlation_id)
+            .field("causation_id", &self.causation_id)
+            .field("extra", &self.extra.len())
+            .finish()
+    }
+}
+
+/// An event that is to be appended.
+///
+/// ```
+/// use foldlog::{Metadata, NewEvent};
+/// let event = NewEvent::new("Deposited", &serde_json::json!({"cents": 500}))?
+///     .metadata(&Metadata::new().user_id("u-1"))?
+///     .tag("branch:7");
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub(crate) id: Option<EventId>,
+    pub(crate) event_type: String,
+    pub(crate) schema_version: u32,
+    pub(crate) data: Json,
+    pub(crate) metadata: Option<Json>,
+    pub(crate) created_at: Option<DateTime<Utc>>,
+    pub(crate) tags: Vec<String>,
+}
+
+impl NewEvent {
+    /// An event of this type with any serialisable value as its data.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`] if the value cannot be written as JSON or nests deeper than 127 levels.
+    pub fn new(event_type: impl Into<String>, data: &impl Serialize) -> Result<NewEvent> {
+        let event_type = event_type.into();
+        let data = Json::from_serialize(data).map_err(|error| error.event_type_is(&event_type))?;
+        Ok(NewEvent::with_json(event_type, data))
+    }
+
+    /// An event of this type with JSON that is stored byte for byte.
+    pub fn with_json(event_type: impl Into<String>, data: Json) -> NewEvent {
+        NewEvent {
+            id: None,
+            event_type: event_type.into(),
+            schema_version: 1,
+            data,
+            metadata: None,
+            created_at: None,
+            tags: Vec::new(),
+        }
+    }
+
+    /// An event from an enum with serde's derives: the variant's serde name is the event type, its content the data.
+    /// A unit variant has the data `{}`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`] if the value is not an externally tagged enum (serde's default), or if what was written
+    /// could not be read back as the same type: a NaN, for example, becomes `null` in JSON. Refused here, such an
+    /// event cannot make its aggregate unreadable.
+    ///
+    /// ```
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// enum Account { Deposited { cents: u64 }, Closed }
+    /// let event = foldlog::NewEvent::of(&Account::Deposited { cents: 5 })?;
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn of<E: Serialize + DeserializeOwned>(event: &E) -> Result<NewEvent> {
+        let (event_type, data) = codec::encode(event)?;
+        let data = Json::trusted(data).map_err(|error| error.event_type_is(event_type))?;
+        if let Err(error) = codec::decode::<E>(event_type, data.as_str()) {
+            return Err(Error::new(ErrorKind::Codec, "the event cannot be read back from the JSON that it turns into")
+                .event_type_is(event_type)
+                .advice("a float that is not finite and fields that are skipped only when written are the usual reasons")
+                .caused_by(error));
+        }
+        Ok(NewEvent::with_json(event_type, data))
+    }
+
+    /// Gives the event an id of the caller's. Appending the same event again then returns the first append's result.
+    pub fn id(mut self, id: EventId) -> NewEvent {
+        self.id = Some(id);
+        self
+    }
+
+    /// Sets the schema version of the data, 1 or more; 1 by default.
+    pub fn schema_version(mut self, schema_version: u32) -> NewEvent {
+        self.schema_version = schema_version;
+        self
+    }
+
+    /// Sets the metadata.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`] as for [`Json::from_serialize`].
+    pub fn metadata(mut self, metadata: &Metadata) -> Result<NewEvent> {
+        self.metadata = if metadata.is_empty() { None } else { Some(Json::from_serialize(metadata)?) };
+        Ok(self)
+    }
+
+    /// Sets the metadata as JSON that is stored byte for byte; it must be an object.
+    pub fn metadata_json(mut self, metadata: Json) -> NewEvent {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// Sets the time at which it happened, in place of the store's clock. Cut off to whole microseconds.
+    pub fn created_at(mut self, created_at: DateTime<Utc>) -> NewEvent {
+        self.created_at = Some(created_at);
+        self
+    }
+
+    /// Adds a tag by which [`Query::tag`](crate::Query::tag) finds the event across aggregates.
+    pub fn tag(mut self, tag: impl Into<String>) -> NewEvent {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+/// An event as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RecordedEvent {
+    /// Its place in the file.
+    pub position: Position,
+    /// Its identity.
+    pub id: EventId,
+    /// The tenant; `"default"` when none was named.
+    pub tenant: Arc<str>,
+    /// The type of its aggregate.
+    pub aggregate_type: Arc<str>,
+    /// The id of its aggregate.
+    pub aggregate_id: Arc<str>,
+    /// Its place in its aggregate.
+    pub version: Version,
+    /// What happened.
+    pub event_type: Arc<str>,
+    /// The shape of its data.
+    pub schema_version: u32,
+    /// When it happened, as the caller or the store's clock said.
+    pub created_at: DateTime<Utc>,
+    /// The position of the first event of the atomic append that it was part of.
+    pub commit_id: Position,
+    /// The replica in which it was appended first.
+    pub origin: Uuid,
+    /// Its tags, in the caller's order.
+    pub tags: Vec<String>,
+    /// What happened, in detail.
+    pub data: Json,
+    /// Who, from where, because of what; `None` if the caller gave nothing.
+    pub metadata: Option<Json>,
+}
+
+impl RecordedEvent {
+    /// The aggregate that it belongs to.
+    pub fn aggregate(&self) -> AggregateRef {
+        AggregateRef {
+            tenant: self.tenant.clone(),
+            aggregate_type: self.aggregate_type.clone(),
+            aggregate_id: self.aggregate_id.clone(),
+        }
+    }
+
+    /// Reads the event as an enum with serde's derives, the reverse of [`NewEvent::of`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownEventType`] if the enum has no such variant, [`ErrorKind::Codec`] if the data does not fit it.
+    pub fn decode<E: DeserializeOwned>(&self) -> Result<E> {
+        codec::decode(&self.event_type, self.data.as_str()).map_err(|error| {
+            error
+                .into_error(&self.event_type)
+                .during("decode")
+                .of(&self.aggregate())
+                .at_version(self.version)
+                .at_position(self.position)
+        })
+    }
+
+    /// The trace that the event is part of, for the span of a handler to link to; `None` if the metadata does not say, or
+    /// says something else than a W3C trace context.
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        self.metadata.as_ref().and_then(TraceContext::of_metadata)
+    }
+
+    /// Reads the metadata; empty if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`] if it was written with another shape than [`Metadata`]'s.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.metadata.as_ref().map_or_else(|| Ok(Metadata::default()), Json::parse)
+    }
+}

@@ -1,0 +1,283 @@
+//! The two sorts of fold, typed and JSON, as one to everything that replays.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::model::aggregate::{Aggregate, UnknownEvents};
+use crate::model::codec::{self, DecodeError};
+use crate::model::error::Result;
+use crate::model::event::NewEvent;
+use crate::model::json::Json;
+
+/// What a handle of [`Aggregates`](crate::Aggregates) can be of: a type that implements [`Aggregate`], or
+/// [`serde_json::Value`] for aggregates without types. Sealed: there is nothing to implement.
+pub trait Folds: sealed::Sealed {
+    /// The state that a replay gives.
+    type State;
+    /// What `append` and `execute` take.
+    type Event;
+    #[doc(hidden)]
+    type Fold: sealed::Fold<State = Self::State, Event = Self::Event>;
+}
+
+impl<A: Aggregate> Folds for A {
+    type State = A;
+    type Event = A::Event;
+    type Fold = Typed<A>;
+}
+
+impl Folds for Value {
+    type State = Value;
+    type Event = NewEvent;
+    type Fold = JsonFold;
+}
+
+pub(crate) mod sealed {
+    use super::*;
+
+    pub trait Sealed {}
+
+    impl<A: Aggregate> Sealed for A {}
+    impl Sealed for Value {}
+
+    /// How state follows from events.
+    pub trait Fold: Clone {
+        type State;
+        type Event;
+
+        fn aggregate_type(&self) -> &str;
+        /// Together with the version: which snapshots this fold can start from.
+        fn name(&self) -> &str;
+        fn version(&self) -> u32;
+        fn initial(&self) -> Self::State;
+        fn load(&self, state: &str) -> serde_json::Result<Self::State>;
+        fn save(&self, state: &Self::State) -> Result<Json>;
+        /// Takes a stored event into the state.
+        fn apply_stored(&self, state: &mut Self::State, event_type: &str, data: &str) -> Result<()>;
+        /// Turns an event into what is appended.
+        fn encode(&self, event: &Self::Event) -> Result<NewEvent>;
+        /// Takes an event into the state that is not stored yet.
+        fn apply(&self, state: &mut Self::State, event: Self::Event) -> Result<()>;
+    }
+}
+
+/// The fold of an [`Aggregate`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Typed<A>(PhantomData<fn() -> A>);
+
+impl<A> Typed<A> {
+    pub(crate) fn new() -> Typed<A> {
+        Typed(PhantomData)
+    }
+}
+
+impl<A> Clone for Typed<A> {
+    fn clone(&self) -> Typed<A> {
+        Typed::new()
+    }
+}
+
+impl<A: Aggregate> sealed::Fold for Typed<A> {
+    type State = A;
+    type Event = A::Event;
+
+    fn aggregate_type(&self) -> &str {
+        A::TYPE
+    }
+
+    fn name(&self) -> &str {
+        "typed"
+    }
+
+    fn version(&self) -> u32 {
+        A::FOLD_VERSION
+    }
+
+    fn initial(&self) -> A {
+        A::default()
+    }
+
+    fn load(&self, state: &str) -> serde_json::Result<A> {
+        serde_json::from_str(state)
+    }
+
+    fn save(&self, state: &A) -> Result<Json> {
+        Json::from_serialize(state)
+    }
+
+    fn apply_stored(&self, state: &mut A, event_type: &str, data: &str) -> Result<()> {
+        match codec::decode(event_type, data) {
+            Ok(event) => state.apply(event),
+            Err(DecodeError::UnknownVariant) if A::UNKNOWN_EVENTS == UnknownEvents::Ignore => {}
+            Err(error) => return Err(error.into_error(event_type)),
+        }
+        Ok(())
+    }
+
+    fn encode(&self, event: &A::Event) -> Result<NewEvent> {
+        NewEvent::of(event)
+    }
+
+    fn apply(&self, state: &mut A, event: A::Event) -> Result<()> {
+        state.apply(event);
+        Ok(())
+    }
+}
+
+type Function = dyn Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync;
+
+/// Why a fold over JSON could not take an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoldError {
+    /// It does not know the event type. A fold that wants to pass over such events returns `Ok` instead.
+    UnknownEventType,
+    /// The data is not as the fold needs it; says why, without the data.
+    Data(String),
+}
+
+impl FoldError {
+    fn into_decode_error(self) -> DecodeError {
+        match self {
+            FoldError::UnknownEventType => DecodeError::UnknownVariant,
+            FoldError::Data(reason) => DecodeError::Other(reason),
+        }
+    }
+}
+
+/// A fold over JSON, for aggregates without types.
+#[derive(Clone)]
+#[doc(hidden)]
+pub struct JsonFold {
+    aggregate_type: Arc<str>,
+    name: Cow<'static, str>,
+    version: u32,
+    // None: JSON Merge Patch
+    function: Option<Arc<Function>>,
+}
+
+impl JsonFold {
+    /// Each event's data is merged into the state (RFC 7396).
+    pub(crate) fn merge_patch(aggregate_type: &str) -> JsonFold {
+        JsonFold { aggregate_type: aggregate_type.into(), name: Cow::Borrowed("merge-patch"), version: 1, function: None }
+    }
+
+    pub(crate) fn function(
+        aggregate_type: &str,
+        name: &str,
+        version: u32,
+        function: impl Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync + 'static,
+    ) -> JsonFold {
+        // A prefix of its own, so that no name of an application's meets one of ours.
+        let name = Cow::Owned(format!("fn:{name}"));
+        JsonFold { aggregate_type: aggregate_type.into(), name, version, function: Some(Arc::new(function)) }
+    }
+
+    fn fold(&self, state: &mut Value, event_type: &str, data: Value) -> Result<()> {
+        match &self.function {
+            Some(function) => {
+                function(state, event_type, &data).map_err(|error| error.into_decode_error().into_error(event_type))
+            }
+            None => {
+                merge(state, data);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl sealed::Fold for JsonFold {
+    type State = Value;
+    type Event = NewEvent;
+
+    fn aggregate_type(&self) -> &str {
+        &self.aggregate_type
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn initial(&self) -> Value {
+        Value::Object(serde_json::Map::new())
+    }
+
+    fn load(&self, state: &str) -> serde_json::Result<Value> {
+        serde_json::from_str(state)
+    }
+
+    fn save(&self, state: &Value) -> Result<Json> {
+        Json::from_serialize(state)
+    }
+
+    fn apply_stored(&self, state: &mut Value, event_type: &str, data: &str) -> Result<()> {
+        let data = serde_json::from_str(data).map_err(|error| DecodeError::Data(error.into()).into_error(event_type))?;
+        self.fold(state, event_type, data)
+    }
+
+    fn encode(&self, event: &NewEvent) -> Result<NewEvent> {
+        Ok(event.clone())
+    }
+
+    fn apply(&self, state: &mut Value, event: NewEvent) -> Result<()> {
+        self.apply_stored(state, &event.event_type, event.data.as_str())
+    }
+}
+
+/// JSON Merge Patch, RFC 7396, part 2: a member that is null removes, an object merges, everything else replaces.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(&name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // RFC 7396, appendix A.
+    #[test]
+    fn the_rfcs_examples() {
+        for (target, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
+            (json!({"a":"foo"}), json!(null), json!(null)),
+            (json!({"a":"foo"}), json!("bar"), json!("bar")),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            let mut merged = target.clone();
+            merge(&mut merged, patch.clone());
+            assert_eq!(merged, result, "{target} {patch}");
+        }
+    }
+}

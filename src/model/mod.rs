@@ -1,0 +1,14 @@
+//! The words: events, aggregates, places, errors. No I/O.
+
+pub(crate) mod aggregate;
+pub(crate) mod clock;
+pub(crate) mod codec;
+pub(crate) mod damage;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod fold;
+pub(crate) mod ids;
+pub(crate) mod json;
+pub(crate) mod place;
+pub(crate) mod redacted;
+pub(crate) mod trace_context;

@@ -1,0 +1,350 @@
+//! The store: what an application opens.
+
+pub(crate) mod aggregates;
+mod delivery;
+mod outbox;
+pub(crate) mod preview;
+mod read_models;
+mod upkeep;
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::log::append::{self, Appended, Batch};
+use crate::log::gauges;
+use crate::log::query::{Events, Query};
+use crate::log::scope::Scope;
+use crate::log::statistics::{self, Counted, EventStatistics, FileStatistics};
+use crate::model::aggregate::{Aggregate, Expected};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::{EventId, NewEvent, RecordedEvent};
+use crate::model::place::{Position, Version};
+use crate::options::Options;
+use crate::sqlite::{Database, View, log, names, state};
+use crate::state::snapshot::{self, SnapshotStatistics};
+use crate::store::aggregates::Aggregates;
+use crate::trace;
+
+/// An open event store.
+///
+/// Cheap to clone, `Send` and `Sync`: one writer, and readers beside it that never wait for the writer. Several stores,
+/// also in several processes, may have the same file open. A handle is of one tenant; [`Store::open`] gives the handle of
+/// the default tenant.
+///
+/// In a process that was forked after the store was opened every call fails with [`ErrorKind::Forked`]: open it anew there.
+#[derive(Clone)]
+pub struct Store {
+    scope: Scope,
+}
+
+impl Store {
+    /// Opens a file for reading and writing with the default options; makes it if it does not exist. On Unix a new file is
+    /// its owner's alone (mode 0600); one that is there keeps its mode, so an empty one made before can be shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ForeignFile`] and [`ErrorKind::FormatTooNew`] for a file that is not ours to write: it is left as it
+    /// was. [`ErrorKind::Io`] for a directory, a missing directory, or what the operating system refuses.
+    /// [`ErrorKind::Busy`] if another process holds the file for longer than the busy time-out.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("bank.db");
+    /// let store = foldlog::Store::open(&path)?;
+    /// assert_eq!(store.file_statistics()?.events, 0);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Options::new().open(path)
+    }
+
+    /// Opens an existing file for reading. Works on a read-only medium too, unless a write-ahead log with events in it
+    /// lies beside the file.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is empty.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        Options::new().open_read_only(path)
+    }
+
+    /// Makes a store that lives in memory and is gone with its last handle.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn in_memory() -> Result<Store> {
+        Options::new().in_memory()
+    }
+
+    /// The same store for another tenant. Each tenant has its own aggregates; none sees another's events. The tenant
+    /// `"default"` is that of a store just opened.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Query, Store};
+    /// let store = Store::in_memory()?;
+    /// let acme = store.tenant("acme");
+    /// acme.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?])?;
+    /// assert_eq!(store.read(Query::new()).count(), 0);
+    /// assert_eq!(acme.read(Query::new()).count(), 1);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// A name that cannot be stored (empty, too long, with a NUL) is refused by the first append.
+    pub fn tenant(&self, tenant: &str) -> Store {
+        Store { scope: Scope { log: self.scope.log.clone(), tenant: tenant.into() } }
+    }
+
+    /// The tenant of this handle.
+    pub fn tenant_name(&self) -> &str {
+        &self.scope.tenant
+    }
+
+    /// The names of all tenants that have or had events, in order.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn tenants(&self) -> Result<Vec<String>> {
+        self.scope.database().read(names::tenants).map_err(|error| error.during("tenants"))
+    }
+
+    /// The aggregates of a type.
+    pub fn aggregates<A: Aggregate>(&self) -> Aggregates<A> {
+        Aggregates::typed(self.scope.clone())
+    }
+
+    /// The aggregates of a type without Rust types: events are JSON, and the state follows from them by JSON Merge Patch
+    /// (RFC 7396) or by a function, see [`fold_with`](Aggregates::fold_with).
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Store};
+    /// use serde_json::json;
+    ///
+    /// let orders = Store::in_memory()?.json_aggregates("order");
+    /// orders.append("o-1", Expected::NoStream, [
+    ///     NewEvent::new("Placed", &json!({"customer": "c-1", "status": "open"}))?,
+    ///     NewEvent::new("Shipped", &json!({"status": "shipped"}))?,
+    /// ])?;
+    /// assert_eq!(orders.replay("o-1")?.state, json!({"customer": "c-1", "status": "shipped"}));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn json_aggregates(&self, aggregate_type: &str) -> Aggregates<Value> {
+        Aggregates::json(self.scope.clone(), aggregate_type)
+    }
+
+    /// The names of this tenant's aggregate types, in order.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn aggregate_types(&self) -> Result<Vec<String>> {
+        self.scope
+            .database()
+            .read(|view| names::aggregate_types(view, &self.scope.tenant))
+            .map_err(|error| error.during("aggregate types"))
+    }
+
+    /// Appends events to one aggregate, all or none.
+    ///
+    /// # Errors
+    /// As [`Aggregates::append_events`].
+    pub fn append(
+        &self,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        expected: impl Into<Expected>,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Result<Appended> {
+        let appended = self.commit(Batch::new().append(aggregate_type, aggregate_id, expected, events))?;
+        appended.into_iter().next().ok_or_else(append::no_result)
+    }
+
+    /// Appends events to several aggregates, all or none; a result for each [`Batch::append`], in order.
+    ///
+    /// # Errors
+    /// As [`Aggregates::append_events`].
+    pub fn commit(&self, batch: Batch) -> Result<Vec<Appended>> {
+        append::commit(&self.scope, &batch, |_, _| Ok(()))
+    }
+
+    /// Reads events.
+    pub fn read(&self, query: Query) -> Events {
+        Events::new(self.scope.clone(), query)
+    }
+
+    /// The newest events of all aggregates, newest first.
+    ///
+    /// # Errors
+    /// If the file cannot be read or an event is damaged.
+    pub fn recent_events(&self, limit: u64) -> Result<Vec<RecordedEvent>> {
+        self.read(Query::new().newest_first().limit(limit)).collect()
+    }
+
+    /// The event with this id, if this tenant has it.
+    ///
+    /// # Errors
+    /// If the file cannot be read or the event is damaged.
+    pub fn event(&self, id: EventId) -> Result<Option<RecordedEvent>> {
+        let read = |view: &View<'_>| {
+            log::by_id(view, id, |raw, aggregate_type, aggregate_id| {
+                let is_ours = aggregate_type.tenant == self.scope.tenant;
+                is_ours.then(|| raw.recorded(aggregate_type, aggregate_id.into())).transpose()
+            })
+        };
+        self.scope.database().read(read).map(Option::flatten).map_err(|error| error.during("event"))
+    }
+
+    /// The version of an aggregate; 0 if it has no events.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn version(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Version> {
+        self.scope
+            .database()
+            .read(|view| Ok(self.scope.find(view, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.version)))
+            .map(Version::new)
+            .map_err(|error| error.during("version").of(&self.scope.aggregate(aggregate_type, aggregate_id)))
+    }
+
+    /// The position of the newest event that ever was in the file, of whatever tenant; 0 if there was none.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn last_position(&self) -> Result<Position> {
+        self.scope.database().read(state::last_position).map_err(|error| error.during("last position"))
+    }
+
+    /// How many events there are: of this tenant, of an aggregate type, of an aggregate; of all types or of one.
+    ///
+    /// ```
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let all = store.count_events(None, None, None)?;
+    /// let deposits_of_one = store.count_events(Some("account"), Some("acc-1"), Some("Deposited"))?;
+    /// # assert_eq!((all, deposits_of_one), (0, 0));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for an aggregate id without an aggregate type; if the file cannot be read.
+    pub fn count_events(
+        &self,
+        aggregate_type: Option<&str>,
+        aggregate_id: Option<&str>,
+        event_type: Option<&str>,
+    ) -> Result<u64> {
+        if aggregate_id.is_some() && aggregate_type.is_none() {
+            return Err(Error::new(ErrorKind::InvalidInput, "an aggregate id needs its aggregate type").during("count events"));
+        }
+        statistics::count(&self.scope, Counted { aggregate_type, aggregate_id, event_type })
+            .map_err(|error| error.during("count events"))
+    }
+
+    /// Figures over this tenant's events. Looks at every event: for reports, not for every request.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn statistics(&self) -> Result<EventStatistics> {
+        statistics::events(&self.scope).map_err(|error| error.during("statistics"))
+    }
+
+    /// Figures of the file as a whole, without counting.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn file_statistics(&self) -> Result<FileStatistics> {
+        statistics::file(&self.scope).map_err(|error| error.during("file statistics"))
+    }
+
+    /// Figures over this tenant's snapshots.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn snapshot_statistics(&self) -> Result<SnapshotStatistics> {
+        snapshot::statistics(&self.scope).map_err(|error| error.during("snapshot statistics"))
+    }
+
+    /// Runs an event handler of the application and measures it as `event_handler_duration_seconds`, under this name.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Query, Store};
+    /// let store = Store::in_memory()?;
+    /// store.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?])?;
+    /// for event in store.read(Query::new()) {
+    ///     let sent = store.run_handler("welcome-mail", &event?, |event| event.version.get());
+    ///     assert_eq!(sent, 1);
+    /// }
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn run_handler<T>(&self, name: &str, event: &RecordedEvent, handler: impl FnOnce(&RecordedEvent) -> T) -> T {
+        let _span = trace::handler_span(name, event);
+        self.scope.meter().handle(name, &event.event_type, || handler(event))
+    }
+
+    /// A store in memory with everything that this one holds now, and with its options and inline projections: for tests,
+    /// and for trying something out on real data. What is done to one is not seen in the other.
+    ///
+    /// # Errors
+    /// If the file cannot be read or there is not enough memory.
+    pub fn copy_to_memory(&self) -> Result<Store> {
+        let options = self.options().clone();
+        let database = self.scope.database().copy_to_memory(&options).map_err(|error| error.during("copy to memory"))?;
+        let copy = Store::of(database, options);
+        self.scope.copy_inline(&copy.scope);
+        Ok(copy.tenant(&self.scope.tenant))
+    }
+
+    /// The file's path, made absolute; `None` for a store in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.scope.database().path()
+    }
+
+    /// The options that the store was opened with.
+    pub fn options(&self) -> &Options {
+        self.scope.options()
+    }
+
+    fn of(database: Database, options: Options) -> Store {
+        let scope = Scope::new(database, options);
+        gauges::opened(&scope);
+        Store { scope }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path()).field("tenant", &self.scope.tenant).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Opens a file for reading and writing; makes it if it does not exist.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        let database = Database::open(path.as_ref(), &self).map_err(|error| error.during("open"))?;
+        Ok(Store::of(database, self))
+    }
+
+    /// Opens an existing file for reading.
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
+        let database = Database::open_read_only(path.as_ref(), &self).map_err(|error| error.during("open read-only"))?;
+        Ok(Store::of(database, self))
+    }
+
+    /// Makes a store that lives in memory and is gone with its last handle.
+    ///
+    /// # Errors
+    /// As [`Store::in_memory`].
+    pub fn in_memory(self) -> Result<Store> {
+        let database = Database::in_memory(&self).map_err(|error| error.during("open"))?;
+        Ok(Store::of(database, self))
+    }
+}
+
+// Compile-time promise: a store can be shared between threads.
+const _: fn() = || {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<Store>();
+};
