@@ -8,7 +8,7 @@ fn damage_beyond_the_limit_is_not_met() {
     let path = folder.path().join("log.db");
     let store = Store::open(&path).unwrap();
     let events = (0..20).map(|n| NewEvent::new("Happened", &n).unwrap());
-    store.append("thing", "t-1", Expected::NoStream, events).unwrap();
+    store.append("thing", "t-1", Expected::New, events).unwrap();
     let raw = rusqlite::Connection::open(&path).unwrap();
     assert_eq!(raw.execute("UPDATE events SET data = '99' WHERE position = 10", []).unwrap(), 1);
 

@@ -338,10 +338,10 @@ proptest! {
         let (directory, store) = new_store(Options::new());
         let [tenant, kind, id, event_type, tag] = &names[..] else { unreachable!("five were made") };
         let event = |name: &str| NewEvent::new(name, &json!({ name: name })).unwrap().tag(name);
-        store.tenant(tenant).append(kind, id, Expected::NoStream, [event(event_type).tag(tag.as_str())]).unwrap();
+        store.tenant(tenant).append(kind, id, Expected::New, [event(event_type).tag(tag.as_str())]).unwrap();
         // The same again under another name: nothing of it may mix with the first.
         if other != *tenant {
-            store.tenant(&other).append(kind, id, Expected::NoStream, [event(event_type).tag(tag.as_str())]).unwrap();
+            store.tenant(&other).append(kind, id, Expected::New, [event(event_type).tag(tag.as_str())]).unwrap();
         }
         drop(store);
 
@@ -365,7 +365,7 @@ proptest! {
         let handle = store.json_aggregates(kind);
         prop_assert_eq!(handle.ids(None, 9).unwrap(), vec![id.clone()]);
         prop_assert_eq!(handle.replay(id).unwrap().state, json!({ event_type.as_str(): event_type }));
-        let conflict = handle.append(id, Expected::NoStream, [event(event_type)]).unwrap_err();
+        let conflict = handle.append(id, Expected::New, [event(event_type)]).unwrap_err();
         prop_assert_eq!(conflict.kind(), ErrorKind::Conflict);
         prop_assert!(!conflict.to_string().contains(|c: char| c.is_control() || c == '\u{202e}'), "{:?}", conflict.to_string());
     }

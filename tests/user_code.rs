@@ -88,7 +88,7 @@ fn store(name: &str, directory: &tempfile::TempDir) -> Store {
     let options = Options::new().durability(Durability::Fast).snapshots(SnapshotPolicy::every(5));
     let store = options.open(directory.path().join(name)).unwrap();
     let handle = store.aggregates::<Fragile>();
-    handle.append("ill", Expected::NoStream, [FragileEvent::Happened, FragileEvent::Breaks]).unwrap();
+    handle.append("ill", Expected::New, [FragileEvent::Happened, FragileEvent::Breaks]).unwrap();
     store
 }
 
@@ -138,7 +138,7 @@ fn in_the_writing_of_an_event_or_a_state() {
         store.aggregates::<Fragile>().append("well", Expected::Any, events).map(drop)
     });
     // The snapshot's state cannot be written: by a call that is about nothing else.
-    store.aggregates::<Fragile>().append("snapshot", Expected::NoStream, vec![FragileEvent::Happened; 4]).unwrap();
+    store.aggregates::<Fragile>().append("snapshot", Expected::New, vec![FragileEvent::Happened; 4]).unwrap();
     panics(&store, |store| store.aggregates::<Fragile>().create_snapshot("snapshot", SnapshotReason::Manual));
 }
 

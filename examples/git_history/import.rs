@@ -104,7 +104,7 @@ impl Import {
             )));
         }
         let expected = match known.version {
-            Version::ZERO => Expected::NoStream,
+            Version::ZERO => Expected::New,
             version => Expected::Exactly(version),
         };
         let new = NewEvent::of(&event)?;

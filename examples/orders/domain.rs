@@ -129,7 +129,7 @@ pub fn place(store: &Store, wish: &Wish<'_>) -> Result<(), ShopError> {
         let batch = Batch::new().append(Stock::TYPE, wish.article, stock.version, [reserved]).append(
             Order::TYPE,
             wish.order,
-            Expected::NoStream,
+            Expected::New,
             [placed(wish)?],
         );
         match store.commit(batch) {

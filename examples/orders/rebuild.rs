@@ -107,7 +107,7 @@ fn sell(store: &Store, name: &str, from: u64, count: u64) -> foldlog::Result<()>
         let article = if number.is_multiple_of(3) { "desk lamp" } else { "lamp" };
         let customer = format!("c-{}", number % 97);
         let placed = OrderEvent::Placed { customer, article: article.into(), quantity: 1, cents: 1_990 + number % 50 };
-        batch = batch.append(Order::TYPE, format!("{name}-{number}"), Expected::NoStream, [NewEvent::of(&placed)?]);
+        batch = batch.append(Order::TYPE, format!("{name}-{number}"), Expected::New, [NewEvent::of(&placed)?]);
     }
     store.commit(batch).map(drop)
 }

@@ -20,8 +20,8 @@ const DOWN_FOR: usize = 3;
 
 /// Returns the billing service, which goes on listening.
 pub fn tell(store: &Store, telling: &mut Telling, mended: bool) -> Done<Billing> {
-    store.aggregates::<Stock>().append("lamp", Expected::NoStream, [StockEvent::Received { quantity: 10 }])?;
-    store.aggregates::<Stock>().append("chair", Expected::NoStream, [StockEvent::Received { quantity: 3 }])?;
+    store.aggregates::<Stock>().append("lamp", Expected::New, [StockEvent::Received { quantity: 10 }])?;
+    store.aggregates::<Stock>().append("chair", Expected::New, [StockEvent::Received { quantity: 3 }])?;
     inline(store, telling)?;
     following(store, telling)?;
     outbox(store, telling, mended)

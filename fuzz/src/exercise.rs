@@ -89,7 +89,7 @@ pub fn writes(store: &Store) {
     for (tenant, id) in [("default", "t-1"), ("acme", "new"), ("new", "t-1")] {
         told(store.tenant(tenant).append("thing", id, Expected::Any, [event()]));
     }
-    told(store.append("new", "t-1", Expected::NoStream, [NewEvent::new("New", &1).expect("an event")]));
+    told(store.append("new", "t-1", Expected::New, [NewEvent::new("New", &1).expect("an event")]));
     let things = store.aggregates::<State>();
     told(things.execute("t-1", |_| Ok::<_, foldlog::Error>([Event::Empty {}])));
     told(things.create_snapshot("t-1", SnapshotReason::Manual));

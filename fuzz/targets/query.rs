@@ -30,8 +30,8 @@ struct Part {
 #[derive(Arbitrary, Debug)]
 enum Belief {
     Any,
-    NoStream,
-    StreamExists,
+    New,
+    Existing,
     Exactly(u8),
     Huge(u64),
 }
@@ -134,8 +134,8 @@ impl World {
             let mut version = versions.iter().rev().find(|(name, _)| *name == owner).map_or(0, |(_, version)| *version);
             let (expected, right) = match part.expected {
                 Belief::Any => (Expected::Any, true),
-                Belief::NoStream => (Expected::NoStream, version == 0),
-                Belief::StreamExists => (Expected::StreamExists, version > 0),
+                Belief::New => (Expected::New, version == 0),
+                Belief::Existing => (Expected::Existing, version > 0),
                 Belief::Exactly(number) => (u64::from(number).into(), u64::from(number) == version),
                 Belief::Huge(number) => (number.into(), number == version),
             };

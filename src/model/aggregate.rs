@@ -71,10 +71,10 @@ pub enum Expected {
     /// Anything: append after whatever is there.
     Any,
     /// The aggregate has no events yet.
-    NoStream,
+    New,
     /// The aggregate has events.
-    StreamExists,
-    /// The aggregate is exactly at this version; 0 is the same as `NoStream`.
+    Existing,
+    /// The aggregate is exactly at this version; 0 is the same as `New`.
     Exactly(Version),
 }
 
@@ -83,8 +83,8 @@ impl Expected {
     pub(crate) fn range(self) -> (u64, u64) {
         match self {
             Expected::Any => (0, Version::MAX.get()),
-            Expected::NoStream => (0, 0),
-            Expected::StreamExists => (1, Version::MAX.get()),
+            Expected::New => (0, 0),
+            Expected::Existing => (1, Version::MAX.get()),
             Expected::Exactly(version) => (version.get(), version.get()),
         }
     }
@@ -106,8 +106,8 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Expected::Any => f.write_str("any version"),
-            Expected::NoStream => f.write_str("no events"),
-            Expected::StreamExists => f.write_str("at least one event"),
+            Expected::New => f.write_str("no events"),
+            Expected::Existing => f.write_str("at least one event"),
             Expected::Exactly(version) => write!(f, "version {version}"),
         }
     }

@@ -107,8 +107,8 @@ pub struct Conflict {
 ///
 /// let store = Store::in_memory()?;
 /// let opened = || NewEvent::new("Opened", &serde_json::json!({"owner": "Ada"}));
-/// store.append("account", "acc-1", Expected::NoStream, [opened()?])?;
-/// let error = store.append("account", "acc-1", Expected::NoStream, [opened()?]).unwrap_err();
+/// store.append("account", "acc-1", Expected::New, [opened()?])?;
+/// let error = store.append("account", "acc-1", Expected::New, [opened()?]).unwrap_err();
 ///
 /// assert_eq!(error.kind(), ErrorKind::Conflict);
 /// assert_eq!(error.conflict().unwrap().actual, 1);

@@ -83,7 +83,7 @@ impl Store {
     /// use foldlog::{Expected, NewEvent, Query, Store};
     /// let store = Store::in_memory()?;
     /// let acme = store.tenant("acme");
-    /// acme.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?])?;
+    /// acme.append("account", "acc-1", Expected::New, [NewEvent::new("Opened", &())?])?;
     /// assert_eq!(store.read(Query::new()).count(), 0);
     /// assert_eq!(acme.read(Query::new()).count(), 1);
     /// # Ok::<(), foldlog::Error>(())
@@ -120,7 +120,7 @@ impl Store {
     /// use serde_json::json;
     ///
     /// let orders = Store::in_memory()?.json_aggregates("order");
-    /// orders.append("o-1", Expected::NoStream, [
+    /// orders.append("o-1", Expected::New, [
     ///     NewEvent::new("Placed", &json!({"customer": "c-1", "status": "open"}))?,
     ///     NewEvent::new("Shipped", &json!({"status": "shipped"}))?,
     /// ])?;
@@ -266,7 +266,7 @@ impl Store {
     /// ```
     /// use foldlog::{Expected, NewEvent, Query, Store};
     /// let store = Store::in_memory()?;
-    /// store.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?])?;
+    /// store.append("account", "acc-1", Expected::New, [NewEvent::new("Opened", &())?])?;
     /// for event in store.read(Query::new()) {
     ///     let sent = store.run_handler("welcome-mail", &event?, |event| event.version.get());
     ///     assert_eq!(sent, 1);

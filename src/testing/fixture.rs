@@ -12,7 +12,7 @@ use crate::{Options, Store};
 /// use foldlog::{Expected, NewEvent, testing::Fixture};
 ///
 /// static BANK: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(|store| {
-///     store.append("account", "acc-1", Expected::NoStream, [NewEvent::new("Opened", &())?]).map(drop)
+///     store.append("account", "acc-1", Expected::New, [NewEvent::new("Opened", &())?]).map(drop)
 /// }));
 ///
 /// let store = BANK.store();

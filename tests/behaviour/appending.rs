@@ -11,7 +11,7 @@ const SOME: &str = "some";
 fn with_some() -> (Place, Store) {
     let place = Place::new();
     let store = place.open();
-    store.append("list", SOME, Expected::NoStream, notes(1..=3)).unwrap();
+    store.append("list", SOME, Expected::New, notes(1..=3)).unwrap();
     (place, store)
 }
 
@@ -20,10 +20,10 @@ fn the_four_expected_versions() {
     let table = [
         (Expected::Any, NONE, true),
         (Expected::Any, SOME, true),
-        (Expected::NoStream, NONE, true),
-        (Expected::NoStream, SOME, false),
-        (Expected::StreamExists, NONE, false),
-        (Expected::StreamExists, SOME, true),
+        (Expected::New, NONE, true),
+        (Expected::New, SOME, false),
+        (Expected::Existing, NONE, false),
+        (Expected::Existing, SOME, true),
         (Expected::from(0), NONE, true),
         (Expected::from(0), SOME, false),
         (Expected::from(1), NONE, false),
@@ -74,7 +74,7 @@ fn events_of_one_append_lie_together() {
 #[test]
 fn a_batch_over_many_aggregates_is_one_commit() {
     let (_place, store) = with_some();
-    let batch = Batch::new().append("list", SOME, 3, notes([4])).append("other", "b", Expected::NoStream, notes([1, 2])).append(
+    let batch = Batch::new().append("list", SOME, 3, notes([4])).append("other", "b", Expected::New, notes([1, 2])).append(
         "list",
         "c",
         Expected::Any,
@@ -95,8 +95,8 @@ fn a_batch_over_many_aggregates_is_one_commit() {
 fn one_conflict_in_a_batch_and_nothing_is_written() {
     let (_place, store) = with_some();
     let batch = Batch::new()
-        .append("new type", "n", Expected::NoStream, [NewEvent::new("New event type", &1).unwrap().tag("new tag")])
-        .append("list", "new", Expected::NoStream, notes([1]))
+        .append("new type", "n", Expected::New, [NewEvent::new("New event type", &1).unwrap().tag("new tag")])
+        .append("list", "new", Expected::New, notes([1]))
         .append("list", SOME, 2, notes([9]));
     let error = refused(store.tenant("new tenant").commit(batch.clone()), ErrorKind::Conflict);
     assert_eq!(error.conflict().unwrap().actual, 0);
@@ -107,8 +107,8 @@ fn one_conflict_in_a_batch_and_nothing_is_written() {
     assert_eq!(store.tenants().unwrap(), ["default"]);
     assert_eq!(store.version("list", "new").unwrap(), 0);
     // Nor does the store remember names that were rolled back: their numbers go to others now.
-    store.append("other type", "o", Expected::NoStream, [NewEvent::new("Other event type", &2).unwrap().tag("other")]).unwrap();
-    store.append("new type", "n", Expected::NoStream, [NewEvent::new("New event type", &1).unwrap()]).unwrap();
+    store.append("other type", "o", Expected::New, [NewEvent::new("Other event type", &2).unwrap().tag("other")]).unwrap();
+    store.append("new type", "n", Expected::New, [NewEvent::new("New event type", &1).unwrap()]).unwrap();
     let types: Vec<_> = read(&store, Query::new().after_position(3)).iter().map(|event| event.event_type.to_string()).collect();
     assert_eq!(types, ["Other event type", "New event type"]);
     assert_eq!(read(&store, Query::new().tag("new tag")), []);

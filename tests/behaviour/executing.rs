@@ -128,7 +128,7 @@ fn two_that_make_the_same_new_aggregate() {
     let executed = accounts
         .execute("a", |account| {
             if account.owner.is_empty() {
-                accounts.append("a", Expected::NoStream, [opened()]).unwrap();
+                accounts.append("a", Expected::New, [opened()]).unwrap();
                 return Ok::<_, Refusal>(vec![opened()]);
             }
             Ok(vec![])

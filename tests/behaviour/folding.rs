@@ -60,7 +60,7 @@ fn all_forms() -> Vec<ShapeEvent> {
 fn every_form_of_variant() {
     let place = Place::new();
     let shapes = place.open().aggregates::<Shape>();
-    shapes.append("s", Expected::NoStream, all_forms()).unwrap();
+    shapes.append("s", Expected::New, all_forms()).unwrap();
     let stored: Vec<_> = place.open().aggregates::<Shape>().history("s").map(|event| event.unwrap()).collect();
     let written: Vec<_> = stored.iter().map(|event| (&*event.event_type, event.data.as_str())).collect();
     assert_eq!(
@@ -88,7 +88,7 @@ fn with_an_event_of_the_future(aggregate_type: &str) -> Place {
     let first = NewEvent::of(&opened()).unwrap();
     let unknown = NewEvent::new("FrozenByCourt", &json!({ "case": 7 })).unwrap();
     let third = NewEvent::new("Deposited", &json!({ "cents": 5 })).unwrap();
-    place.open().append(aggregate_type, "a", Expected::NoStream, [first, unknown, third]).unwrap();
+    place.open().append(aggregate_type, "a", Expected::New, [first, unknown, third]).unwrap();
     place
 }
 
@@ -186,7 +186,7 @@ fn without_types_the_state_follows_by_merge_patch() {
     users
         .append(
             "u",
-            Expected::NoStream,
+            Expected::New,
             [
                 patch("UserCreated", json!({ "username": "ada", "phone": "1", "address": { "city": "London", "zip": "W1" } })),
                 patch("UserUpdated", json!({ "phone": null, "address": { "city": "Paris" } })),

@@ -18,7 +18,7 @@ fn rich() -> NewEvent {
 }
 
 fn batch() -> Batch {
-    Batch::new().append("list", "a", 1, [known(1), known(2)]).append("list", "b", Expected::NoStream, [known(3)])
+    Batch::new().append("list", "a", 1, [known(1), known(2)]).append("list", "b", Expected::New, [known(3)])
 }
 
 fn with_batch() -> (Place, Store) {

@@ -201,10 +201,10 @@ fn the_highest_version_is_the_last() {
         &["4294967294", "new aggregate"],
     );
     assert_eq!(store.append("list", "a", highest - 1, [noted(2)]).unwrap().version, highest);
-    for expected in [Expected::Any, Expected::StreamExists, Expected::from(highest)] {
+    for expected in [Expected::Any, Expected::Existing, Expected::from(highest)] {
         refused(store.append("list", "a", expected, [noted(3)]), ErrorKind::LimitExceeded);
     }
-    refused(store.append("list", "a", Expected::NoStream, [noted(3)]), ErrorKind::Conflict);
+    refused(store.append("list", "a", Expected::New, [noted(3)]), ErrorKind::Conflict);
     assert_eq!(store.version("list", "a").unwrap(), highest);
     assert_eq!(store.last_position().unwrap(), 2);
     let newest = read(&store, Query::new().aggregate("list", "a").after_version(highest - 1));

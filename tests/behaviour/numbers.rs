@@ -38,7 +38,7 @@ const KNOWN: [f64; 6] = [1_780_124_630_955.832_3, 6.934698245112694e276, f64::MA
 fn is_kept(values: &[f64]) {
     let store = fast().in_memory().unwrap();
     let meters = store.aggregates::<Meter>();
-    meters.append("m", Expected::NoStream, values.iter().map(|value| Measured::Read { value: *value })).unwrap();
+    meters.append("m", Expected::New, values.iter().map(|value| Measured::Read { value: *value })).unwrap();
     let full = meters.without_snapshots().replay("m").unwrap().state;
     assert_eq!(bits(&full.values), bits(values), "what is folded is what was appended");
     for (event, value) in read(&store, Query::new()).iter().zip(values) {
@@ -53,7 +53,7 @@ fn is_kept(values: &[f64]) {
 fn is_kept_without_types(value: f64) {
     let store = fast().in_memory().unwrap();
     let meters = store.json_aggregates("meter");
-    meters.append("m", Expected::NoStream, [NewEvent::new("Read", &json!({ "value": value })).unwrap()]).unwrap();
+    meters.append("m", Expected::New, [NewEvent::new("Read", &json!({ "value": value })).unwrap()]).unwrap();
     let state = |state: &Value| state["value"].as_f64().unwrap().to_bits();
     assert_eq!(state(&meters.replay("m").unwrap().state), value.to_bits());
     meters.create_snapshot("m", SnapshotReason::Manual).unwrap();

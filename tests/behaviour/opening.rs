@@ -13,7 +13,7 @@ fn a_new_file_is_made_and_found_again() {
     let store = Store::open(place.file()).unwrap();
     assert_eq!(store.path().unwrap(), place.file());
     assert_eq!(store.file_statistics().unwrap().events, 0);
-    store.append("list", "a", Expected::NoStream, notes(1..=3)).unwrap();
+    store.append("list", "a", Expected::New, notes(1..=3)).unwrap();
     let before = read(&store, Query::new());
     drop(store);
     assert_eq!(names(place.directory()), ["store.db"], "the last handle takes the write-ahead log into the file");
@@ -75,7 +75,7 @@ fn a_name_that_is_not_utf8_can_be_opened_again() {
 fn two_stores_of_one_file_see_each_other() {
     let place = Place::new();
     let (one, other) = (place.open(), place.open());
-    one.append("list", "a", Expected::NoStream, [noted(1)]).unwrap();
+    one.append("list", "a", Expected::New, [noted(1)]).unwrap();
     other.append("list", "a", 1, [noted(2)]).unwrap();
     one.append("list", "a", 2, [noted(3)]).unwrap();
     assert_eq!(read(&one, Query::new()), read(&other, Query::new()));

@@ -143,7 +143,7 @@ fn positions_and_versions_are_never_used_twice() {
     drop(store);
     let store = place.open();
     assert_eq!(store.last_position().unwrap(), 10);
-    refused(store.append("account", "a", Expected::NoStream, [noted(1)]), ErrorKind::Conflict);
+    refused(store.append("account", "a", Expected::New, [noted(1)]), ErrorKind::Conflict);
     let appended = store.append("account", "a", 10, [noted(1)]).unwrap();
     assert_eq!((appended.version.get(), appended.position.get(), appended.commit_id.get()), (11, 11, 11));
     let appended = store.append("account", "b", 0, [noted(1)]).unwrap();

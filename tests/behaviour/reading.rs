@@ -153,7 +153,7 @@ fn ids_of_aggregates_page_by_page() {
     let place = Place::new();
     let lists = place.open().json_aggregates("list");
     for id in ["c", "a", "d", "b"] {
-        lists.append(id, Expected::NoStream, [noted(1)]).unwrap();
+        lists.append(id, Expected::New, [noted(1)]).unwrap();
     }
     assert_eq!(lists.ids(None, 10).unwrap(), ["a", "b", "c", "d"]);
     assert_eq!(lists.ids(None, 2).unwrap(), ["a", "b"]);

@@ -14,7 +14,7 @@ fn deposit(cents: u64, second: i64) -> foldlog::NewEvent {
 fn the_state_now() {
     let place = Place::new();
     let accounts = place.open().aggregates::<Account>();
-    accounts.append("a", Expected::NoStream, [opened()]).unwrap();
+    accounts.append("a", Expected::New, [opened()]).unwrap();
     accounts.append("a", 1, [AccountEvent::Deposited { cents: 500 }, AccountEvent::Withdrawn { cents: 20 }]).unwrap();
     accounts.append("a", 3, [AccountEvent::Closed]).unwrap();
     let replayed = accounts.replay("a").unwrap();

@@ -12,8 +12,8 @@ fn each_tenant_has_its_own_of_everything() {
     let place = Place::new();
     let store = place.open();
     let (acme, initech) = (store.tenant("acme"), store.tenant("initech"));
-    acme.aggregates::<Account>().append("a", Expected::NoStream, deposits(3)).unwrap();
-    initech.aggregates::<Account>().append("a", Expected::NoStream, deposits(5)).unwrap();
+    acme.aggregates::<Account>().append("a", Expected::New, deposits(3)).unwrap();
+    initech.aggregates::<Account>().append("a", Expected::New, deposits(5)).unwrap();
     acme.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
 
     for (tenant, events, snapshots) in [(&acme, 3, 1), (&initech, 5, 0)] {

@@ -218,7 +218,7 @@ fn make(path: &Path) {
     let orders = store.json_aggregates("order").with_metadata(&metadata).unwrap();
     let note = |n: u64| NewEvent::new("Noted", &json!({ "n": n, "text": "naïve \u{1F980} \"quoted\"" })).unwrap();
     orders
-        .append("o-1", Expected::NoStream, [NewEvent::new("Placed", &json!({ "customer": "c-1", "open": true })).unwrap()])
+        .append("o-1", Expected::New, [NewEvent::new("Placed", &json!({ "customer": "c-1", "open": true })).unwrap()])
         .unwrap();
     // More than one block of 512 positions, with snapshots on the way.
     for n in 0..120 {

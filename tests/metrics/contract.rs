@@ -97,7 +97,7 @@ fn an_append_repeated_with_the_same_event_ids_counts_once() {
         let store = in_memory();
         let opened = event("Opened").id(uuid::Uuid::now_v7());
         for _ in 0..3 {
-            store.append("account", "a", Expected::NoStream, [opened.clone()]).unwrap();
+            store.append("account", "a", Expected::New, [opened.clone()]).unwrap();
         }
         assert_eq!(metrics.sum("event_store_events_total"), 1.0);
     });
@@ -108,7 +108,7 @@ fn a_refused_append_is_a_conflict_and_no_event() {
     recorded(|metrics| {
         let store = in_memory();
         append(&store, "a", "Opened");
-        store.append("account", "a", Expected::NoStream, [event("Opened")]).unwrap_err();
+        store.append("account", "a", Expected::New, [event("Opened")]).unwrap_err();
         store.append("account", "a", 7, [event("Opened")]).unwrap_err();
         assert_eq!(metrics.value("event_store_conflicts_total{aggregate_id=\"a\"}"), 2.0);
         assert_eq!(metrics.sum("event_store_events_total"), 1.0);

@@ -115,7 +115,7 @@ impl History {
 pub fn goes_on(store: &foldlog::Store, world: &World) -> Result<(), String> {
     let event = NewEvent::new("Closed", &()).map_err(|error| error.to_string())?;
     let appended = store
-        .append(<Account as foldlog::Aggregate>::TYPE, "after-the-cut", Expected::NoStream, [event])
+        .append(<Account as foldlog::Aggregate>::TYPE, "after-the-cut", Expected::New, [event])
         .map_err(|error| format!("does not go on: {error:?}"))?;
     match appended.position == world.last_position + 1 {
         true => Ok(()),

@@ -136,8 +136,8 @@ impl Questions {
         self.read("tenants", |store| value(store.tenants()));
         self.read("aggregate types", |store| value(store.aggregate_types()));
         self.read("ids", |store| value(accounts(store, "default").ids(None, 100)));
-        self.write("append to a new aggregate", |store| append(store, "default", "new", Expected::NoStream));
-        self.write("append for a new tenant", |store| append(store, "new", "new", Expected::NoStream));
+        self.write("append to a new aggregate", |store| append(store, "default", "new", Expected::New));
+        self.write("append for a new tenant", |store| append(store, "new", "new", Expected::New));
         self.write("append an event of a new type", |store| {
             let event = NewEvent::new("New", &1).expect("an event");
             value(store.append(Account::TYPE, "acc-1", Expected::Any, [event]).map(|done| (done.version, done.position)))
@@ -169,7 +169,7 @@ impl Questions {
         ask("count", |store, tenant, id| {
             value(store.tenant(tenant).count_events(Some(Account::TYPE), Some(id), Some("Deposited")))
         });
-        for (what, expected) in [("append to", Expected::Any), ("begin", Expected::NoStream)] {
+        for (what, expected) in [("append to", Expected::Any), ("begin", Expected::New)] {
             let (tenant, id) = (tenant.clone(), id.clone());
             self.write(format!("{what} {name}"), move |store| append(store, &tenant, &id, expected));
         }

@@ -20,8 +20,8 @@ pub fn name((tenant, id): Which) -> Name {
 #[derive(Clone, Copy, Debug)]
 pub enum Belief {
     Any,
-    NoStream,
-    StreamExists,
+    New,
+    Existing,
     /// The true version, and this much more: 0 is right.
     Off(i64),
 }
@@ -99,8 +99,8 @@ pub fn which() -> impl Strategy<Value = Which> {
 pub fn belief() -> impl Strategy<Value = Belief> {
     prop_oneof![
         4 => Just(Belief::Any),
-        1 => Just(Belief::NoStream),
-        1 => Just(Belief::StreamExists),
+        1 => Just(Belief::New),
+        1 => Just(Belief::Existing),
         3 => Just(Belief::Off(0)),
         1 => (-2i64..3).prop_map(Belief::Off),
     ]

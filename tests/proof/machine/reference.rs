@@ -31,8 +31,8 @@ impl Reference {
         let version = self.version(which);
         match belief {
             Belief::Any => true,
-            Belief::NoStream => version == 0,
-            Belief::StreamExists => version > 0,
+            Belief::New => version == 0,
+            Belief::Existing => version > 0,
             Belief::Off(off) => version.saturating_add_signed(off) == version,
         }
     }

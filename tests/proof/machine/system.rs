@@ -114,8 +114,8 @@ impl From<Error> for Refusal {
 fn believed(store: &Store, id: &str, belief: Belief) -> Result<Expected, Error> {
     Ok(match belief {
         Belief::Any => Expected::Any,
-        Belief::NoStream => Expected::NoStream,
-        Belief::StreamExists => Expected::StreamExists,
+        Belief::New => Expected::New,
+        Belief::Existing => Expected::Existing,
         Belief::Off(off) => Expected::from(store.version(Account::TYPE, id)?.get().saturating_add_signed(off)),
     })
 }
