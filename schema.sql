@@ -1,28 +1,28 @@
--- The foldlog file format, version 4: every table and index, and the only copy of the DDL.
+-- The foldlog file format, version 1: every table and index, and the only copy of the DDL.
 --
--- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and
--- compares it with what a file holds whenever one is opened: a table of ours that differs is refused.
--- application_id = 0x464C4F47 ("FLOG"); user_version = the format's version. Tables of the host application
--- may live beside these, and views that only read them; triggers and further indexes on the tables below, and views in
--- their place, may not.
+-- The library compiles this file in, runs it (comments stripped) in the transaction that makes a new file, and compares it
+-- with what a file holds whenever one is opened: a table of ours that differs is refused.
+-- application_id = 0x464C4F47 ("FLOG"); user_version = the format's version; auto_vacuum = incremental. The host application
+-- may keep its own tables in the same file, and views that only read ours; it may not hang triggers or indexes on the tables
+-- below, nor put a view in their place.
 --
--- Notation. key: aggregate << 32 | version, so that the events of an aggregate, and its snapshots, lie side by side
--- in the order in which replay reads them. Times: microseconds since 1970-01-01T00:00:00Z. JSON: text, kept byte for
--- byte as it was appended. There are no foreign keys: every reference below is checked by `verify`.
+-- Notation. key: aggregate << 32 | version, so that the events of an aggregate lie side by side, in the order in which a
+-- replay reads them. Times: microseconds since 1970-01-01T00:00:00Z. JSON: text, kept byte for byte as it was appended.
+-- checksum: xxh3, over the names and values of the row, not over the numbers that stand for names. Small columns come before
+-- large ones, so that SQLite finds them without reading through a large event. There are no foreign keys: `verify` checks
+-- every reference below. Indexes, `event_ids`, `event_tags` and `block_summaries` are derived from `events` and `aggregates`;
+-- `reindex` makes them anew.
 
--- What the log as a whole has to remember: exactly one row.
+-- What the log as a whole has to remember: exactly one row. An append does not touch it.
 CREATE TABLE log_state (
   id                  INTEGER PRIMARY KEY CHECK (id = 1), -- always 1
   replica             INTEGER NOT NULL,  -- replicas.id under which this file appends now
-  position_floor      INTEGER NOT NULL,  -- position of the newest event that ever was in the file: the next one is above it
-  events_removed      INTEGER NOT NULL,  -- events that purge took out of the file since it was made
   snapshot_count      INTEGER NOT NULL,  -- rows in snapshots, so that nobody has to count them
   snapshots_expired_at INTEGER NOT NULL, -- when the scheduled clean-up of old snapshots ran last; 0 = never
-  created_at          INTEGER NOT NULL,  -- when the file was made
-  ids_link            INTEGER NOT NULL   -- checksum of the event with the greatest id: the end of what events.id_link links
+  created_at          INTEGER NOT NULL   -- when the file was made
 ) STRICT;
 
--- Who wrote events into this log: this file under its identities, later other replicas whose events were taken in.
+-- Who wrote events into this log: this file under its identities, later other replicas whose events were imported.
 CREATE TABLE replicas (
   id                  INTEGER PRIMARY KEY, -- small number that events.origin refers to
   replica_id          BLOB NOT NULL UNIQUE -- UUID, 16 bytes
@@ -48,116 +48,127 @@ CREATE TABLE event_types (
   name                TEXT NOT NULL UNIQUE -- as the application named it: an enum's variant, for example
 ) STRICT;
 
--- One row for each aggregate that has or had events.
+-- One row for each aggregate that has or had events, written once. Its version is that of its last event.
 CREATE TABLE aggregates (
   id                  INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647), -- the upper half of key
   aggregate_type      INTEGER NOT NULL,  -- aggregate_types.id, and through it the tenant
   aggregate_id        TEXT NOT NULL,     -- the application's name for the aggregate
-  version             INTEGER NOT NULL CHECK (version BETWEEN 1 AND 4294967295), -- version of its newest event, never lowered
-  latest_at           INTEGER NOT NULL,  -- greatest created_at of its events: clocks may go backwards
-  purged_through      INTEGER NOT NULL,  -- events 1..this were purged; 0 = none
-  archived_through    INTEGER NOT NULL   -- events 1..this were moved to the archive; 0 = none
+  checksum            INTEGER NOT NULL,  -- 32 bits over the three columns above; in the index too, which is read alone
+  UNIQUE (aggregate_type, aggregate_id, checksum)
 ) STRICT;
 
--- Aggregates by name. Each entry is linked to the one before it, so that one that the file does not show any more leaves a
--- trace. The last one, of aggregate type 9223372036854775807, is no aggregate's: it ends the index. Since format 4.
-CREATE TABLE aggregate_names (
-  aggregate_type      INTEGER NOT NULL,  -- aggregates.aggregate_type
-  aggregate_id        TEXT NOT NULL,     -- aggregates.aggregate_id
-  aggregate           INTEGER NOT NULL,  -- aggregates.id
-  link                INTEGER NOT NULL,  -- checksum of the entry before this one, XOR one of this entry
-  PRIMARY KEY (aggregate_type, aggregate_id)
-) STRICT, WITHOUT ROWID;
+-- Aggregates whose first events are not in this file any more.
+CREATE TABLE removals (
+  aggregate           INTEGER PRIMARY KEY, -- aggregates.id
+  purged_through      INTEGER NOT NULL,  -- events 1..this were purged; 0 = none
+  archived_through    INTEGER NOT NULL,  -- events 1..this were moved to the archive; 0 = none
+  checksum            INTEGER NOT NULL   -- over the whole row
+) STRICT;
 
 -- The log.
 CREATE TABLE events (
   key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | version
-  position            INTEGER NOT NULL UNIQUE, -- place in the file: rises in commit order, without holes, never reused
+  position            INTEGER NOT NULL UNIQUE, -- place in the log: rises in commit order, without gaps, never reused
   commit_offset       INTEGER NOT NULL CHECK (commit_offset >= 0), -- position - this = position of the first event of its atomic append
-  event_id            BLOB NOT NULL UNIQUE, -- UUID, 16 bytes; made by the store (version 7) or given by the caller
   event_type          INTEGER NOT NULL,  -- event_types.id
   schema_version      INTEGER NOT NULL CHECK (schema_version BETWEEN 1 AND 4294967295), -- shape of data; 1 = the first
   origin              INTEGER NOT NULL,  -- replicas.id of the file in which the event was appended first
   created_at          INTEGER NOT NULL,  -- the caller's or the store's time; informs, never orders
-  data                TEXT NOT NULL,     -- JSON
-  metadata            TEXT,              -- JSON object, or NULL
+  checksum            INTEGER NOT NULL,  -- upper 32 bits: what a replay reads; lower 32 bits: all the rest of the row
+  event_id            ANY NOT NULL,      -- given by the caller: UUID, 16 bytes, see event_ids; made by the store: 34 random bits of a UUID of version 7 whose other bits are created_at in milliseconds and position
   tags                TEXT,              -- JSON array of strings, or NULL; event_tags is the index over them
-  checksum            INTEGER NOT NULL,  -- upper 32 bits: what replay reads; lower 32 bits: all the rest of the row but id_link
-  id_link             INTEGER NOT NULL   -- checksum of the event with the next smaller event_id, XOR one of this event. Since format 4
+  metadata            TEXT,              -- JSON object, or NULL
+  data                TEXT NOT NULL      -- JSON
 ) STRICT;
 
--- Positions whose events were removed, so that an event which is not found is known to be removed or to be lost. Rows do not
--- touch each other: a longer hole is one row. Since format 4.
+-- Events are never changed. This stops a shell that forgets it; the library has no statement that would.
+CREATE TRIGGER events_never_change BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'foldlog: events are never changed'); END;
+
+-- Positions whose events were removed. Every position up to the last is that of an event, or lies in one of these. Rows do
+-- not touch each other: a longer hole is one row.
 CREATE TABLE holes (
   first               INTEGER PRIMARY KEY, -- first position of the hole
-  last                INTEGER NOT NULL   -- last position of the hole
+  last                INTEGER NOT NULL,  -- last position of the hole
+  checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
 
--- Which events carry a tag. Derived from events.tags. Linked, and ended by an entry of tenant 9223372036854775807, as
--- aggregate_names is; the links are since format 4.
+-- Events by the ids that callers gave. An id that the store made holds its position and needs no entry.
+CREATE TABLE event_ids (
+  tenant              INTEGER NOT NULL,  -- tenants.id: another tenant may use the same id
+  event_id            BLOB NOT NULL,     -- UUID, 16 bytes
+  position            INTEGER NOT NULL,  -- events.position
+  PRIMARY KEY (tenant, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- Which events carry a tag.
 CREATE TABLE event_tags (
   tenant              INTEGER NOT NULL,  -- tenants.id
   tag                 TEXT NOT NULL,     -- as the application wrote it
   position            INTEGER NOT NULL,  -- events.position
-  link                INTEGER NOT NULL,  -- checksum of the entry before this one, XOR one of this entry
   PRIMARY KEY (tenant, tag, position)
 ) STRICT, WITHOUT ROWID;
 
--- A summary of each full block of 512 positions, written by the append that fills the block, so that a query by time or
--- by type reads only blocks that can hold an answer although times need not rise. Block b covers positions
--- b*512+1 ..= b*512+512. Since format 3.
+-- What full blocks of positions hold, so that queries by time or type skip most of a long log and statistics need not count.
+-- Block b of level 0 covers positions b*512+1 ..= b*512+512; a block of level n covers 64 blocks of level n-1. The append that
+-- fills a block writes its row; a purge lowers its counts.
 CREATE TABLE block_summaries (
-  block               INTEGER PRIMARY KEY, -- positions block*512+1 ..= block*512+512
-  earliest            INTEGER NOT NULL,  -- least created_at in the block
-  latest              INTEGER NOT NULL,  -- greatest created_at in the block
-  event_types         TEXT NOT NULL,     -- event_types.id of every type in the block, rising: a JSON array
+  id                  INTEGER PRIMARY KEY, -- level << 48 | block
+  earliest            INTEGER NOT NULL,  -- no event in the block has a smaller created_at
+  latest              INTEGER NOT NULL,  -- no event in the block has a greater created_at
+  counts              TEXT,              -- JSON: [aggregate_types.id, event_types.id, events] for each pair that occurs, rising; NULL = more pairs than are kept
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
 
 -- Results of folds: a cache, never the truth.
 CREATE TABLE snapshots (
-  key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | version
-  fold_name           TEXT NOT NULL,     -- which fold made the state: 'typed', 'merge-patch' or the application's name
+  key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | a number that rises with each snapshot of the aggregate
+  version             INTEGER NOT NULL,  -- version of the last event in the state
+  fold_name           TEXT NOT NULL,     -- which fold made the state
   fold_version        INTEGER NOT NULL,  -- the fold's own version; another one is not used
-  state               TEXT NOT NULL,     -- JSON, complete
+  fingerprint         INTEGER NOT NULL,  -- of what else the state depends on, such as upcasters; another one is not used
   latest_event_at     INTEGER NOT NULL,  -- greatest created_at of events 1..version: may a replay to a time start here?
   reason              TEXT NOT NULL CHECK (reason IN ('manual', 'scheduled', 'threshold')), -- why it was made
   event_count         INTEGER NOT NULL,  -- events folded to make this snapshot, on top of the one before
   created_by          TEXT,              -- who asked for it; NULL = the store itself
   created_at          INTEGER NOT NULL,  -- when it was made
-  checksum            INTEGER NOT NULL   -- over the whole row
+  checksum            INTEGER NOT NULL,  -- over the whole row
+  state               TEXT NOT NULL      -- JSON, complete
 ) STRICT;
 
 CREATE INDEX snapshots_created_at ON snapshots (created_at);
 
--- Named readers of the log: handlers, projections, outboxes. Since format 2.
+-- Named readers of the log: handlers, projections, outboxes. Few: a look-up by name reads them all and checks each.
 CREATE TABLE subscriptions (
   id                  INTEGER PRIMARY KEY, -- small number that deliveries.subscription refers to
   tenant              TEXT NOT NULL,     -- whose events it reads; '' = those of all tenants
   name                TEXT NOT NULL,     -- as the application named it
   kind                TEXT NOT NULL CHECK (kind IN ('handler', 'projection', 'outbox')), -- what it does with events
+  filter              TEXT NOT NULL,     -- JSON: which events it wants
   position            INTEGER NOT NULL CHECK (position >= 0), -- the checkpoint: nothing up to here is left to do
   leader              BLOB,              -- UUID of the runner that leads; NULL = none
-  lease_until         INTEGER NOT NULL,  -- until when it leads unless it renews; 0 = not
-  fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader writes nothing more
+  fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader can no longer write
+  heartbeat           INTEGER NOT NULL,  -- rises while the leader lives; others watch it with their own clock
+  lease_millis        INTEGER NOT NULL,  -- a leader whose heartbeat stands still for so long is taken for dead
   failed_position     INTEGER,           -- the event at which it stopped; NULL = it did not
   failure             TEXT,              -- why, in the words of the application's error
   version             INTEGER NOT NULL,  -- of the projection's definition; 1 for others
   generation          INTEGER NOT NULL,  -- counts a projection's rebuilds: part of the names of its indexes
   rebuild_version     INTEGER,           -- version of the tables that are being built; NULL = none are
   rebuild_position    INTEGER,           -- how far they are built
+  checksum            INTEGER NOT NULL,  -- over the whole row
   UNIQUE (tenant, name)
 ) STRICT;
 
--- What deviates from "delivered" among the events that an outbox has passed: by reference, never a copy. Since format 2.
+-- What deviates from "delivered" among the events that an outbox has passed: by reference, never a copy.
 CREATE TABLE deliveries (
   subscription        INTEGER NOT NULL,  -- subscriptions.id
   position            INTEGER NOT NULL,  -- events.position
   aggregate           INTEGER NOT NULL,  -- aggregates.id: deliveries of one aggregate keep their order
   state               TEXT NOT NULL CHECK (state IN ('leased', 'retry', 'waiting', 'dead')), -- waiting: behind another of its aggregate
   attempts            INTEGER NOT NULL,  -- counted when leased, so that a death in the attempt counts too
-  due_at              INTEGER NOT NULL,  -- when to try again, or when the lease ends
+  due_at              INTEGER NOT NULL,  -- when to try again
   last_error          TEXT,              -- of the last attempt, in the words of the publisher's error
+  checksum            INTEGER NOT NULL,  -- over the whole row
   PRIMARY KEY (subscription, position)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,15 +1,15 @@
-//! An open log as one tenant sees it: what everything above the SQL works on.
+//! An open log as one tenant sees it: what everything above the engine works on.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
+use crate::engine::{Engine, InlineProjection};
 use crate::log::signal::Signal;
 use crate::metrics::Meter;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::{AggregateRef, DEFAULT_TENANT};
 use crate::options::Options;
-use crate::sqlite::aggregates::{self, AggregateRow};
-use crate::sqlite::events::Owner;
-use crate::sqlite::{Database, View, Writing};
+use crate::storage::delivery::Identity;
+use crate::sync;
 
 /// Cheap to clone: two counted references.
 #[derive(Clone)]
@@ -18,55 +18,48 @@ pub(crate) struct Scope {
     pub(crate) tenant: Arc<str>,
 }
 
-/// Work that every append of this process does in its own transaction. The log knows no more of projections.
-pub(crate) trait Inline: Send + Sync {
-    /// Takes up whatever was appended since it ran last.
-    fn run(&self, log: &Arc<Log>, writing: &Writing<'_>) -> Result<()>;
-
-    /// The tables that it writes.
-    fn tables(&self) -> &[String];
-}
-
-/// An open file and its settings.
+/// An open log and its settings.
 pub(crate) struct Log {
-    pub(crate) database: Database,
+    pub(crate) engine: Engine,
     pub(crate) options: Options,
     /// Raised after each append of this process, and when a subscription has moved.
     pub(crate) appended: Signal,
     /// Projections that run inside this process's appends.
-    pub(crate) inline: RwLock<Vec<Arc<dyn Inline>>>,
+    pub(crate) inline: RwLock<Vec<Arc<InlineProjection>>>,
     pub(crate) meter: Meter,
 }
 
 impl Scope {
-    pub(crate) fn new(database: Database, options: Options) -> Scope {
+    pub(crate) fn new(engine: Engine, options: Options) -> Scope {
         let meter = Meter::new(options.label_bounds);
         Scope {
-            log: Arc::new(Log { database, options, meter, appended: Signal::default(), inline: RwLock::default() }),
+            log: Arc::new(Log { engine, options, meter, appended: Signal::default(), inline: RwLock::default() }),
             tenant: DEFAULT_TENANT.into(),
         }
     }
 
-    /// Does the inline work, in the transaction that appends.
-    pub(crate) fn run_inline(&self, writing: &Writing<'_>) -> Result<()> {
-        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
-        inline.iter().try_for_each(|work| work.run(&self.log, writing))
+    /// The projections that run inside this process's appends.
+    pub(crate) fn inline(&self) -> Vec<Arc<InlineProjection>> {
+        sync::read(&self.log.inline).clone()
+    }
+
+    /// Lets a projection run inside this process's appends from now on.
+    pub(crate) fn add_inline(&self, projection: InlineProjection) {
+        sync::write(&self.log.inline).push(Arc::new(projection));
+    }
+
+    /// Lets a projection run inside this process's appends no longer.
+    pub(crate) fn remove_inline(&self, identity: &Identity) {
+        sync::write(&self.log.inline).retain(|projection| projection.spec.identity != *identity);
     }
 
     /// Lets a copy of the log do the same inline work.
     pub(crate) fn copy_inline(&self, copy: &Scope) {
-        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner).clone();
-        *copy.log.inline.write().unwrap_or_else(PoisonError::into_inner) = inline;
+        *sync::write(&copy.log.inline) = self.inline();
     }
 
-    /// The tables that the inline work writes.
-    pub(crate) fn inline_tables(&self) -> Vec<String> {
-        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
-        inline.iter().flat_map(|work| work.tables().iter().cloned()).collect()
-    }
-
-    pub(crate) fn database(&self) -> &Database {
-        &self.log.database
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.log.engine
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -81,30 +74,6 @@ impl Scope {
         AggregateRef::new(&self.tenant, aggregate_type, aggregate_id)
     }
 
-    /// An aggregate's row, and what its events are checked against; `None` if it never had events.
-    pub(crate) fn find(
-        &self,
-        view: &View<'_>,
-        aggregate_type: &str,
-        aggregate_id: &str,
-    ) -> Result<Option<(AggregateRow, Owner)>> {
-        let found = self.look_up(view, aggregate_type, aggregate_id)?;
-        found.iter().try_for_each(|(row, _)| aggregates::check_ends(view, row)).map(|()| found)
-    }
-
-    /// As [`Scope::find`], for who compares the row with the events himself.
-    pub(crate) fn look_up(
-        &self,
-        view: &View<'_>,
-        aggregate_type: &str,
-        aggregate_id: &str,
-    ) -> Result<Option<(AggregateRow, Owner)>> {
-        let Some(aggregate_type) = view.aggregate_type(&self.tenant, aggregate_type)? else { return Ok(None) };
-        let Some(row) = aggregates::look_up(view, aggregate_type.id, aggregate_id)? else { return Ok(None) };
-        let owner = Owner::new(row.id, aggregate_type, aggregate_id);
-        Ok(Some((row, owner)))
-    }
-
     /// Refuses a name that cannot be stored or that is too long.
     pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<()> {
         let most = self.options().max_name_bytes;
@@ -115,24 +84,9 @@ impl Scope {
             return Err(Error::new(ErrorKind::InvalidInput, format!("the {what} holds a NUL character")));
         }
         if name.len() > most {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                format!("the {what} has {} bytes; at most {most} are allowed", name.len()),
-            )
-            .advice("shorten it, or raise Options::max_name_bytes"));
+            let what = format!("the {what} has {} bytes; at most {most} are allowed", name.len());
+            return Err(Error::new(ErrorKind::LimitExceeded, what).advice("shorten it, or raise Options::max_name_bytes"));
         }
         Ok(())
     }
-}
-
-pub(crate) fn not_found() -> Error {
-    Error::new(ErrorKind::NotFound, "the aggregate has no events")
-}
-
-pub(crate) fn history_removed(through: u64) -> Error {
-    Error::new(
-        ErrorKind::HistoryRemoved,
-        format!("events up to version {through} were removed and no usable snapshot stands in for them"),
-    )
-    .advice("replay to a version at or after a snapshot of this fold version, or restore the events")
 }

@@ -1,7 +1,9 @@
 //! Wakes those who wait for new events in this process.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
+
+use crate::sync;
 
 /// Counts commits; waiting for the next one costs nothing until it comes.
 #[derive(Default)]
@@ -13,11 +15,11 @@ pub(crate) struct Signal {
 impl Signal {
     /// How often it has been raised.
     pub(crate) fn count(&self) -> u64 {
-        *self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+        *sync::lock(&self.commits)
     }
 
     pub(crate) fn raise(&self) {
-        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut commits = sync::lock(&self.commits);
         *commits = commits.wrapping_add(1);
         drop(commits);
         self.changed.notify_all();
@@ -25,9 +27,7 @@ impl Signal {
 
     /// Waits until it is raised after `seen`, for `longest` at most; returns whether it was.
     pub(crate) fn wait_after(&self, seen: u64, longest: Duration) -> bool {
-        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-        let (commits, _) =
-            self.changed.wait_timeout_while(commits, longest, |commits| *commits == seen).unwrap_or_else(PoisonError::into_inner);
-        *commits != seen
+        let commits = sync::lock(&self.commits);
+        *sync::wait_while(&self.changed, commits, longest, |commits| *commits == seen) != seen
     }
 }

@@ -1,14 +1,17 @@
 //! Emptying the write-ahead log on request.
 
+use serde::Serialize;
+
 use crate::log::gauges;
 use crate::log::scope::Scope;
 use crate::metrics::{self, Timer};
 use crate::model::error::Result;
 
-/// What a checkpoint did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a WAL checkpoint did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct Checkpoint {
+pub struct WalCheckpoint {
     /// Whether the write-ahead log is empty now. `false`: a reader holds on to an older state of the file, or another
     /// process was writing.
     pub complete: bool,
@@ -16,9 +19,9 @@ pub struct Checkpoint {
     pub pages_left: u64,
 }
 
-pub(crate) fn checkpoint(scope: &Scope) -> Result<Checkpoint> {
+pub(crate) fn checkpoint(scope: &Scope) -> Result<WalCheckpoint> {
     let timer = Timer::start();
-    let done = scope.database().checkpoint();
+    let done = scope.engine().checkpoint();
     match (&done, timer.elapsed()) {
         (Ok(Some(_)), Some(took)) => metrics::checkpointed(took),
         (Err(error), _) => scope.meter().failed("checkpoint", error),
@@ -27,8 +30,6 @@ pub(crate) fn checkpoint(scope: &Scope) -> Result<Checkpoint> {
     // The gauges' own failure changes nothing about the checkpoint.
     let _ = gauges::refresh(scope);
     // A store in memory has no such log.
-    Ok(done?.map_or(Checkpoint { complete: true, pages_left: 0 }, |frames| Checkpoint {
-        complete: frames.complete,
-        pages_left: frames.left,
-    }))
+    let (complete, pages_left) = done?.map_or((true, 0), |frames| (frames.complete, frames.left));
+    Ok(WalCheckpoint { complete, pages_left })
 }

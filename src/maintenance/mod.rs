@@ -1,7 +1,7 @@
-//! Work on a file that is not part of anybody's request.
+//! Work on a log that is not part of anybody's request.
 
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;
 pub(crate) mod purge;
-mod readers;
+pub(crate) mod reindex;
 pub(crate) mod verify;

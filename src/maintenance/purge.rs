@@ -1,18 +1,14 @@
 //! Purging: taking old events out of the file for good.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
-use super::readers::{Reader, readers};
 use crate::log::scope::Scope;
+use crate::model::clock::to_micros;
 use crate::model::error::Result;
 use crate::model::place::{AggregateRef, Version};
-use crate::sqlite::aggregates::AggregateRow;
-use crate::sqlite::events::Owner;
-use crate::sqlite::names::AggregateType;
-use crate::sqlite::{Writing, aggregates, event_writes, places, snapshots, state};
+use crate::storage::upkeep::{PurgePlan, Purged};
 
-/// Aggregates purged in one transaction, so that none holds the file for long.
-const AGGREGATES_AT_ONCE: usize = 64;
 /// Aggregates that a report names; it counts all.
 const NAMED: usize = 1_000;
 
@@ -75,7 +71,8 @@ impl Purge {
 }
 
 /// What a purge did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PurgeReport {
     /// Events taken out of the file.
@@ -98,7 +95,8 @@ pub struct PurgeReport {
 
 /// A subscription, a projection or an outbox that a purge did not overtake. Let it run, retry or discard its dead letters,
 /// finish its rebuild; or, if it is not used any more, [remove](crate::Store::remove_subscription) it. Then purge again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct HeldBack {
     /// Its name.
@@ -109,134 +107,51 @@ pub struct HeldBack {
     pub events: u64,
 }
 
-/// One transaction of a purge.
-struct Pass<'a> {
-    scope: &'a Scope,
-    writing: &'a Writing<'a>,
-    purge: &'a Purge,
-    /// Who must not be overtaken.
-    readers: Vec<Reader>,
-}
-
-/// Purges aggregate by aggregate, some in each transaction: what is reported as removed stays removed if a later
-/// transaction fails.
+/// Purges aggregate by aggregate, some in each transaction: what is reported as removed stays removed if a later transaction
+/// fails.
 pub(crate) fn purge(scope: &Scope, purge: &Purge) -> Result<PurgeReport> {
-    let mut report = PurgeReport::default();
-    if let Some((aggregate_type, Some(aggregate_id))) = &purge.only {
-        in_transaction(scope, purge, |pass| {
-            if let Some((row, owner)) = scope.find(pass.writing, aggregate_type, aggregate_id)? {
-                pass.purge(&owner.aggregate_type, aggregate_id, &row, &mut report)?;
-            }
-            Ok(())
-        })?;
-        return Ok(report);
-    }
-    let mut after = 0;
-    loop {
-        let mut part = report.clone();
-        let (next, done) = in_transaction(scope, purge, |pass| {
-            let page = aggregates::page_of_all(pass.writing, after, AGGREGATES_AT_ONCE)?;
-            let mut next = after;
-            for (aggregate_type, aggregate_id, row) in &page {
-                next = row.id;
-                let aggregate_type = pass.writing.aggregate_type_by_id(*aggregate_type)?;
-                let asked_for = purge.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
-                if aggregate_type.tenant == scope.tenant && asked_for {
-                    pass.purge(&aggregate_type, aggregate_id, row, &mut part)?;
-                }
-            }
-            Ok((next, page.len() < AGGREGATES_AT_ONCE))
-        })?;
-        report = part;
-        after = next;
-        if done {
-            return Ok(report);
-        }
-    }
-}
-
-/// A dry run does the whole work and then does not commit.
-fn in_transaction<T>(scope: &Scope, purge: &Purge, work: impl FnOnce(&Pass<'_>) -> Result<T>) -> Result<T> {
-    let work = |writing: &Writing<'_>| {
-        let readers = if purge.pass_readers { Vec::new() } else { readers(writing, &scope.tenant)? };
-        work(&Pass { scope, writing, purge, readers })
+    let plan = PurgePlan {
+        before: to_micros(purge.before),
+        only: purge.only.clone(),
+        break_replay: purge.break_replay,
+        pass_readers: purge.pass_readers,
+        dry_run: purge.dry_run,
     };
-    match purge.dry_run {
-        true => scope.database().write_and_roll_back(work),
-        false => scope.database().write(work),
+    let mut report = PurgeReport::default();
+    let mut after = Some(0);
+    while let Some(number) = after {
+        let (purged, next) = scope.engine().purge(&scope.tenant, &plan, number)?;
+        report.add(purged);
+        after = next;
     }
-}
-
-impl Pass<'_> {
-    /// Purges one aggregate.
-    fn purge(
-        &self,
-        aggregate_type: &AggregateType,
-        aggregate_id: &str,
-        row: &AggregateRow,
-        report: &mut PurgeReport,
-    ) -> Result<()> {
-        let Pass { scope, writing, purge, .. } = *self;
-        let removed = row.removed_through();
-        let old_through = places::older_through(writing, row.id, removed, row.version, purge.before.timestamp_micros())?;
-        if old_through <= removed {
-            return Ok(());
-        }
-        let aggregate = scope.aggregate(&aggregate_type.name, aggregate_id);
-        let owner = Owner::new(row.id, writing.aggregate_type_by_id(aggregate_type.id)?, aggregate_id);
-        let covered = snapshots::covered_through(writing, row.id, owner.identity)?;
-        let purgeable = if purge.break_replay { old_through } else { old_through.min(covered) };
-        if purgeable < old_through {
-            report.events_kept += old_through - purgeable.max(removed);
-            if report.kept.len() < NAMED {
-                report.kept.push((aggregate.clone(), Version::new(old_through)));
-            }
-        }
-        if purgeable <= removed {
-            return Ok(());
-        }
-        let through = self.passed(row.id, removed, purgeable, report)?;
-        if through <= removed {
-            return Ok(());
-        }
-        let events = event_writes::remove(writing, row.id, removed, through).map_err(|error| error.of(&aggregate))?;
-        if through > covered && report.broken.len() < NAMED {
-            report.broken.push(aggregate);
-        }
-        aggregates::note_purged(writing, row.id, through)?;
-        state::note_removed(writing, events)?;
-        report.events_removed += events;
-        report.aggregates_purged += 1;
-        Ok(())
-    }
-
-    /// The version through which every reader has passed an aggregate's events, of those from version `removed + 1` to
-    /// `through`. What that holds back is reported.
-    fn passed(&self, aggregate: i64, removed: u64, through: u64, report: &mut PurgeReport) -> Result<u64> {
-        let mut passed_by_all = through;
-        for reader in &self.readers {
-            let passed = reader.passed(self.writing, aggregate, removed, through)?;
-            if passed < through {
-                report.held_back(reader, through - passed);
-                passed_by_all = passed_by_all.min(passed);
-            }
-        }
-        report.events_held_back += through - passed_by_all;
-        Ok(passed_by_all)
-    }
+    Ok(report)
 }
 
 impl PurgeReport {
-    fn held_back(&mut self, reader: &Reader, events: u64) {
-        let known = self.held_back_by.binary_search_by(|known| {
-            (known.subscription.as_str(), known.all_tenants).cmp(&(reader.name.as_str(), reader.all_tenants))
-        });
+    fn add(&mut self, purged: Purged) {
+        self.events_removed += purged.events_removed;
+        self.aggregates_purged += purged.aggregates_purged;
+        self.events_held_back += purged.events_held_back;
+        for (aggregate, version, events) in purged.kept {
+            self.events_kept += events;
+            if self.kept.len() < NAMED {
+                self.kept.push((aggregate, version));
+            }
+        }
+        let room = NAMED.saturating_sub(self.broken.len());
+        self.broken.extend(purged.broken.into_iter().take(room));
+        for (subscription, all_tenants, events) in purged.held_back_by {
+            self.held_back(subscription, all_tenants, events);
+        }
+    }
+
+    fn held_back(&mut self, subscription: String, all_tenants: bool, events: u64) {
+        let known = self
+            .held_back_by
+            .binary_search_by(|known| (&known.subscription, known.all_tenants).cmp(&(&subscription, all_tenants)));
         match known {
             Ok(at) => self.held_back_by.get_mut(at).into_iter().for_each(|known| known.events += events),
-            Err(at) => {
-                let (subscription, all_tenants) = (reader.name.clone(), reader.all_tenants);
-                self.held_back_by.insert(at, HeldBack { subscription, all_tenants, events });
-            }
+            Err(at) => self.held_back_by.insert(at, HeldBack { subscription, all_tenants, events }),
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::model::place::{AggregateRef, Position, Version};
 
 /// Copying first matters: every repair, also SQLite's own recovery at the next open, changes the file.
 const RESTORE: &str = "copy the file before anything else, then restore a backup";
 
 /// One thing in the file that is not as the library left it. Says where, never what an event holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Damage {
     /// What is wrong.

@@ -1,40 +1,51 @@
-//! Event ids that the store makes: UUID version 7 (RFC 9562, part 5.7).
+//! Event ids that the store makes: UUID version 7 (RFC 9562, part 5.7) that hold the event's position, so that an event is
+//! found by its id without an index of ids.
+//!
+//! 48 bits: the event's time in milliseconds. Then, around the version and the variant, the lower 40 bits of the position as
+//! a counter (part 6.2, method 1) and 34 random bits, drawn once for each append: two copies of a file that append at the
+//! same position in the same millisecond still make different ids.
 
 use uuid::{Builder, Uuid};
 
-/// The ids of one append. The time to the microsecond (RFC 9562, part 6.2, method 3), so that the ids of one append after
-/// the other rise as well; after it one draw of 62 random bits, then counted up (method 2), so that those of a batch rise.
-/// Ids that rise are put in at the end of their index, where nothing has to be looked up.
-pub(crate) struct Ids {
-    milliseconds: u64,
-    random: [u8; 10],
+const POSITION_BITS: u32 = 40;
+const SALT_BITS: u32 = 34;
+/// Bits of the position, and of the whole, that come before the variant.
+const HEAD_BITS: u32 = 12;
+
+/// Random bits for the ids of one append.
+pub(crate) fn draw_salt() -> u64 {
+    let (_, low) = Uuid::new_v4().as_u64_pair();
+    low & mask(SALT_BITS)
 }
 
-impl Ids {
-    pub(crate) fn new(now_micros: i64) -> Ids {
-        let drawn = Uuid::new_v4().into_bytes();
-        let mut random = [0; 10];
-        // Bytes 6 and 8 of a version 4 id are not all random.
-        let source = drawn.iter().enumerate().filter(|(at, _)| *at != 6 && *at != 8).map(|(_, byte)| byte);
-        for (to, from) in random.iter_mut().zip(source) {
-            *to = *from;
-        }
-        // The first twelve bits behind the version, which takes the upper half of the first byte.
-        let fraction = u16::try_from(now_micros.rem_euclid(1_000) * 4_096 / 1_000).unwrap_or(0);
-        [random[0], random[1]] = fraction.to_be_bytes();
-        Ids { milliseconds: u64::try_from(now_micros.div_euclid(1_000)).unwrap_or(0), random }
-    }
+/// The id of the event at a position. Depends on nothing else, so that the file keeps the salt alone.
+pub(crate) fn made(created_at_micros: i64, position: u64, salt: u64) -> Uuid {
+    let milliseconds = u64::try_from(created_at_micros.div_euclid(1_000)).unwrap_or(0) & mask(48);
+    let position = position & mask(POSITION_BITS);
+    let tail_bits = POSITION_BITS - HEAD_BITS;
+    let head = (position >> tail_bits) & mask(HEAD_BITS);
+    let tail = (position & mask(tail_bits)) << SALT_BITS | (salt & mask(SALT_BITS));
+    let mut random = [0; 10];
+    let (first, rest) = random.split_at_mut(2);
+    first.copy_from_slice(&(head as u16).to_be_bytes());
+    rest.copy_from_slice(&tail.to_be_bytes());
+    Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
+}
 
-    pub(crate) fn next(&mut self) -> Uuid {
-        let id = Builder::from_unix_timestamp_millis(self.milliseconds, &self.random).into_uuid();
-        for byte in self.random.iter_mut().rev() {
-            *byte = byte.wrapping_add(1);
-            if *byte != 0 {
-                break;
-            }
-        }
-        id
+/// The positions that an id can hold if the store made it, rising; `None` if the store did not.
+pub(crate) fn position_in(id: Uuid) -> Option<impl Iterator<Item = u64>> {
+    if id.get_version_num() != 7 {
+        return None;
     }
+    let (high, low) = id.as_u64_pair();
+    let tail_bits = POSITION_BITS - HEAD_BITS;
+    let position = (high & mask(HEAD_BITS)) << tail_bits | (low >> SALT_BITS) & mask(tail_bits);
+    let first = if position == 0 { 1 << POSITION_BITS } else { position };
+    Some((0..).map_while(move |round: u64| first.checked_add(round << POSITION_BITS)))
+}
+
+fn mask(bits: u32) -> u64 {
+    (1 << bits) - 1
 }
 
 #[cfg(test)]
@@ -42,18 +53,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_version_7_and_rise() {
-        let mut ids = Ids::new(1_790_000_000_123_456);
-        let made: Vec<Uuid> = (0..1_000).map(|_| ids.next()).collect();
-        assert!(made.iter().all(|id| id.get_version_num() == 7));
-        assert!(made.is_sorted());
-        assert!(made.iter().all(|id| id.get_timestamp().unwrap().to_unix() == (1_790_000_000, 123_000_000)));
-        let mut distinct = made.clone();
-        distinct.dedup();
-        assert_eq!(distinct.len(), made.len());
-        let each: Vec<Uuid> = (0..5_000).map(|micros| Ids::new(1_790_000_000_000_000 + micros).next()).collect();
-        assert!(each.is_sorted(), "of one append after the other");
-        assert_ne!(Ids::new(0).next(), Ids::new(0).next());
-        assert_eq!(Ids::new(-5).next().get_timestamp().unwrap().to_unix(), (0, 0), "a clock before 1970");
+    fn ids_are_version_7_and_rise_with_positions() {
+        let ids: Vec<Uuid> = (1..2_000).map(|position| made(1_790_000_000_123_456, position, 77)).collect();
+        assert!(ids.iter().all(|id| id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122));
+        assert!(ids.is_sorted());
+        assert!(ids.iter().all(|id| id.get_timestamp().unwrap().to_unix() == (1_790_000_000, 123_000_000)));
+        assert_eq!(made(-5, 1, 0).get_timestamp().unwrap().to_unix(), (0, 0), "a clock before 1970");
+    }
+
+    #[test]
+    fn the_position_comes_back() {
+        let salt = mask(SALT_BITS);
+        for position in [1, 2, 0xFFF, 0x1000, (1 << 28) - 1, 1 << 28, 1 << 39, (1 << 40) - 1, 1 << 40, (1 << 40) + 7, 5 << 41] {
+            let id = made(1_790_000_000_123_456, position, salt);
+            assert!(position_in(id).unwrap().take_while(|held| *held <= position).any(|held| held == position), "{position}");
+        }
+        assert!(position_in(Uuid::new_v4()).is_none());
+    }
+
+    #[test]
+    fn each_bit_of_salt_and_position_counts() {
+        let base = made(1_000_000, 1 << 41, 0);
+        for bit in 0..SALT_BITS {
+            assert_ne!(made(1_000_000, 1 << 41, 1 << bit), base);
+        }
+        for bit in 0..POSITION_BITS {
+            assert_ne!(made(1_000_000, 1 << bit, 0), base, "{bit}");
+        }
+        assert_ne!(draw_salt(), draw_salt());
     }
 }

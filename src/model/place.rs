@@ -69,7 +69,8 @@ impl Version {
 }
 
 /// Names one aggregate: its type and its id, in a tenant.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct AggregateRef {
     /// The tenant; `"default"` when none was named.

@@ -1,48 +1,20 @@
-//! The only place that knows rusqlite and SQL.
+//! The only place that knows rusqlite and SQL: the engine on one SQLite file.
 //!
-//! Each table family has a file with its row type and its statements. Everything here works on one connection and is
-//! called inside a transaction that [`database`] opened; nothing here knows a fold, a policy or a handle.
+//! [`connection`] opens the file and hands out transactions; [`tables`] has a file for each table family with its rows and
+//! statements; [`verbs`] are the whole operations that the library asks for; [`verify`] checks the file page by page.
 
-pub(crate) mod aggregates;
-pub(crate) mod beside;
-pub(crate) mod blocks;
-pub(crate) mod changes;
-pub(crate) mod checkpoints;
-pub(crate) mod checksum;
-mod copy;
-pub(crate) mod database;
-pub(crate) mod deliveries;
-mod doubt;
-pub(crate) mod event_writes;
-pub(crate) mod events;
-mod failure;
-mod former;
-mod holes;
-mod id_order;
-mod links;
-pub(crate) mod log;
-mod migrate;
-pub(crate) mod names;
-mod open;
-mod pace;
-pub(crate) mod places;
-pub(crate) mod read_model;
-pub(crate) mod snapshots;
-pub(crate) mod state;
-mod turn;
-pub(crate) mod verify;
-mod waiting;
+mod checksum;
+mod connection;
+mod consistency;
+mod format;
+mod names_cache;
+mod tables;
+mod transaction;
+mod verbs;
+mod verify;
 
-pub(crate) use beside::Anew;
-pub(crate) use database::{Database, View, Writing};
-
-/// `key`: the events, and the snapshots, of an aggregate lie side by side in version order.
-pub(crate) fn key(aggregate: i64, version: u64) -> i64 {
-    // Both halves are bounded by CHECKs in the schema and by Version::MAX; a damaged number must not overflow.
-    (aggregate.wrapping_shl(32)) | i64::try_from(version & u64::from(u32::MAX)).unwrap_or(i64::MAX)
-}
-
-/// The version that a key ends with.
-pub(crate) fn key_version(key: i64) -> u64 {
-    key.cast_unsigned() & u64::from(u32::MAX)
-}
+pub(crate) use connection::database::Database;
+pub(crate) use connection::fresh::Watcher;
+pub(crate) use tables::read_model::DocumentTable;
+pub use tables::read_model::ReadModel;
+pub(crate) use verbs::projections::{Apply, InlineProjection};

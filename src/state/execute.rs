@@ -1,18 +1,19 @@
 //! execute: load, decide, append, and again if somebody else was faster.
 
-use crate::log::append::{self, Appended, Batch};
+use crate::log::append::{self, Batch, Snapshots};
 use crate::log::scope::Scope;
-use crate::metrics::Timer;
 use crate::model::aggregate::Expected;
 use crate::model::decision::{ExecuteError, IntoDecision};
-use crate::model::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::NewEvent;
 use crate::model::fold::sealed::Fold;
 use crate::model::json::Json;
 use crate::model::place::Version;
-use crate::sqlite::{aggregates, snapshots};
-use crate::state::replay::{self, Loaded, Until};
-use crate::state::snapshot::{Draft, SnapshotReason};
+use crate::state::replay::{self, Loaded};
+use crate::state::snapshot::SnapshotReason;
+use crate::storage::append::{AppendOutcome, Appended};
+use crate::storage::load::Until;
+use crate::storage::snapshots::NewSnapshot;
 use crate::trace;
 
 /// What a decision led to.
@@ -29,59 +30,13 @@ pub struct Executed<S> {
     pub attempts: u32,
 }
 
-/// Runs a decision on the current state and appends its events.
-pub(crate) fn execute<F: Fold, D: IntoDecision<F::Event>>(
-    scope: &Scope,
-    fold: &F,
-    metadata: Option<&Json>,
-    aggregate_id: &str,
-    use_snapshots: bool,
-    mut decide: impl FnMut(&F::State) -> D,
-) -> Result<Executed<F::State>, ExecuteError<D::Error>> {
-    let span = trace::span("execute", fold.aggregate_type());
-    let of = |error: Error| {
-        span.failed(&error);
-        error.during("execute").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))
-    };
-    let most = scope.options().execute_attempts;
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let loaded = load(scope, fold, aggregate_id, use_snapshots).map_err(of)?;
-        let Decided { state, version, newest_snapshot, events } = decide_on(fold, metadata, loaded, &mut decide, of)?;
-        if events.is_empty() {
-            return Ok(Executed { state, version, appended: None, attempts });
-        }
-        let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
-        let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
-        match append_decided(scope, fold, aggregate_id, version, events, draft) {
-            Ok(appended) => {
-                let (state, version) = match until(fold, &appended) {
-                    None => (state, appended.version),
-                    Some(until) => {
-                        let now = replay::replay(scope, fold, aggregate_id, until, use_snapshots).map_err(of)?.replayed;
-                        (now.state, now.version)
-                    }
-                };
-                return Ok(Executed { state, version, appended: Some(appended), attempts });
-            }
-            Err(error) if error.kind() == ErrorKind::Conflict && attempts < most => {}
-            Err(error) => return Err(of(error).into()),
-        }
-    }
-}
-
-/// How far to replay after the append, where the state at hand is not the one that it led to.
-fn until<F: Fold>(fold: &F, appended: &Appended) -> Option<Until> {
-    if appended.already_there {
-        // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
-        Some(Until::Now)
-    } else if fold.wants_context() {
-        // Only now the events have the times and positions that the fold asks for.
-        Some(Until::Version(appended.version.get()))
-    } else {
-        None
-    }
+/// What is decided on, and how.
+pub(crate) struct Deciding<'a, F> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) fold: &'a F,
+    pub(crate) metadata: Option<&'a Json>,
+    pub(crate) aggregate_id: &'a str,
+    pub(crate) use_snapshots: bool,
 }
 
 /// A decision that is ready to be appended.
@@ -90,81 +45,148 @@ pub(crate) struct Decided<S> {
     pub(crate) state: S,
     /// The version without them.
     pub(crate) version: Version,
-    pub(crate) newest_snapshot: u64,
     pub(crate) events: Vec<NewEvent>,
+    newest_snapshot: u64,
+    latest_event_at: i64,
 }
 
-/// Decides on what was loaded, or on the initial state.
-pub(crate) fn decide_on<F: Fold, D: IntoDecision<F::Event>>(
-    fold: &F,
-    metadata: Option<&Json>,
-    loaded: Option<Loaded<F::State>>,
-    decide: impl FnOnce(&F::State) -> D,
-    of: impl Fn(Error) -> Error,
-) -> Result<Decided<F::State>, ExecuteError<D::Error>> {
-    let (mut state, version, newest_snapshot) = match loaded {
-        Some(loaded) => (loaded.replayed.state, loaded.replayed.version, loaded.newest_snapshot),
-        None => (fold.initial(), Version::ZERO, 0),
-    };
-    let decided = decide(&state).into_decision().map_err(ExecuteError::Decision)?;
-    let mut events = Vec::new();
-    for event in decided {
-        let event = if fold.wants_context() { fold.encode(event) } else { fold.take(&mut state, event) };
-        events.push(with_metadata(event.map_err(&of)?, metadata));
+impl<F: Fold> Deciding<'_, F> {
+    /// Runs a decision on the current state and appends its events.
+    pub(crate) fn execute<D: IntoDecision<F::Event>>(
+        &self,
+        mut decide: impl FnMut(&F::State) -> D,
+    ) -> Result<Executed<F::State>, ExecuteError<D::Error>> {
+        let span = trace::span("execute", self.fold.aggregate_type());
+        let of = |error: Error| {
+            span.failed(&error);
+            self.of("execute", error)
+        };
+        let mut attempts = 1;
+        while attempts < self.scope.options().execute_attempts {
+            let loaded = self.load().map_err(of)?;
+            let decided = self.decide_on(loaded, &mut decide, of)?;
+            match self.append(decided, |batch, snapshots| append::commit(self.scope, batch, snapshots)) {
+                Ok(executed) => return Ok(Executed { attempts, ..self.finish(executed).map_err(of)? }),
+                Err(error) if error.kind() == ErrorKind::Conflict => attempts += 1,
+                Err(error) => return Err(of(error).into()),
+            }
+        }
+        // The last attempt decides while nobody else can write, so that nobody can be faster.
+        let done = replay::replay_in_turn(self.scope, self.fold, self.aggregate_id, self.use_snapshots, |loaded, transaction| {
+            let decided = match self.decide_on(loaded, &mut decide, of) {
+                Ok(decided) => decided,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.append(decided, |batch, snapshots| append::commit_in(self.scope, batch, snapshots, transaction)).map(Ok)
+        });
+        self.scope.log.appended.raise();
+        let executed = done.map_err(of)??;
+        Ok(Executed { attempts, ..self.finish(executed).map_err(of)? })
     }
-    Ok(Decided { state, version, newest_snapshot, events })
-}
 
-fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: bool) -> Result<Option<Loaded<F::State>>, Error> {
-    let loaded = replay::replay_if_any(scope, fold, aggregate_id, use_snapshots)?;
-    if let (Some(loaded), true) = (&loaded, use_snapshots) {
-        // A snapshot is a cache: failing to write one does not stop the work.
-        let _ = replay::save_if_due(scope, fold, loaded);
+    pub(crate) fn of(&self, operation: &'static str, error: Error) -> Error {
+        error.during(operation).of(&self.scope.aggregate(self.fold.aggregate_type(), self.aggregate_id))
     }
-    Ok(loaded)
-}
 
-/// The snapshot of a state with events in it that are about to be appended. `None` if it cannot be written as JSON, for a
-/// cache must not keep events out of the log, or if the state does not hold the events yet; then the next replay makes one.
-fn draft<'a, F: Fold>(fold: &'a F, version: Version, base: u64, events: &[NewEvent], state: &F::State) -> Option<Draft<'a>> {
-    if fold.wants_context() {
-        return None;
+    /// Loads the aggregate, if it has events.
+    pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
+        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, self.use_snapshots)?;
+        if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
+            // A snapshot is a cache: failing to write one does not stop the work.
+            let _ = replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);
+        }
+        Ok(loaded)
     }
-    let new_version = version.get() + events.len() as u64;
-    Some(Draft {
-        version: new_version,
-        fold_name: fold.name(),
-        fold_version: fold.version(),
-        state: fold.save(state).ok()?,
-        latest_event_at: 0,
-        reason: SnapshotReason::Threshold,
-        event_count: new_version.saturating_sub(base),
-        created_by: None,
-    })
-}
 
-/// Appends the events; if there is a snapshot of the state with them, it is saved in the same transaction.
-fn append_decided<F: Fold>(
-    scope: &Scope,
-    fold: &F,
-    aggregate_id: &str,
-    version: Version,
-    events: Vec<NewEvent>,
-    draft: Option<Draft<'_>>,
-) -> Result<Appended, Error> {
-    let mut made = None;
-    let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
-    let appended = append::commit(scope, &batch, |writing, owners| {
-        let (Some(draft), Some(owner)) = (&draft, owners.first()) else { return Ok(()) };
-        let saving = Timer::start();
-        let mut row = draft.row(owner, scope.options().clock.now_micros());
-        row.latest_event_at = aggregates::latest_at(writing, owner.aggregate)?;
-        snapshots::save(writing, &row, scope.options().snapshots.retained())?;
-        made = saving.elapsed();
-        Ok(())
-    })?;
-    scope.meter().snapshot_made(made, SnapshotReason::Threshold.as_str());
-    appended.into_iter().next().ok_or_else(append::no_result)
+    /// Decides on what was loaded, or on the initial state.
+    pub(crate) fn decide_on<D: IntoDecision<F::Event>>(
+        &self,
+        loaded: Option<Loaded<F::State>>,
+        decide: impl FnOnce(&F::State) -> D,
+        of: impl Fn(Error) -> Error,
+    ) -> Result<Decided<F::State>, ExecuteError<D::Error>> {
+        let mut decided = match loaded {
+            Some(loaded) => Decided {
+                version: loaded.replayed.version,
+                newest_snapshot: loaded.replayed.from_snapshot.unwrap_or(Version::ZERO).get(),
+                latest_event_at: loaded.latest_event_at,
+                state: loaded.replayed.state,
+                events: Vec::new(),
+            },
+            None => Decided {
+                state: self.fold.initial(),
+                version: Version::ZERO,
+                newest_snapshot: 0,
+                latest_event_at: i64::MIN,
+                events: Vec::new(),
+            },
+        };
+        for event in decide(&decided.state).into_decision().map_err(ExecuteError::Decision)? {
+            let event = match self.fold.wants_context() {
+                true => self.fold.encode(event),
+                false => self.fold.take(&mut decided.state, event),
+            };
+            decided.events.push(with_metadata(event.map_err(&of)?, self.metadata));
+        }
+        Ok(decided)
+    }
+
+    /// The append of a decision's events.
+    pub(crate) fn batch(&self, version: Version, events: Vec<NewEvent>) -> Batch {
+        Batch::new().append(self.fold.aggregate_type(), self.aggregate_id, Expected::Exactly(version), events)
+    }
+
+    /// Appends a decision's events; if a snapshot is due, it is saved in the same transaction.
+    fn append(
+        &self,
+        decided: Decided<F::State>,
+        commit: impl FnOnce(&Batch, Snapshots<'_>) -> Result<AppendOutcome>,
+    ) -> Result<Executed<F::State>> {
+        let Decided { state, version, events, newest_snapshot, latest_event_at } = decided;
+        if events.is_empty() {
+            return Ok(Executed { state, version, appended: None, attempts: 0 });
+        }
+        let new_version = version.get() + events.len() as u64;
+        let batch = self.batch(version, events);
+        let is_due = self.use_snapshots
+            && !self.fold.wants_context()
+            && self.scope.options().snapshots.is_due(newest_snapshot, new_version);
+        // One that cannot be written as JSON: a cache must not keep events out of the log.
+        let text = is_due.then(|| self.fold.save(&state).ok()).flatten();
+        let save = text.as_ref().map(|text| NewSnapshot {
+            version: new_version,
+            fold: replay::fold_id(self.fold),
+            state: text.as_str(),
+            latest_event_at,
+            reason: SnapshotReason::Threshold.as_str(),
+            event_count: new_version.saturating_sub(newest_snapshot),
+            created_by: None,
+            created_at: self.scope.options().clock.now_micros(),
+        });
+        let saving = crate::metrics::Timer::start();
+        let outcome = commit(&batch, Snapshots { save, fold: None })?;
+        let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
+        if text.is_some() && !appended.was_duplicate {
+            self.scope.meter().snapshot_made(saving.elapsed(), SnapshotReason::Threshold.as_str());
+        }
+        Ok(Executed { state, version: appended.version, appended: Some(appended), attempts: 0 })
+    }
+
+    /// Replays where the state at hand is not the one that the append led to.
+    fn finish(&self, executed: Executed<F::State>) -> Result<Executed<F::State>> {
+        let Some(appended) = &executed.appended else { return Ok(executed) };
+        let until = if appended.was_duplicate {
+            // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
+            Until::Now
+        } else if self.fold.wants_context() {
+            // Only now the events have the times and positions that the fold asks for.
+            Until::Version(appended.version.get())
+        } else {
+            return Ok(executed);
+        };
+        let now = replay::replay(self.scope, self.fold, self.aggregate_id, until, self.use_snapshots)?.replayed;
+        Ok(Executed { state: now.state, version: now.version, ..executed })
+    }
 }
 
 /// The handle's metadata for events that have none of their own.

@@ -1,21 +1,17 @@
 //! Snapshots: what they are, when they are due, what they amount to. Folds nothing.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::log::scope::{Scope, not_found};
+use crate::log::scope::Scope;
 use crate::model::clock::from_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Version};
-use crate::sqlite::events::Owner;
-use crate::sqlite::snapshots::{self, NewSnapshot, SnapshotRow};
+use crate::storage::snapshots::SnapshotRow;
 
-/// Snapshots deleted in one transaction, so that none holds the file for long.
-const EXPIRE_AT_ONCE: usize = 1_000;
 /// Aggregates that the statistics name; the totals count all.
 const AGGREGATES_NAMED: usize = 10_000;
 
@@ -157,8 +153,8 @@ impl fmt::Display for SnapshotWarning {
 pub struct SnapshotStatistics {
     /// How many there are.
     pub total_snapshots: u64,
-    /// How many each aggregate has, under `type/id`; those with most, 10,000 aggregates at most.
-    pub snapshots_by_aggregate: BTreeMap<String, u64>,
+    /// How many each aggregate has, those with most first; 10,000 aggregates at most.
+    pub snapshots_by_aggregate: Vec<SnapshotsOf>,
     /// The mean size of their states, in bytes; 0 if there are none.
     pub average_snapshot_size: u64,
     /// When the oldest was made.
@@ -167,17 +163,28 @@ pub struct SnapshotStatistics {
     pub newest_snapshot: Option<DateTime<Utc>>,
 }
 
+/// How many snapshots one aggregate has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SnapshotsOf {
+    /// The aggregate's type.
+    pub aggregate_type: String,
+    /// The aggregate's id.
+    pub aggregate_id: String,
+    /// Its snapshots.
+    pub snapshots: u64,
+}
+
 pub(crate) fn statistics(scope: &Scope) -> Result<SnapshotStatistics> {
-    scope.database().read(|view| {
-        let totals = snapshots::totals(view, &scope.tenant)?;
-        let by_aggregate = snapshots::by_aggregate(view, &scope.tenant, AGGREGATES_NAMED)?;
-        Ok(SnapshotStatistics {
-            total_snapshots: totals.count,
-            snapshots_by_aggregate: by_aggregate.into_iter().map(|(kind, id, count)| (format!("{kind}/{id}"), count)).collect(),
-            average_snapshot_size: totals.bytes.checked_div(totals.count).unwrap_or(0),
-            oldest_snapshot: totals.oldest.map(from_micros).transpose()?,
-            newest_snapshot: totals.newest.map(from_micros).transpose()?,
-        })
+    let (totals, by_aggregate) = scope.engine().snapshot_totals(&scope.tenant, AGGREGATES_NAMED)?;
+    let of = |(aggregate_type, aggregate_id, snapshots)| SnapshotsOf { aggregate_type, aggregate_id, snapshots };
+    Ok(SnapshotStatistics {
+        total_snapshots: totals.count,
+        snapshots_by_aggregate: by_aggregate.into_iter().map(of).collect(),
+        average_snapshot_size: totals.bytes.checked_div(totals.count).unwrap_or(0),
+        oldest_snapshot: totals.oldest.map(from_micros).transpose()?,
+        newest_snapshot: totals.newest.map(from_micros).transpose()?,
     })
 }
 
@@ -199,77 +206,6 @@ fn from_row(row: SnapshotRow, aggregate: &AggregateRef) -> Result<Snapshot> {
 /// The intact snapshots of an aggregate, newest first.
 pub(crate) fn list(scope: &Scope, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<Snapshot>> {
     let aggregate = scope.aggregate(aggregate_type, aggregate_id);
-    scope.database().read(|view| {
-        let Some((row, owner)) = scope.find(view, aggregate_type, aggregate_id)? else { return Ok(Vec::new()) };
-        let rows = snapshots::all(view, row.id)?;
-        rows.into_iter().filter(|row| row.is_intact(owner.identity)).map(|row| from_row(row, &aggregate)).collect()
-    })
-}
-
-/// A snapshot that is to be saved.
-pub(crate) struct Draft<'a> {
-    pub(crate) version: u64,
-    pub(crate) fold_name: &'a str,
-    pub(crate) fold_version: u32,
-    pub(crate) state: Json,
-    pub(crate) latest_event_at: i64,
-    pub(crate) reason: SnapshotReason,
-    pub(crate) event_count: u64,
-    pub(crate) created_by: Option<&'a str>,
-}
-
-impl Draft<'_> {
-    pub(crate) fn row<'r>(&'r self, owner: &Owner, now: i64) -> NewSnapshot<'r> {
-        NewSnapshot {
-            aggregate: owner.aggregate,
-            identity: owner.identity,
-            version: self.version,
-            fold_name: self.fold_name,
-            fold_version: self.fold_version,
-            state: self.state.as_str(),
-            latest_event_at: self.latest_event_at,
-            reason: self.reason.as_str(),
-            event_count: self.event_count,
-            created_by: self.created_by,
-            created_at: now,
-        }
-    }
-}
-
-/// Deletes all snapshots of an aggregate; refuses if its replay has nothing else to start from.
-pub(crate) fn delete_all(scope: &Scope, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
-    scope.database().write(|writing| {
-        let (row, _) = scope.find(writing, aggregate_type, aggregate_id)?.ok_or_else(not_found)?;
-        if row.removed_through() > 0 {
-            return Err(Error::new(
-                ErrorKind::HistoryRemoved,
-                format!("events up to version {} were removed: the replay needs a snapshot", row.removed_through()),
-            )
-            .advice("clean_up_snapshots keeps the newest"));
-        }
-        snapshots::delete_all(writing, row.id)
-    })
-}
-
-/// Deletes all but the newest snapshots of an aggregate.
-pub(crate) fn clean_up(scope: &Scope, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
-    let retain = scope.options().snapshots.retained();
-    scope.database().write(|writing| match scope.find(writing, aggregate_type, aggregate_id)? {
-        Some((row, _)) => snapshots::retain_newest(writing, row.id, retain),
-        None => Ok(0),
-    })
-}
-
-/// Deletes the tenant's snapshots that were made before a time.
-pub(crate) fn expire(scope: &Scope, before: DateTime<Utc>) -> Result<u64> {
-    let mut expired = 0;
-    loop {
-        let deleted = scope
-            .database()
-            .write(|writing| snapshots::expire(writing, &scope.tenant, before.timestamp_micros(), EXPIRE_AT_ONCE))?;
-        expired += deleted;
-        if deleted < EXPIRE_AT_ONCE as u64 {
-            return Ok(expired);
-        }
-    }
+    let rows = scope.engine().snapshots(&scope.tenant, aggregate_type, aggregate_id)?;
+    rows.into_iter().filter(|row| row.is_intact).map(|row| from_row(row, &aggregate)).collect()
 }

@@ -1,16 +1,18 @@
 //! The handle through which an application works with the aggregates of one type.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::log::append::{self, Appended, Batch};
+use crate::log::append::{self, Batch, Snapshots};
 use crate::log::query::{Events, Query};
 use crate::log::scope::Scope;
-use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
+use crate::maintenance::verify;
 use crate::metrics::Timer;
 use crate::model::aggregate::{Aggregate, Expected};
+use crate::model::clock::to_micros;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, Result};
 use crate::model::event::{Metadata, NewEvent};
@@ -18,10 +20,12 @@ use crate::model::fold::sealed::Fold;
 use crate::model::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::model::json::Json;
 use crate::model::place::Version;
-use crate::sqlite::{aggregates, snapshots};
-use crate::state::execute::{self, Executed, with_metadata};
-use crate::state::replay::{self, Loaded, Replayed, Until};
+use crate::state::execute::{Deciding, Executed, with_metadata};
+use crate::state::replay::{self, Loaded, Replayed};
 use crate::state::snapshot::{self, Snapshot, SnapshotReason};
+use crate::storage::append::Appended;
+use crate::storage::load::Until;
+use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 /// Aggregates looked up in one read transaction of a rebuild.
 const REBUILD_PAGE: usize = 256;
@@ -157,16 +161,11 @@ impl<A: Folds> Aggregates<A> {
     ) -> Result<Appended> {
         let events = events.into_iter().map(|event| with_metadata(event, self.metadata.as_ref()));
         let batch = Batch::new().append(self.fold.aggregate_type(), aggregate_id, expected, events);
-        let mut newest_snapshot = None;
         let policy = self.scope.options().snapshots;
-        let appended = append::commit(&self.scope, &batch, |writing, owners| {
-            if let (Some(_), Some(owner)) = (policy.threshold(), owners.first()) {
-                newest_snapshot = Some(snapshots::newest_version(writing, owner.aggregate)?);
-            }
-            Ok(())
-        })?;
-        let appended = appended.into_iter().next().ok_or_else(append::no_result)?;
-        if self.use_snapshots && newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
+        let fold = (self.use_snapshots && policy.threshold().is_some()).then(|| replay::fold_id(&self.fold));
+        let outcome = append::commit(&self.scope, &batch, Snapshots { save: None, fold })?;
+        let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
+        if outcome.newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
             // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
             let _ = self.replay_and_save(aggregate_id);
         }
@@ -188,7 +187,17 @@ impl<A: Folds> Aggregates<A> {
         aggregate_id: &str,
         decide: impl FnMut(&A::State) -> D,
     ) -> Result<Executed<A::State>, ExecuteError<D::Error>> {
-        execute::execute(&self.scope, &self.fold, self.metadata.as_ref(), aggregate_id, self.use_snapshots, decide)
+        self.deciding(aggregate_id).execute(decide)
+    }
+
+    pub(crate) fn deciding<'a>(&'a self, aggregate_id: &'a str) -> Deciding<'a, A::Fold> {
+        Deciding {
+            scope: &self.scope,
+            fold: &self.fold,
+            metadata: self.metadata.as_ref(),
+            aggregate_id,
+            use_snapshots: self.use_snapshots,
+        }
     }
 
     /// The current state: the latest usable snapshot and the events after it.
@@ -214,12 +223,12 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if no event is that old.
     pub fn replay_to_time(&self, aggregate_id: &str, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
-        self.load(aggregate_id, Until::Time(time)).map(|loaded| loaded.replayed)
+        self.load(aggregate_id, Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
     }
 
     /// The events of an aggregate from the first: the audit trail.
     pub fn history(&self, aggregate_id: &str) -> Events {
-        Events::new(self.scope.clone(), Query::new().aggregate(self.fold.aggregate_type(), aggregate_id))
+        Events::new(self.scope.clone(), Query::aggregate(self.fold.aggregate_type(), aggregate_id))
     }
 
     /// The version of an aggregate; 0 if it has no events.
@@ -228,13 +237,9 @@ impl<A: Folds> Aggregates<A> {
     /// If the file cannot be read.
     pub fn version(&self, aggregate_id: &str) -> Result<Version> {
         self.scope
-            .database()
-            .read(|view| {
-                Ok(self
-                    .scope
-                    .find(view, self.fold.aggregate_type(), aggregate_id)?
-                    .map_or(Version::ZERO, |(row, _)| row.version.into()))
-            })
+            .engine()
+            .version(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
+            .map(Version::new)
             .map_err(|error| self.of("version", aggregate_id, error))
     }
 
@@ -243,10 +248,7 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// If the file cannot be read.
     pub fn ids(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        self.scope.database().read(|view| {
-            let Some(kind) = view.aggregate_type(&self.scope.tenant, self.fold.aggregate_type())? else { return Ok(Vec::new()) };
-            Ok(aggregates::page(view, kind.id, after, limit)?.into_iter().map(|(id, _)| id).collect())
-        })
+        self.scope.engine().ids(&self.scope.tenant, self.fold.aggregate_type(), after, limit).map_err(|error| error.during("ids"))
     }
 
     /// Replays every aggregate of this type and hands each state to `each`, for instance to write a read model anew.
@@ -261,11 +263,7 @@ impl<A: Folds> Aggregates<A> {
         mut each: impl FnMut(&str, &Replayed<A::State>) -> Result<(), E>,
         mut progress: impl FnMut(&Rebuilt),
     ) -> Result<Rebuilt> {
-        let total =
-            self.scope.database().read(|view| match view.aggregate_type(&self.scope.tenant, self.fold.aggregate_type())? {
-                Some(kind) => aggregates::count(view, kind.id),
-                None => Ok(0),
-            })?;
+        let total = self.scope.engine().count_aggregates(&self.scope.tenant, self.fold.aggregate_type())?;
         let mut rebuilt = Rebuilt { total, succeeded: 0, failed: 0, failures: Vec::new() };
         let mut after: Option<String> = None;
         loop {
@@ -303,7 +301,7 @@ impl<A: Folds> Aggregates<A> {
     pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
         let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
-        self.save(&loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(aggregate_id, &loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(loaded.replayed.version)
     }
 
@@ -314,7 +312,7 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
-    pub fn auto_snapshot(&self, aggregate_id: &str) -> Result<Option<Version>> {
+    pub fn snapshot_if_due(&self, aggregate_id: &str) -> Result<Option<Version>> {
         let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
         let version = loaded.replayed.version;
@@ -322,7 +320,8 @@ impl<A: Folds> Aggregates<A> {
         if !self.scope.options().snapshots.is_due(base.get(), version.get()) {
             return Ok(None);
         }
-        self.save(&loaded, SnapshotReason::Threshold, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
+        self.save(aggregate_id, &loaded, SnapshotReason::Threshold, timer)
+            .map_err(|error| self.of("create snapshot", aggregate_id, error))?;
         Ok(Some(version))
     }
 
@@ -348,7 +347,9 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
     pub fn delete_snapshots(&self, aggregate_id: &str) -> Result<u64> {
-        snapshot::delete_all(&self.scope, self.fold.aggregate_type(), aggregate_id)
+        self.scope
+            .engine()
+            .delete_snapshots(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
             .map_err(|error| self.of("delete snapshots", aggregate_id, error))
     }
 
@@ -356,9 +357,12 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn clean_up_snapshots(&self, aggregate_id: &str) -> Result<u64> {
-        snapshot::clean_up(&self.scope, self.fold.aggregate_type(), aggregate_id)
-            .map_err(|error| self.of("clean up snapshots", aggregate_id, error))
+    pub fn prune_snapshots(&self, aggregate_id: &str) -> Result<u64> {
+        let retain = self.scope.options().snapshots.retained();
+        self.scope
+            .engine()
+            .prune_snapshots(&self.scope.tenant, (self.fold.aggregate_type(), aggregate_id), retain)
+            .map_err(|error| self.of("prune snapshots", aggregate_id, error))
     }
 
     /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
@@ -366,7 +370,7 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the list of aggregates cannot be read.
-    pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
+    pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
         verify::verify_snapshots(&self.scope, &self.fold, &mut progress).map_err(|error| error.during("verify snapshots"))
     }
 
@@ -378,13 +382,13 @@ impl<A: Folds> Aggregates<A> {
         let loaded = self.load(aggregate_id, Until::Now)?;
         if self.use_snapshots {
             // A snapshot is a cache: failing to write one does not make the state wrong.
-            let _ = replay::save_if_due(&self.scope, &self.fold, &loaded);
+            let _ = replay::save_if_due(&self.scope, &self.fold, aggregate_id, &loaded);
         }
         Ok(loaded)
     }
 
-    fn save(&self, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
-        replay::save(&self.scope, &self.fold, loaded, reason, self.created_by.as_deref(), timer)
+    fn save(&self, aggregate_id: &str, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
+        replay::save(&self.scope, &self.fold, aggregate_id, loaded, (reason, self.created_by.as_deref()), timer)
     }
 
     fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {

@@ -12,18 +12,19 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::log::append::{self, Appended, Batch};
+use crate::engine::Engine;
+use crate::log::append::{self, Batch, Snapshots};
 use crate::log::gauges;
-use crate::log::query::{Events, Query};
+use crate::log::query::{self, Events, Query};
 use crate::log::scope::Scope;
-use crate::log::statistics::{self, Counted, EventStatistics, FileStatistics};
+use crate::log::statistics::{self, EventStatistics, FileStatistics};
 use crate::model::aggregate::{Aggregate, Expected};
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::Result;
 use crate::model::event::{EventId, NewEvent, RecordedEvent};
 use crate::model::place::{Position, Version};
 use crate::options::Options;
-use crate::sqlite::{Database, View, log, names, state};
 use crate::state::snapshot::{self, SnapshotStatistics};
+use crate::storage::append::Appended;
 use crate::store::aggregates::Aggregates;
 use crate::trace;
 
@@ -104,7 +105,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn tenants(&self) -> Result<Vec<String>> {
-        self.scope.database().read(names::tenants).map_err(|error| error.during("tenants"))
+        self.scope.engine().tenants().map_err(|error| error.during("tenants"))
     }
 
     /// The aggregates of a type.
@@ -136,10 +137,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn aggregate_types(&self) -> Result<Vec<String>> {
-        self.scope
-            .database()
-            .read(|view| names::aggregate_types(view, &self.scope.tenant))
-            .map_err(|error| error.during("aggregate types"))
+        self.scope.engine().aggregate_types(&self.scope.tenant).map_err(|error| error.during("aggregate types"))
     }
 
     /// Appends events to one aggregate, all or none.
@@ -162,12 +160,12 @@ impl Store {
     /// # Errors
     /// As [`Aggregates::append_events`].
     pub fn commit(&self, batch: Batch) -> Result<Vec<Appended>> {
-        append::commit(&self.scope, &batch, |_, _| Ok(()))
+        append::commit(&self.scope, &batch, Snapshots::default()).map(|outcome| outcome.appended)
     }
 
     /// Reads events.
-    pub fn read(&self, query: Query) -> Events {
-        Events::new(self.scope.clone(), query)
+    pub fn read(&self, query: impl Into<Query>) -> Events {
+        Events::new(self.scope.clone(), query.into())
     }
 
     /// The newest events of all aggregates, newest first.
@@ -183,13 +181,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be read or the event is damaged.
     pub fn event(&self, id: EventId) -> Result<Option<RecordedEvent>> {
-        let read = |view: &View<'_>| {
-            log::by_id(view, id, |raw, aggregate_type, aggregate_id| {
-                let is_ours = aggregate_type.tenant == self.scope.tenant;
-                is_ours.then(|| raw.recorded(aggregate_type, aggregate_id.into())).transpose()
-            })
-        };
-        self.scope.database().read(read).map(Option::flatten).map_err(|error| error.during("event"))
+        self.scope.engine().event(&self.scope.tenant, id).map_err(|error| error.during("event"))
     }
 
     /// The version of an aggregate; 0 if it has no events.
@@ -198,8 +190,8 @@ impl Store {
     /// If the file cannot be read.
     pub fn version(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Version> {
         self.scope
-            .database()
-            .read(|view| Ok(self.scope.find(view, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.version)))
+            .engine()
+            .version(&self.scope.tenant, aggregate_type, aggregate_id)
             .map(Version::new)
             .map_err(|error| error.during("version").of(&self.scope.aggregate(aggregate_type, aggregate_id)))
     }
@@ -209,35 +201,29 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn last_position(&self) -> Result<Position> {
-        self.scope.database().read(state::last_position).map_err(|error| error.during("last position"))
+        self.scope.engine().last_position().map(Position::new).map_err(|error| error.during("last position"))
     }
 
-    /// How many events there are: of this tenant, of an aggregate type, of an aggregate; of all types or of one.
+    /// How many events a query asks for. By type alone it is quick in a log of any length; with tags, times or positions each
+    /// event is looked at.
     ///
     /// ```
+    /// use foldlog::{Filter, Query};
     /// # let store = foldlog::Store::in_memory()?;
-    /// let all = store.count_events(None, None, None)?;
-    /// let deposits_of_one = store.count_events(Some("account"), Some("acc-1"), Some("Deposited"))?;
-    /// # assert_eq!((all, deposits_of_one), (0, 0));
+    /// let all = store.count(Query::new())?;
+    /// let deposits = store.count(Filter::new().event_type("Deposited"))?;
+    /// let of_one = store.count(Query::aggregate("account", "acc-1"))?;
+    /// # assert_eq!((all, deposits, of_one), (0, 0, 0));
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for an aggregate id without an aggregate type; if the file cannot be read.
-    pub fn count_events(
-        &self,
-        aggregate_type: Option<&str>,
-        aggregate_id: Option<&str>,
-        event_type: Option<&str>,
-    ) -> Result<u64> {
-        if aggregate_id.is_some() && aggregate_type.is_none() {
-            return Err(Error::new(ErrorKind::InvalidInput, "an aggregate id needs its aggregate type").during("count events"));
-        }
-        statistics::count(&self.scope, Counted { aggregate_type, aggregate_id, event_type })
-            .map_err(|error| error.during("count events"))
+    /// If the file cannot be read or an event is damaged.
+    pub fn count(&self, query: impl Into<Query>) -> Result<u64> {
+        query::count(&self.scope, &query.into()).map_err(|error| error.during("count"))
     }
 
-    /// Figures over this tenant's events. Looks at every event: for reports, not for every request.
+    /// Figures over this tenant's events, quick in a log of any length.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -285,15 +271,15 @@ impl Store {
     /// If the file cannot be read or there is not enough memory.
     pub fn copy_to_memory(&self) -> Result<Store> {
         let options = self.options().clone();
-        let database = self.scope.database().copy_to_memory(&options).map_err(|error| error.during("copy to memory"))?;
-        let copy = Store::of(database, options);
+        let engine = self.scope.engine().copy_to_memory(&options).map_err(|error| error.during("copy to memory"))?;
+        let copy = Store::of(engine, options);
         self.scope.copy_inline(&copy.scope);
         Ok(copy.tenant(&self.scope.tenant))
     }
 
     /// The file's path, made absolute; `None` for a store in memory.
     pub fn path(&self) -> Option<&Path> {
-        self.scope.database().path()
+        self.scope.engine().path()
     }
 
     /// The options that the store was opened with.
@@ -301,8 +287,8 @@ impl Store {
         self.scope.options()
     }
 
-    fn of(database: Database, options: Options) -> Store {
-        let scope = Scope::new(database, options);
+    fn of(engine: Engine, options: Options) -> Store {
+        let scope = Scope::new(engine, options);
         gauges::opened(&scope);
         Store { scope }
     }
@@ -320,8 +306,8 @@ impl Options {
     /// # Errors
     /// As [`Store::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        let database = Database::open(path.as_ref(), &self).map_err(|error| error.during("open"))?;
-        Ok(Store::of(database, self))
+        let engine = Engine::open(path.as_ref(), &self).map_err(|error| error.during("open"))?;
+        Ok(Store::of(engine, self))
     }
 
     /// Opens an existing file for reading.
@@ -329,8 +315,8 @@ impl Options {
     /// # Errors
     /// As [`Store::open_read_only`].
     pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
-        let database = Database::open_read_only(path.as_ref(), &self).map_err(|error| error.during("open read-only"))?;
-        Ok(Store::of(database, self))
+        let engine = Engine::open_read_only(path.as_ref(), &self).map_err(|error| error.during("open read-only"))?;
+        Ok(Store::of(engine, self))
     }
 
     /// Makes a store that lives in memory and is gone with its last handle.
@@ -338,8 +324,8 @@ impl Options {
     /// # Errors
     /// As [`Store::in_memory`].
     pub fn in_memory(self) -> Result<Store> {
-        let database = Database::in_memory(&self).map_err(|error| error.during("open"))?;
-        Ok(Store::of(database, self))
+        let engine = Engine::in_memory(&self).map_err(|error| error.during("open"))?;
+        Ok(Store::of(engine, self))
     }
 }
 

@@ -1,19 +1,15 @@
 //! Preview: what a decision would do, without doing it.
 
-use crate::log::append::{self, Appended, Batch};
-use crate::log::scope::Scope;
-use crate::model::aggregate::Expected;
+use crate::log::append;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::fold::Folds;
 use crate::model::fold::sealed::Fold;
-use crate::model::json::Json;
 use crate::model::place::Version;
-use crate::sqlite::changes::{self, Change};
-use crate::sqlite::{Writing, log};
-use crate::state::execute::{self, Decided};
-use crate::state::replay::{self, Until};
+use crate::state::execute::Decided;
+use crate::storage::append::Rehearsed;
+use crate::storage::delivery::RowChange;
 use crate::store::aggregates::Aggregates;
 
 /// What a decision would do.
@@ -29,31 +25,6 @@ pub struct Preview<S> {
     /// What they would change in the tables of the projections that run inside this process's appends, in the order in
     /// which it would happen.
     pub changes: Vec<RowChange>,
-}
-
-/// What would happen to one row of a read model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RowChange {
-    /// The table.
-    pub table: String,
-    /// What would happen to the row.
-    pub kind: ChangeKind,
-    /// The row as it is, as a JSON object of its columns; `None` for an insert. A blob is the text of its SQL literal.
-    pub before: Option<Json>,
-    /// The row as it would be; `None` for a delete.
-    pub after: Option<Json>,
-}
-
-/// What would happen to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChangeKind {
-    /// It would be there.
-    Insert,
-    /// It would be another.
-    Update,
-    /// It would be gone.
-    Delete,
 }
 
 impl<A: Folds> Aggregates<A> {
@@ -87,78 +58,40 @@ impl<A: Folds> Aggregates<A> {
         aggregate_id: &str,
         mut decide: impl FnMut(&A::State) -> D,
     ) -> Result<Preview<A::State>, ExecuteError<D::Error>> {
-        let (scope, fold) = (&self.scope, &self.fold);
-        let of = |error: Error| error.during("preview").of(&scope.aggregate(fold.aggregate_type(), aggregate_id));
+        let deciding = self.deciding(aggregate_id);
+        let of = |error: Error| deciding.of("preview", error);
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = replay::replay_if_any(scope, fold, aggregate_id, self.use_snapshots).map_err(of)?;
-            let Decided { mut state, version, events, .. } =
-                execute::decide_on(fold, self.metadata.as_ref(), loaded, &mut decide, of)?;
+            let loaded = deciding.load().map_err(of)?;
+            let Decided { mut state, version, events, .. } = deciding.decide_on(loaded, &mut decide, of)?;
             if events.is_empty() {
                 return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
             }
-            let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
-            match rehearse(scope, &batch) {
-                Ok(Rehearsed { appended, .. }) if appended.already_there => {
-                    // Told by its event ids, the decision was taken before: the state at hand holds the events twice.
-                    let now = replay::replay(scope, fold, aggregate_id, Until::Now, self.use_snapshots).map_err(of)?.replayed;
-                    return Ok(Preview { state: now.state, version: now.version, events: Vec::new(), changes: Vec::new() });
-                }
+            match append::rehearse(&self.scope, &deciding.batch(version, events)) {
                 Ok(Rehearsed { appended, events, changes }) => {
-                    if fold.wants_context() {
-                        for event in &events {
-                            fold.apply_recorded(&mut state, &event.event_type, event.data.as_str(), &event.context())
-                                .map_err(of)?;
-                        }
+                    let appended = appended.into_iter().next().ok_or_else(append::no_result).map_err(of)?;
+                    if appended.was_duplicate {
+                        // Told by its event ids, the decision was taken before: the state at hand holds the events twice.
+                        let now = self.replay(aggregate_id)?;
+                        return Ok(Preview { state: now.state, version: now.version, events: Vec::new(), changes: Vec::new() });
                     }
+                    self.apply_in_context(&mut state, &events).map_err(of)?;
                     return Ok(Preview { state, version: appended.version, events, changes });
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict && attempts < scope.options().execute_attempts => {}
+                Err(error) if error.kind() == ErrorKind::Conflict && attempts < self.scope.options().execute_attempts => {}
                 Err(error) => return Err(of(error).into()),
             }
         }
     }
-}
 
-/// What came of an append that was rolled back.
-struct Rehearsed {
-    appended: Appended,
-    events: Vec<RecordedEvent>,
-    changes: Vec<RowChange>,
-}
-
-fn rehearse(scope: &Scope, batch: &Batch) -> Result<Rehearsed> {
-    let watch = |writing: &Writing<'_>| {
-        // What other processes appended without the projections is not this decision's doing.
-        scope.run_inline(writing)?;
-        changes::watch(writing, &scope.inline_tables())
-    };
-    append::rehearse(scope, batch, watch, |writing, (), appended| {
-        let changes = changes::noted(writing)?.into_iter().map(row_change).collect::<Result<_>>()?;
-        let appended = appended.into_iter().next().ok_or_else(append::no_result)?;
-        let events = recorded(writing, &appended)?;
-        Ok(Rehearsed { appended, events, changes })
-    })
-}
-
-/// The events that were appended.
-fn recorded(writing: &Writing<'_>, appended: &Appended) -> Result<Vec<RecordedEvent>> {
-    let mut recorded = Vec::new();
-    let range = (appended.commit_id.get(), appended.position.get());
-    let count = appended.event_ids.len();
-    log::scan_log(writing, log::Along::Log, range, false, count, |raw, aggregate_type, aggregate_id| {
-        recorded.push(raw.recorded(aggregate_type, aggregate_id.into())?);
-        Ok(true)
-    })?;
-    Ok(recorded)
-}
-
-fn row_change(change: Change) -> Result<RowChange> {
-    let kind = match change.kind.as_str() {
-        "insert" => ChangeKind::Insert,
-        "update" => ChangeKind::Update,
-        _ => ChangeKind::Delete,
-    };
-    Ok(RowChange { table: change.table, kind, before: change.before.map(Json::stored), after: change.after.map(Json::stored) })
+    /// A fold that wants the context of events takes them only when they have one.
+    fn apply_in_context(&self, state: &mut A::State, events: &[RecordedEvent]) -> Result<()> {
+        if !self.fold.wants_context() {
+            return Ok(());
+        }
+        events
+            .iter()
+            .try_for_each(|event| self.fold.apply_recorded(state, &event.event_type, event.data.as_str(), &event.context()))
+    }
 }

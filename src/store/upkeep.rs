@@ -1,18 +1,19 @@
 //! What keeps a store in order: clean-up, purge, checkpoint, gauges, verification.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Store;
 use crate::log::gauges;
-use crate::maintenance::checkpoint::{self, Checkpoint};
-use crate::maintenance::clean_up::{self, CleanUp, CleanUpTask};
+use crate::maintenance::checkpoint::{self, WalCheckpoint};
+use crate::maintenance::clean_up::{self, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
-use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
-use crate::model::clock::from_micros;
+use crate::maintenance::reindex::{self, ReindexProgress};
+use crate::model::clock::{from_micros, to_micros};
 use crate::model::error::Result;
-use crate::state::snapshot;
+use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 impl Store {
     /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
@@ -24,14 +25,17 @@ impl Store {
         let now = from_micros(self.scope.options().clock.now_micros())?;
         let before =
             TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        snapshot::expire(&self.scope, before).map_err(|error| error.during("expire snapshots"))
+        self.scope
+            .engine()
+            .expire_snapshots(&self.scope.tenant, to_micros(before))
+            .map_err(|error| error.during("expire snapshots"))
     }
 
     /// Deletes old snapshots of all tenants by a timetable, on a thread of its own, until the result is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread can be had.
-    pub fn schedule_clean_up(&self, plan: CleanUp) -> Result<CleanUpTask> {
+    pub fn schedule_snapshot_expiry(&self, plan: SnapshotExpiry) -> Result<SnapshotExpiryTask> {
         clean_up::start(self.scope.clone(), plan).map_err(|error| error.during("schedule clean-up"))
     }
 
@@ -56,7 +60,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull) and [`ErrorKind::Io`](crate::ErrorKind::Io) if the
     /// file cannot be written. The log is then as it was, and nothing is lost.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
+    pub fn checkpoint(&self) -> Result<WalCheckpoint> {
         checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
     }
 
@@ -79,7 +83,10 @@ impl Store {
     ///
     /// ```
     /// # let store = foldlog::Store::in_memory()?;
-    /// let report = store.verify(|progress| eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total))?;
+    /// let report = store.verify(|progress| {
+    ///     eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total);
+    ///     std::ops::ControlFlow::Continue(())
+    /// })?;
     /// for damage in &report.damages {
     ///     eprintln!("{damage}");
     /// }
@@ -89,7 +96,19 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be opened at all.
-    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport> {
-        verify::verify(&self.scope, &mut progress).map_err(|error| error.during("verify"))
+    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
+        self.scope.engine().verify(&mut progress).map_err(|error| error.during("verify"))
+    }
+
+    /// Makes every index anew from the events: of positions, names, ids, tags, and the summaries that queries skip by. For a
+    /// file in which `verify` found that an index has lost something. Returns whether it came to its end; if `progress` stops
+    /// it, nothing is changed.
+    ///
+    /// One transaction: nobody else writes meanwhile, and the write-ahead log grows by about the size of the indexes.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written; nothing is changed then.
+    pub fn reindex(&self, progress: impl FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<bool> {
+        reindex::reindex(&self.scope, progress).map_err(|error| error.during("reindex"))
     }
 }

@@ -40,7 +40,7 @@ pub fn check_events<E: Serialize + DeserializeOwned + PartialEq + Debug>(samples
         if let Err(error) = store.append("sample", &id, Expected::New, [event]) {
             panic!("{sample:?} cannot be appended: {error}");
         }
-        let Some(Ok(stored)) = store.read(Query::new().aggregate("sample", &id)).next() else {
+        let Some(Ok(stored)) = store.read(Query::aggregate("sample", &id)).next() else {
             panic!("{sample:?} cannot be read back");
         };
         match stored.decode::<E>() {

@@ -1,25 +1,35 @@
-//! The log itself: every event, every position.
+//! The log itself: every event, every position, every hole.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
-use super::{PAGE, damage_of, facts, reference};
+use super::{Cursor, PAGE, RowsCursor, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
-use crate::sqlite::aggregates::AggregateRow;
-use crate::sqlite::database::View;
-use crate::sqlite::events::{self, Owner, Raw};
-use crate::sqlite::failure::Sql;
-use crate::sqlite::holes::Walk;
-use crate::sqlite::id_order;
-use crate::sqlite::key_version;
+use crate::sqlite::consistency::Ascending;
+use crate::sqlite::tables::events::{self, Owner, Raw, key_version};
+use crate::sqlite::tables::positions::{self, Walk};
+use crate::sqlite::tables::{aggregates, event_ids, event_tags};
+use crate::sqlite::transaction::View;
+
+const REINDEX: &str = "a query or a repeated append may not find the event; reindex makes the index anew";
 
 /// How far the walk over the events has come.
 #[derive(Debug, Default)]
-pub(crate) struct EventsCursor {
+pub(super) struct EventsCursor {
     /// The last key that was looked at.
-    pub(crate) key: i64,
-    pub(crate) rows: u64,
+    key: i64,
+    rows: u64,
     run: Option<Run>,
+}
+
+impl Cursor for EventsCursor {
+    fn id(&mut self) -> &mut i64 {
+        &mut self.key
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 /// The events of one aggregate, as they go by.
@@ -27,17 +37,16 @@ pub(crate) struct EventsCursor {
 struct Run {
     aggregate: i64,
     /// `None` if the aggregate or its names are missing, which was said.
-    facts: Option<(AggregateRow, Owner)>,
+    owner: Option<Owner>,
+    removed: u64,
     version: u64,
-    latest_at: Option<i64>,
-    all_intact: bool,
 }
 
-/// Every event: checksum, version, tags; at the end of an aggregate its version and its latest time.
-pub(crate) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Found) -> Result<bool> {
+/// Every event: checksum, version, and that the indexes of positions, ids and tags lead to it.
+pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Found) -> Result<bool> {
     if let Some(run) = &mut cursor.run {
-        // Since the last page events may have come and gone.
-        run.facts = facts(view, run.aggregate).ok();
+        // Since the last page a purge may have come.
+        run.removed = removed(view, run.aggregate, found);
     }
     let EventsCursor { key: last_key, rows, run } = cursor;
     let mut seen = 0;
@@ -46,158 +55,127 @@ pub(crate) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
         *rows += 1;
         *last_key = found_key;
         let aggregate = found_key >> 32;
-        if run.as_ref().is_none_or(|run| run.aggregate != aggregate) {
-            if let Some(ended) = run.take() {
-                end(&ended, found);
-            }
-            *run = Some(begin(view, aggregate, found_key, found));
-        }
-        let Some(run) = run.as_mut() else { return Ok(()) };
+        let run = match run {
+            Some(run) if run.aggregate == aggregate => run,
+            _ => run.insert(begin(view, aggregate, found_key, found)),
+        };
         check_version(run, key_version(found_key), found);
-        let Some((_, owner)) = &run.facts else { return Ok(()) };
+        let Some(owner) = &run.owner else { return Ok(()) };
         match read.event(view, owner.identity) {
-            Ok(raw) => {
-                run.latest_at = run.latest_at.max(Some(raw.created_at));
-                check_tags(view, owner, &raw, found)?;
-            }
+            Ok(raw) => check_indexes(view, owner, &raw, found),
             Err(error) => {
-                run.all_intact = false;
-                found.add(damage_of(&error).of(reference(owner)).at_version(key_version(found_key)));
+                found.add(damage_of(&error).of(owner.reference()).at_version(key_version(found_key)));
+                Ok(())
             }
         }
-        Ok(())
     })?;
-    if seen < PAGE
-        && let Some(ended) = cursor.run.take()
-    {
-        end(&ended, found);
-    }
     Ok(seen == PAGE)
 }
 
+fn removed(view: &View<'_>, aggregate: i64, found: &mut Found) -> u64 {
+    match aggregates::removed(view, aggregate) {
+        Ok((purged, archived)) => purged.max(archived),
+        Err(error) => {
+            found.add(damage_of(&error));
+            0
+        }
+    }
+}
+
 fn begin(view: &View<'_>, aggregate: i64, first_key: i64, found: &mut Found) -> Run {
-    let facts = facts(view, aggregate)
+    let owner = Owner::by_number(view, aggregate)
         .map_err(|error| {
-            found.add(
-                Damage::new(format!("the events from version {} on belong to nobody: {error}", key_version(first_key)))
-                    .at_version(key_version(first_key)),
-            );
+            let what = format!("the events from version {} on belong to nobody: {error}", key_version(first_key));
+            found.add(Damage::new(what).at_version(key_version(first_key)));
         })
         .ok();
-    let version = facts.as_ref().map_or(key_version(first_key).saturating_sub(1), |(row, _)| row.removed_through());
-    Run { aggregate, facts, version, latest_at: None, all_intact: true }
+    let removed = removed(view, aggregate, found);
+    let version = if owner.is_some() { removed } else { key_version(first_key).saturating_sub(1) };
+    Run { aggregate, owner, removed, version }
 }
 
 fn check_version(run: &mut Run, version: u64, found: &mut Found) {
-    let removed = run.facts.as_ref().map_or(0, |(row, _)| row.removed_through());
-    let expected = run.version.max(removed) + 1;
+    let expected = run.version.max(run.removed) + 1;
     if version != expected {
-        run.all_intact = false;
         let what = if version > expected {
             format!("the events from version {expected} to {} are missing", version - 1)
         } else {
-            format!("the event stands at version {version}, up to {removed} all are said to be removed")
+            format!("there is an event at version {version}, up to {} all are said to be removed", run.removed)
         };
         let damage = Damage::new(what).at_version(version.min(expected));
-        found.add(match &run.facts {
-            Some((_, owner)) => damage.of(reference(owner)),
+        found.add(match &run.owner {
+            Some(owner) => damage.of(owner.reference()),
             None => damage,
         });
     }
     run.version = version;
 }
 
-fn end(run: &Run, found: &mut Found) {
-    let Some((row, owner)) = &run.facts else { return };
-    if run.version < row.version {
-        found.add(
-            Damage::new(format!("the events after version {} are missing, the aggregate is at {}", run.version, row.version))
-                .of(reference(owner))
-                .at_version(run.version + 1),
-        );
-    } else if run.version > row.version {
-        found.add(
-            Damage::new(format!("the aggregate says it is at version {}, its newest event says otherwise", row.version))
-                .of(reference(owner))
-                .at_version(run.version),
-        );
-    }
-    let Some(latest_at) = run.latest_at else { return };
-    let removed = row.removed_through() > 0;
-    if row.latest_at < latest_at || (row.latest_at > latest_at && !removed && run.all_intact && run.version == row.version) {
-        found.add(Damage::new("the aggregate's latest time is not that of its events").of(reference(owner)));
-    }
-}
-
-fn check_tags(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Found) -> Result<()> {
-    let Ok(tags) = raw.tags() else {
-        found.add(Damage::new("the event's tags are not a list").of(reference(owner)).at_version(raw.version));
-        return Ok(());
+fn check_indexes(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Found) -> Result<()> {
+    let mut missing = |what: &str| {
+        let damage = Damage::new(what).of(owner.reference()).at_version(raw.version);
+        found.add(damage.at_position(raw.position).advice(REINDEX));
     };
-    for tag in tags {
-        let indexed: Option<i64> = view
-            .prepare_cached("SELECT 1 FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3")
-            .sql()?
-            .query_row(params![owner.aggregate_type.tenant_id, tag, raw.position], |row| row.get(0))
-            .optional()
-            .sql()?;
-        if indexed.is_none() {
-            found.add(
-                Damage::new("a tag of the event is missing from the index of tags, a query by it does not find the event")
-                    .of(reference(owner))
-                    .at_version(raw.version)
-                    .at_position(raw.position),
-            );
+    let key = events::key(owner.aggregate, raw.version);
+    let by_position: Option<i64> =
+        view.value_if_any("SELECT key FROM events WHERE position = ?1", [positions::number_of(raw.position)])?;
+    if by_position != Some(key) {
+        missing("the event is missing from the index of positions");
+    }
+    let tenant = owner.aggregate_type.tenant_id;
+    if raw.has_given_id && event_ids::given(view, tenant, raw.event_id)? != Some(raw.position) {
+        missing("the event's id is missing from the index of ids");
+    }
+    for tag in raw.tags()? {
+        if !event_tags::carries(view, tenant, &tag, raw.position)? {
+            missing("a tag of the event is missing from the index of tags");
         }
     }
     Ok(())
 }
 
-/// How far the walk over the ids has come.
-pub(crate) type IdsCursor = Option<[u8; 16]>;
-
-/// Every id in order: the event with the next smaller one is the one that was there when it was written.
-pub(crate) fn ids(view: &View<'_>, cursor: &mut IdsCursor, found: &mut Found) -> Result<bool> {
-    let (wrong, more) = id_order::check_page(view, cursor)?;
-    for _ in 0..wrong {
-        let damage = Damage::new("the index of event ids has lost entries, or has some in each other's place");
-        found.add(damage.advice("an event may seem not to exist, and a repeated append be taken again; restore a backup"));
-    }
-    Ok(more)
-}
-
-/// How far the walk over the positions has come.
-#[derive(Debug, Default)]
-pub(crate) struct PositionsCursor {
-    pub(crate) position: i64,
+/// Every hole: its checksum, and that it does not touch the one before.
+pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let (mut seen, mut last) = (0, None);
+    positions::check_holes(view, cursor.id, PAGE, |first, hole| {
+        seen += 1;
+        cursor.id = first;
+        cursor.rows += 1;
+        match hole {
+            Ok(hole) => {
+                if last.is_some_and(|last| hole.first <= last + 1) {
+                    found.add(Damage::new("two notes of removed positions touch each other").at_position(hole.first));
+                }
+                last = Some(hole.last);
+            }
+            Err(error) => found.add(damage_of(&error).at_position(first.cast_unsigned())),
+        }
+    })?;
+    Ok(seen == PAGE)
 }
 
 /// Every position in order: that of an event, or in a hole.
-pub(crate) fn positions(view: &View<'_>, cursor: &mut PositionsCursor, found: &mut Found) -> Result<bool> {
-    let mut statement =
-        view.prepare_cached("SELECT position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2").sql()?;
-    let mut rows = statement.query(params![cursor.position, PAGE]).sql()?;
-    let mut seen = 0;
+pub(super) fn positions(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let sql = "SELECT position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
+    let page: Vec<i64> = view.rows(sql, params![cursor.id, PAGE], |row| row.get(0))?;
     let walk_from = |position: i64| Walk::new((position.saturating_add(1).cast_unsigned(), u64::MAX), false);
-    let mut walk = walk_from(cursor.position);
-    while let Some(row) = rows.next().sql()? {
-        seen += 1;
-        let position: i64 = row.get(0).sql()?;
-        let expected = cursor.position.saturating_add(1);
-        if position < expected {
-            found.add(Damage::new(format!("position {position} comes after position {}", cursor.position)));
-        } else if let Err(error) = walk.next(view, position.cast_unsigned()) {
-            let damage = match position > expected {
-                true => Damage::new(format!(
-                    "no event stands at positions {expected} to {}, and that is not a hole that a removal made",
-                    position - 1
-                )),
+    let mut walk = walk_from(cursor.id);
+    let mut order = Ascending::after(cursor.id);
+    for position in &page {
+        let expected = cursor.id.saturating_add(1);
+        order.next(*position)?;
+        if let Err(error) = walk.next(view, position.cast_unsigned()) {
+            let damage = match *position > expected {
+                true => {
+                    Damage::new(format!("no event is at positions {expected} to {}, and no removal explains that", position - 1))
+                }
                 false => damage_of(&error),
             };
             found.add(damage.at_position(expected.cast_unsigned()));
-            walk = walk_from(position);
+            walk = walk_from(*position);
         }
-        cursor.position = position.max(expected);
+        cursor.id = *position;
+        cursor.rows += 1;
     }
-    Ok(seen == PAGE)
+    Ok(page.len() == PAGE)
 }

@@ -1,212 +1,177 @@
-//! Checks of the whole file, page by page. Each function looks at one page inside one read transaction, adds what is
-//! wrong to `found`, moves its cursor on, and says whether there is more.
+//! Checks of the whole file, page by page. Each check looks at one page inside one read transaction, adds what is wrong to
+//! `found`, moves its cursor on, and says whether there is more.
 //!
 //! Nothing here believes an index: what was found along one path is looked up along another.
 
+mod delivery;
 mod derived;
 mod log;
+mod names;
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
 
-use rusqlite::{OptionalExtension, params};
-
-use super::aggregates::{self, AggregateRow};
-use super::database::View;
-use super::doubt::Ascending;
-use super::events::Owner;
-use super::failure::Sql;
-use super::names::AggregateType;
-use super::{holes, state};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::{Error, Result};
-use crate::model::place::{AggregateRef, Position};
-
-pub(crate) use super::links::Cursor as LinksCursor;
-pub(crate) use derived::{TagsCursor, aggregate_names, all_snapshots, summaries, tag_links, tags};
-pub(crate) use log::{EventsCursor, IdsCursor, PositionsCursor, events, ids, positions};
+use crate::model::place::Position;
+use crate::sqlite::Database;
+use crate::sqlite::connection::fresh::Fresh;
+use crate::sqlite::tables::{log_state, positions};
+use crate::sqlite::transaction::View;
+use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 
 /// Rows looked at in one read transaction.
-pub(crate) const PAGE: usize = 1_024;
+const PAGE: usize = 1_024;
 /// Complaints that SQLite is asked for.
 const MOST_COMPLAINTS: u32 = 100;
+/// Unreadable stretches in a row that a check passes over before it gives up on the rest of a table: the stretches double in
+/// length, so that it gets past any that a table can have.
+const STRETCHES: u32 = 62;
 
-/// What SQLite itself says of its pages, tables and indexes.
-pub(crate) fn structure(view: &View<'_>, found: &mut Found) -> Result<()> {
-    let mut statement = view.prepare(&format!("PRAGMA integrity_check({MOST_COMPLAINTS})")).sql()?;
-    let complaints = statement.query_map([], |row| row.get::<_, String>(0)).sql()?;
-    for complaint in complaints {
-        let complaint = complaint.sql()?;
-        for line in complaint.lines().filter(|line| *line != "ok" && !line.starts_with("*** in database")) {
-            found.add(Damage::new(format!("page structure: {line}")));
-        }
+impl Database {
+    /// Checks the whole file, of all tenants.
+    pub(crate) fn verify(&self, progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
+        let mut walk = Walk { fresh: self.fresh()?, found: Found::default(), progress, stopped: false };
+        let mut report = VerifyReport::default();
+        walk.all(&mut report);
+        report.complete = !walk.stopped;
+        report.damage_count = walk.found.count;
+        report.damages = walk.found.damages;
+        Ok(report)
     }
-    Ok(())
 }
 
-/// The totals that are kept, against counts. One transaction, for they belong together.
-pub(crate) fn totals(view: &View<'_>, found: &mut Found) -> Result<()> {
-    let rows = count(view, "log_state")?;
-    if rows != 1 {
-        found.add(Damage::new(format!("log_state has {rows} rows, not one")));
-        return Ok(());
-    }
-    if let Err(error) = state::replica(view) {
-        found.add(damage_of(&error).advice("the file has lost its own identity: restore a backup"));
-    }
-    let kept = state::totals(view)?;
-    let last = state::last_position(view)?.get();
-    let events = count(view, "events")?;
-    if last.saturating_sub(events) != kept.events_removed {
-        found.add(Damage::new(format!(
-            "{events} events stand at positions 1 to {last}, and {} are said to have been removed",
-            kept.events_removed
-        )));
-    }
-    if let Some(missing) = holes::count(view)?.filter(|missing| *missing != kept.events_removed) {
-        found.add(Damage::new(format!(
-            "{missing} positions are said to be without an event, and {} events to have been removed",
-            kept.events_removed
-        )));
-    }
-    let (held, purged): (u64, u64) = view
-        .query_row(
-            "SELECT coalesce(sum(version - max(purged_through, archived_through)), 0), coalesce(sum(purged_through), 0) FROM aggregates",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .sql()?;
-    if held != events {
-        found.add(Damage::new(format!("the aggregates should have {held} events together, the log has {events}")));
-    }
-    if purged != kept.events_removed {
-        found.add(Damage::new(format!("the aggregates lost {purged} events by purging, the log says {}", kept.events_removed)));
-    }
-    let counted = count(view, "snapshots")?;
-    if counted != kept.snapshots {
-        found.add(
-            Damage::new(format!("there are {counted} snapshots, the log says {}", kept.snapshots))
-                .advice("only the statistics are wrong; restore a backup when you can"),
-        );
-    }
-    Ok(())
+/// Walks through tables. An error ends a page, never the verification.
+struct Walk<'p> {
+    fresh: Fresh,
+    found: Found,
+    progress: &'p mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
+    stopped: bool,
 }
 
 /// How far a walk over rows with numbers has come.
 #[derive(Debug, Default)]
-pub(crate) struct RowsCursor {
-    pub(crate) id: i64,
-    pub(crate) rows: u64,
+struct RowsCursor {
+    id: i64,
+    rows: u64,
 }
 
-/// Every aggregate: its names, its place in the index of names, its newest and its oldest event.
-pub(crate) fn all_aggregates(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
-    let mut seen = 0;
-    aggregates::check_page(view, cursor.id, PAGE, |aggregate_type, aggregate_id, row| {
-        seen += 1;
-        cursor.id = row.id;
-        cursor.rows += 1;
-        let kind = match view.aggregate_type_by_id(aggregate_type) {
-            Ok(kind) => kind,
-            Err(error) => {
-                found.add(damage_of(&error));
-                return Ok(());
+/// A walk that can be put forward past what cannot be read.
+trait Cursor {
+    /// The number of the last row that was looked at.
+    fn id(&mut self) -> &mut i64;
+    fn rows(&self) -> u64;
+}
+
+impl Cursor for RowsCursor {
+    fn id(&mut self) -> &mut i64 {
+        &mut self.id
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+impl Walk<'_> {
+    fn all(&mut self, report: &mut VerifyReport) {
+        let (events, aggregates, snapshots) = self.fresh.read(|view| Ok(sizes(view))).unwrap_or_default();
+        self.once(VerifyStep::Structure, structure);
+        self.once(VerifyStep::Totals, totals);
+        for of in &names::NamesOf::ALL {
+            self.rows(VerifyStep::Names, 0, |view, cursor, found| names::names(view, of, cursor, found));
+        }
+        report.aggregates = self.rows(VerifyStep::Aggregates, aggregates, names::aggregates);
+        self.until_an_error(VerifyStep::Aggregates, &mut (i64::MIN, String::new()), names::aggregate_index);
+        report.events = self.pages(VerifyStep::Events, events, log::EventsCursor::default(), log::events);
+        self.rows(VerifyStep::Positions, 0, log::holes);
+        self.pages(VerifyStep::Positions, events, RowsCursor::default(), log::positions);
+        self.until_an_error(VerifyStep::Ids, &mut (i64::MIN, Vec::new()), derived::ids);
+        self.until_an_error(VerifyStep::Tags, &mut (i64::MIN, String::new(), i64::MIN), derived::tags);
+        self.pages(VerifyStep::Summaries, 0, RowsCursor { id: -1, rows: 0 }, derived::summaries);
+        report.snapshots = self.rows(VerifyStep::Snapshots, snapshots, derived::snapshots);
+        self.once(VerifyStep::Subscriptions, delivery::all_subscriptions);
+        self.until_an_error(VerifyStep::Deliveries, &mut delivery::DeliveriesCursor::default(), delivery::all_deliveries);
+    }
+
+    fn say(&mut self, step: VerifyStep, done: u64, total: u64) {
+        self.stopped |= (self.progress)(VerifyProgress::new(step, done, total, self.found.count)).is_break();
+    }
+
+    fn once(&mut self, step: VerifyStep, check: impl FnOnce(&View<'_>, &mut Found) -> Result<()>) {
+        if self.stopped {
+            return;
+        }
+        let Walk { fresh, found, .. } = self;
+        if let Err(error) = fresh.read(|view| check(view, found)) {
+            self.found.add(damage_of(&error));
+        }
+        self.say(step, 1, 1);
+    }
+
+    fn rows(
+        &mut self,
+        step: VerifyStep,
+        total: u64,
+        page: impl FnMut(&View<'_>, &mut RowsCursor, &mut Found) -> Result<bool>,
+    ) -> u64 {
+        self.pages(step, total, RowsCursor::default(), page)
+    }
+
+    /// Page after page; what cannot be read is said once and passed over. Returns how many rows were looked at.
+    fn pages<C: Cursor>(
+        &mut self,
+        step: VerifyStep,
+        total: u64,
+        mut cursor: C,
+        mut page: impl FnMut(&View<'_>, &mut C, &mut Found) -> Result<bool>,
+    ) -> u64 {
+        let mut stretch = 0;
+        while !self.stopped {
+            let before = *cursor.id();
+            let Walk { fresh, found, .. } = self;
+            let outcome = fresh.read(|view| page(view, &mut cursor, found));
+            self.say(step, cursor.rows(), total);
+            match outcome {
+                Ok(true) => stretch = 0,
+                Ok(false) => break,
+                Err(error) => {
+                    let moved = *cursor.id() != before;
+                    if moved || stretch == 0 {
+                        stretch = 0;
+                        self.found.add(damage_of(&error));
+                    }
+                    if stretch > STRETCHES {
+                        break;
+                    }
+                    *cursor.id() = cursor.id().saturating_add(1 << stretch);
+                    stretch += 1;
+                }
             }
-        };
-        let reference = AggregateRef::new(&kind.tenant, &kind.name, aggregate_id);
-        if number_by_name(view, aggregate_type, aggregate_id)? != Some(row.id) {
-            found.add(Damage::new("the aggregate is not found under its name").of(reference.clone()));
         }
-        if let Err(error) = aggregates::check_ends(view, &row) {
-            found.add(damage_of(&error).of(reference));
-        }
-        Ok(())
-    })?;
-    Ok(seen == PAGE)
-}
+        cursor.rows()
+    }
 
-fn number_by_name(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<i64>> {
-    view.prepare_cached("SELECT aggregate FROM aggregate_names WHERE aggregate_type = ?1 AND aggregate_id = ?2")
-        .sql()?
-        .query_row(params![aggregate_type, aggregate_id], |row| row.get(0))
-        .optional()
-        .sql()
-}
-
-/// A table of names, and how its rows are found by name.
-pub(crate) enum NamesOf {
-    EventTypes,
-    Tenants,
-    AggregateTypes,
-    Replicas,
-}
-
-/// Every name: readable, belonging to somebody, and found under itself.
-pub(crate) fn names(view: &View<'_>, of: &NamesOf, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
-    let (rows, by_name) = match of {
-        NamesOf::EventTypes => (
-            "SELECT id, name, 0 FROM event_types WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "SELECT id FROM event_types WHERE name = ?1 AND ?2 = 0",
-        ),
-        NamesOf::Tenants => (
-            "SELECT id, name, 0 FROM tenants WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "SELECT id FROM tenants WHERE name = ?1 AND ?2 = 0",
-        ),
-        NamesOf::AggregateTypes => (
-            "SELECT id, name, tenant FROM aggregate_types WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "SELECT t.id FROM aggregate_types t JOIN tenants n ON n.id = t.tenant WHERE t.name = ?1 AND t.tenant = ?2",
-        ),
-        NamesOf::Replicas => (
-            "SELECT id, replica_id, 0 FROM replicas WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "SELECT id FROM replicas WHERE replica_id = ?1 AND ?2 = 0",
-        ),
-    };
-    let mut statement = view.prepare_cached(rows).sql()?;
-    let mut rows = statement.query(params![cursor.id, PAGE]).sql()?;
-    let mut seen = 0;
-    let mut order = Ascending::after(cursor.id);
-    while let Some(row) = rows.next().sql()? {
-        seen += 1;
-        let id = row.get(0).sql()?;
-        order.next(id)?;
-        cursor.id = id;
-        cursor.rows += 1;
-        let name: rusqlite::types::Value = row.get(1).sql()?;
-        let parent: i64 = row.get(2).sql()?;
-        let back: Option<i64> =
-            view.prepare_cached(by_name).sql()?.query_row(params![name, parent], |row| row.get(0)).optional().sql()?;
-        if back != Some(cursor.id) {
-            found.add(Damage::new(format!("{} number {} is not found under its name", of.singular(), cursor.id)));
+    fn until_an_error<C>(
+        &mut self,
+        step: VerifyStep,
+        cursor: &mut C,
+        page: impl Fn(&View<'_>, &mut C, &mut Found) -> Result<bool>,
+    ) {
+        while !self.stopped {
+            let Walk { fresh, found, .. } = self;
+            let outcome = fresh.read(|view| page(view, cursor, found));
+            self.say(step, 0, 0);
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.found.add(damage_of(&error)),
+            }
         }
     }
-    Ok(seen == PAGE)
-}
-
-impl NamesOf {
-    pub(crate) const ALL: [NamesOf; 4] = [NamesOf::EventTypes, NamesOf::Tenants, NamesOf::AggregateTypes, NamesOf::Replicas];
-
-    fn singular(&self) -> &'static str {
-        match self {
-            NamesOf::EventTypes => "event type",
-            NamesOf::Tenants => "tenant",
-            NamesOf::AggregateTypes => "aggregate type",
-            NamesOf::Replicas => "replica",
-        }
-    }
-}
-
-/// An aggregate's row and names by its number.
-fn facts(view: &View<'_>, aggregate: i64) -> Result<(AggregateRow, Owner)> {
-    let (aggregate_type, aggregate_id, row) = aggregates::by_number(view, aggregate)?;
-    let aggregate_type: Arc<AggregateType> = view.aggregate_type_by_id(aggregate_type)?;
-    Ok((row, Owner::new(aggregate, aggregate_type, &aggregate_id)))
-}
-
-fn reference(owner: &Owner) -> AggregateRef {
-    AggregateRef::new(&owner.aggregate_type.tenant, &owner.aggregate_type.name, &owner.aggregate_id)
 }
 
 /// What an error says, as a finding.
-pub(crate) fn damage_of(error: &Error) -> Damage {
+fn damage_of(error: &Error) -> Damage {
     let mut damage = Damage::new(error.detail());
     damage.aggregate = error.aggregate().cloned();
     damage.version = error.version();
@@ -215,11 +180,49 @@ pub(crate) fn damage_of(error: &Error) -> Damage {
 }
 
 fn count(view: &View<'_>, table: &str) -> Result<u64> {
-    view.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).sql()
+    view.value(&format!("SELECT count(*) FROM {table}"), [])
 }
 
 /// How many rows there are to look at, for the progress; 0 if even that cannot be told.
-pub(crate) fn sizes(view: &View<'_>) -> (u64, u64, u64) {
+fn sizes(view: &View<'_>) -> (u64, u64, u64) {
     let size = |table| count(view, table).unwrap_or(0);
     (size("events"), size("aggregates"), size("snapshots"))
+}
+
+/// What SQLite itself says of its pages, tables and indexes.
+fn structure(view: &View<'_>, found: &mut Found) -> Result<()> {
+    let sql = format!("PRAGMA integrity_check({MOST_COMPLAINTS})");
+    let complaints: Vec<String> = view.rows(&sql, [], |row| row.get(0))?;
+    for complaint in complaints {
+        for line in complaint.lines().filter(|line| *line != "ok" && !line.starts_with("*** in database")) {
+            found.add(Damage::new(format!("page structure: {line}")));
+        }
+    }
+    Ok(())
+}
+
+/// The totals that are kept, against counts. One transaction, for they belong together.
+fn totals(view: &View<'_>, found: &mut Found) -> Result<()> {
+    let rows = count(view, "log_state")?;
+    if rows != 1 {
+        found.add(Damage::new(format!("log_state has {rows} rows, not one")));
+        return Ok(());
+    }
+    if let Err(error) = log_state::replica(view) {
+        found.add(damage_of(&error).advice("the file has lost its own identity: restore a backup"));
+    }
+    let (counted, kept) = (count(view, "snapshots")?, log_state::snapshot_count(view)?);
+    if counted != kept {
+        let what = format!("there are {counted} snapshots, the log says {kept}");
+        found.add(Damage::new(what).advice("only the statistics are wrong; restore a backup when you can"));
+    }
+    let (events, last, removed) = (count(view, "events NOT INDEXED")?, positions::last(view)?, positions::removed(view)?);
+    if events + removed != last {
+        found.add(Damage::new(format!("of {last} positions {events} have an event and {removed} are said to have none")));
+    }
+    let purged: u64 = view.value("SELECT coalesce(sum(max(purged_through, archived_through)), 0) FROM removals", [])?;
+    if purged != removed {
+        found.add(Damage::new(format!("the aggregates lost {purged} events by removal, the positions {removed}")));
+    }
+    Ok(())
 }

@@ -1,0 +1,70 @@
+//! The seam: what the library asks of whatever stores the log.
+//!
+//! A verb is a whole operation in one transaction. Nothing above knows a transaction, a connection or a row; what crosses is
+//! in [`storage`](crate::storage). Private, and no trait: nothing is frozen by it.
+
+/// Passes verbs on to the engine that there is.
+macro_rules! verbs {
+    ($($(#[$doc:meta])* fn $verb:ident(&self $(, $name:ident: $type:ty)* $(,)?) -> $result:ty;)*) => {
+        impl Engine {
+            $(
+                $(#[$doc])*
+                pub(crate) fn $verb(&self $(, $name: $type)*) -> $result {
+                    match self {
+                        Engine::Sqlite(database) => database.$verb($($name),*),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+mod delivery;
+mod log;
+mod upkeep;
+
+use std::path::Path;
+
+pub use delivery::ReadModel;
+pub(crate) use delivery::{Apply, DocumentTable, InlineProjection, Watcher};
+
+use crate::model::error::Result;
+use crate::options::Options;
+use crate::sqlite::Database;
+
+/// What stores the log.
+pub(crate) enum Engine {
+    /// One SQLite file, or memory.
+    Sqlite(Database),
+}
+
+impl Engine {
+    /// Opens a file for reading and writing; makes it if there is none.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Engine> {
+        Database::open(path, options).map(Engine::Sqlite)
+    }
+
+    /// Opens an existing file for reading.
+    pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Engine> {
+        Database::open_read_only(path, options).map(Engine::Sqlite)
+    }
+
+    /// Makes a log in memory.
+    pub(crate) fn in_memory(options: &Options) -> Result<Engine> {
+        Database::in_memory(options).map(Engine::Sqlite)
+    }
+
+    /// A log in memory that holds everything that this one does now.
+    pub(crate) fn copy_to_memory(&self, options: &Options) -> Result<Engine> {
+        match self {
+            Engine::Sqlite(database) => database.copy_to_memory(options).map(Engine::Sqlite),
+        }
+    }
+}
+
+verbs! {
+    /// The file's path; `None` in memory.
+    fn path(&self) -> Option<&Path>;
+    /// Whether nothing can be written.
+    fn is_read_only(&self) -> bool;
+}

@@ -1,0 +1,57 @@
+//! From SQLite's errors to ours. No other file names a SQLite result code.
+
+use rusqlite::ErrorCode;
+
+use crate::model::error::{Error, ErrorKind, Result};
+
+/// Turns the result of a statement into ours.
+pub(in crate::sqlite) trait Sql<T> {
+    fn sql(self) -> Result<T>;
+}
+
+impl<T> Sql<T> for rusqlite::Result<T> {
+    fn sql(self) -> Result<T> {
+        self.map_err(failed)
+    }
+}
+
+fn failed(error: rusqlite::Error) -> Error {
+    use rusqlite::Error as E;
+    let (kind, detail) = match &error {
+        E::SqliteFailure(failure, _) => of_code(failure.code),
+        // Our own statements on our own tables: a value of another type can only come from damage.
+        E::FromSqlConversionFailure(..) | E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) | E::Utf8Error(..) => {
+            (ErrorKind::Corrupt, "the file holds a value of a kind that was never written there")
+        }
+        E::QueryReturnedNoRows => (ErrorKind::Corrupt, "a row that must be in the file is missing"),
+        _ => (ErrorKind::Internal, "a statement failed in a way that should not be possible"),
+    };
+    let error_of_kind = Error::new(kind, detail);
+    let error_of_kind = match kind {
+        ErrorKind::Busy => error_of_kind.advice("try again, or raise Options::busy_timeout"),
+        ErrorKind::DiskFull => error_of_kind.advice("make space and try again"),
+        ErrorKind::Corrupt => error_of_kind.advice("copy the file before anything else, then restore a backup"),
+        _ => error_of_kind,
+    };
+    error_of_kind.caused_by(error)
+}
+
+fn of_code(code: ErrorCode) -> (ErrorKind, &'static str) {
+    match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            (ErrorKind::Busy, "another connection held the file longer than the busy time-out")
+        }
+        ErrorCode::DiskFull => (ErrorKind::DiskFull, "the disk or a quota is full"),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => (ErrorKind::ReadOnly, "the file cannot be written"),
+        ErrorCode::NotADatabase => (ErrorKind::ForeignFile, "the file is not a foldlog file: it is not a SQLite file at all"),
+        ErrorCode::DatabaseCorrupt => (ErrorKind::Corrupt, "the file's pages are damaged"),
+        ErrorCode::ConstraintViolation => (ErrorKind::Corrupt, "the file's tables contradict each other"),
+        ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => {
+            (ErrorKind::Io, "the operating system refused to read or write")
+        }
+        ErrorCode::CannotOpen => (ErrorKind::Io, "the file cannot be opened"),
+        ErrorCode::TooBig => (ErrorKind::LimitExceeded, "a text is larger than SQLite allows"),
+        ErrorCode::OutOfMemory => (ErrorKind::Io, "there is not enough memory"),
+        _ => (ErrorKind::Internal, "SQLite failed in a way that should not be possible"),
+    }
+}

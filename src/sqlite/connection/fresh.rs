@@ -1,0 +1,59 @@
+//! Connections of their own, apart from the writer and the readers that take turns.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::busy;
+use super::failure::Sql;
+use crate::model::error::Result;
+use crate::sqlite::names_cache::NamesCache;
+use crate::sqlite::transaction::View;
+
+/// See [`Database::fresh`].
+pub(crate) struct Fresh {
+    connection: Connection,
+    names: NamesCache,
+    busy_timeout: Duration,
+}
+
+impl Fresh {
+    pub(super) fn new(connection: Connection, names: NamesCache, busy_timeout: Duration) -> Fresh {
+        Fresh { connection, names, busy_timeout }
+    }
+
+    /// Runs `work` in a read transaction.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        busy::up_to(self.busy_timeout);
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").sql()?;
+        }
+        self.connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
+        let done = work(&View::new(&self.connection, &self.names));
+        let ended = self.connection.execute_batch("COMMIT").sql();
+        done.and_then(|value| ended.map(|()| value))
+    }
+}
+
+/// See [`Database::watcher`].
+pub(crate) struct Watcher {
+    connection: Connection,
+    busy_timeout: Duration,
+}
+
+impl Watcher {
+    pub(super) fn new(connection: Connection, busy_timeout: Duration) -> Watcher {
+        Watcher { connection, busy_timeout }
+    }
+
+    /// A number that changes with each commit of another connection.
+    pub(crate) fn version(&self) -> Result<i64> {
+        busy::up_to(self.busy_timeout);
+        data_version(&self.connection)
+    }
+}
+
+/// A number that changes when another connection has committed.
+pub(super) fn data_version(connection: &Connection) -> Result<i64> {
+    connection.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
+}

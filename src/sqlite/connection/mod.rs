@@ -1,0 +1,10 @@
+//! Connections to the file: how it is opened, who writes when, what a failure means.
+
+mod busy;
+mod copy;
+pub(super) mod database;
+pub(super) mod failure;
+pub(super) mod fresh;
+mod open;
+mod throttle;
+mod turn;

@@ -1,0 +1,279 @@
+//! Opening a connection: where the file is, and how SQLite is set up for it.
+
+use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::busy;
+use super::database::Sync;
+use super::failure::Sql;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::options::{Durability, Options};
+use crate::sqlite::format::{self, Format};
+#[cfg(unix)]
+use crate::sync;
+
+/// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
+const WAL_AUTOCHECKPOINT_PAGES: u32 = 4_000;
+/// One more than the statements there are, so that none is prepared twice.
+const STATEMENT_CACHE: usize = 96;
+
+/// Where a store lives.
+#[derive(Clone, Debug)]
+pub(crate) enum Location {
+    /// An absolute path: SQLite would take a relative one that begins with `file:` for a URI.
+    File(PathBuf),
+    /// SQLite's shared in-memory file system; the name is unique in the process.
+    Memory(String),
+}
+
+/// What every connection of a store is opened with.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) location: Location,
+    pub(crate) read_only: bool,
+    // On a medium that takes no writes a WAL file cannot be opened but as one that never changes.
+    immutable: bool,
+    durability: Durability,
+    pub(crate) busy_timeout: Duration,
+    cache_kibibytes: usize,
+    vfs: Option<String>,
+}
+
+impl Opening {
+    pub(crate) fn new(location: Location, read_only: bool, options: &Options) -> Opening {
+        Opening {
+            location,
+            read_only,
+            immutable: false,
+            durability: options.durability,
+            busy_timeout: options.busy_timeout,
+            cache_kibibytes: (options.cache_bytes / 1024).clamp(64, 1 << 30),
+            vfs: options.vfs.clone(),
+        }
+    }
+
+    /// Whether another process can write to the same store.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.location, Location::File(_))
+    }
+
+    /// The connection that writes.
+    pub(crate) fn writer(&self) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = self.connect(flags)?;
+        self.configure(&mut connection)?;
+        self.set_synchronous(&connection, Sync::AsOpened)?;
+        connection
+            .execute_batch(&format!(
+                "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES};"
+            ))
+            .sql()?;
+        Ok(connection)
+    }
+
+    /// Lets the connection's commits wait for this. Outside of a transaction only: inside, SQLite changes nothing.
+    pub(crate) fn set_synchronous(&self, connection: &Connection, sync: Sync) -> Result<()> {
+        let synchronous = match (sync, self.durability) {
+            (Sync::Full, _) | (Sync::AsOpened, Durability::Durable) => "FULL",
+            (Sync::Relaxed, _) | (Sync::AsOpened, Durability::Fast) => "NORMAL",
+        };
+        connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}")).sql()
+    }
+
+    /// A connection that reads, beside the writer.
+    pub(crate) fn reader(&self) -> Result<Connection> {
+        let access = if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = match &self.location {
+            Location::File(path) if self.immutable => self.connect_immutable(path)?,
+            _ => self.connect(flags)?,
+        };
+        self.configure(&mut connection)?;
+        connection.execute_batch("PRAGMA query_only = ON").sql()?;
+        Ok(connection)
+    }
+
+    /// The first connection of a store that only reads; settles how the others are opened.
+    pub(crate) fn first_reader(&mut self) -> Result<Connection> {
+        let attempt = self.reader().and_then(|connection| {
+            format::read_format(&connection)?;
+            Ok(connection)
+        });
+        let Location::File(path) = &self.location else { return attempt };
+        match attempt {
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) && self.wal_is_empty(path) => {
+                self.immutable = true;
+                self.reader()
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) => Err(error.advice(
+                "the file has a -wal file with events in it, which cannot be read where nothing can be written: \
+                 copy both to a place that can be written",
+            )),
+            other => other,
+        }
+    }
+
+    fn connect(&self, flags: OpenFlags) -> Result<Connection> {
+        match (&self.location, &self.vfs) {
+            (Location::File(path), None) => Connection::open_with_flags(path, flags).sql(),
+            (Location::File(path), Some(vfs)) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str()).sql(),
+            (Location::Memory(name), _) => Connection::open_with_flags_and_vfs(name, flags, c"memdb").sql(),
+        }
+    }
+
+    /// A connection that takes no lock and makes no file.
+    fn connect_immutable(&self, path: &Path) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let uri = immutable_uri(path);
+        match &self.vfs {
+            None => Connection::open_with_flags(uri, flags).sql(),
+            Some(vfs) => Connection::open_with_flags_and_vfs(uri, flags, vfs.as_str()).sql(),
+        }
+    }
+
+    /// Refuses a file of another application or of a newer format without a lock and without a write.
+    pub(crate) fn inspect(&self) -> Result<()> {
+        let Location::File(path) = &self.location else { return Ok(()) };
+        if self.vfs.is_none() {
+            check_path(path, self.read_only)?;
+            // Looked at first: who makes a file writes to it before there is a log.
+            let log_is_empty = self.wal_is_empty(path);
+            match std::fs::metadata(path).map_or(0, |file| file.len()) {
+                // SQLite would delete the log, even for a reader; it may be all that is left of the events.
+                0 if !log_is_empty => return Err(widowed_log()),
+                0 => return Ok(()),
+                // SQLite takes a file of one byte for an empty one and would write over it.
+                1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
+                _ => {}
+            }
+        }
+        let connection = match self.connect_immutable(path) {
+            // What the operating system shows of a file need not be what another VFS holds: here it says so itself.
+            Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(()),
+            other => other?,
+        };
+        let inspected = format::read_format(&connection).and_then(|format| match format {
+            // A log beside the file could hold half of a change that somebody is moving into the file just now. Asked
+            // for after the marks were read: then an empty log means that nobody is.
+            Format::Version(format) if self.wal_is_empty(path) => format::check_schema(&connection, format),
+            _ => Ok(()),
+        });
+        match inspected {
+            // What SQLite itself cannot read is not final here: another process may be moving pages, or died while it made
+            // the file and left a journal. The connections that lock see to both, and write nothing to a foreign file.
+            Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Makes the file if there is none, for its owner alone; its log gets the mode of the file. One that is there keeps its
+    /// mode. What fails here fails again when SQLite opens the file, which then says why.
+    #[cfg(unix)]
+    pub(crate) fn make_private(&self) {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        // Closing a file drops all locks that this process has on it: until it is closed no other thread may open it.
+        static MAKING: Mutex<()> = Mutex::new(());
+        if let (Location::File(path), None) = (&self.location, &self.vfs) {
+            let _turn = sync::lock(&MAKING);
+            let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        }
+    }
+
+    /// Where there are no modes, the directory rules.
+    #[cfg(not(unix))]
+    pub(crate) fn make_private(&self) {}
+
+    /// False where it cannot be told.
+    fn wal_is_empty(&self, path: &Path) -> bool {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        self.vfs.is_none() && std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
+    }
+
+    fn configure(&self, connection: &mut Connection) -> Result<()> {
+        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        busy::up_to(self.busy_timeout);
+        connection.busy_handler(Some(busy::wait as fn(i32) -> bool)).sql()?;
+        for (setting, value) in [
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+            // Otherwise SQLite looks at bound values to plan better, and so prepares statements anew whenever they change:
+            // a fifth of a replay. Our plans do not depend on values.
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
+        ] {
+            connection.set_db_config(setting, value).sql()?;
+        }
+        connection
+            .execute_batch(&format!(
+                "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -{};",
+                self.cache_kibibytes
+            ))
+            .sql()
+    }
+}
+
+/// Makes a path absolute and refuses what SQLite would misread.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    let refuse = |detail: &str| Err(Error::new(ErrorKind::InvalidInput, format!("{detail}: {}", path.display())));
+    if path.as_os_str().is_empty() {
+        return refuse("the path is empty");
+    }
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return refuse("the path holds a NUL byte");
+    }
+    std::path::absolute(path).map_err(|error| Error::new(ErrorKind::Io, "the working directory cannot be read").caused_by(error))
+}
+
+fn check_path(path: &Path, read_only: bool) -> Result<()> {
+    let io = |detail: String| Err(Error::new(ErrorKind::Io, detail));
+    match std::fs::metadata(path) {
+        Ok(file) if file.is_dir() => io(format!("{} is a directory, not a file", path.display())),
+        // A pipe would be waited for, a device read to no end.
+        Ok(file) if !file.is_file() => io(format!("{} is not a plain file", path.display())),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !read_only => match path.parent() {
+            Some(parent) if !parent.is_dir() => io(format!("the directory {} does not exist", parent.display()))
+                .map_err(|error: Error| error.advice("make it first")),
+            _ => Ok(()),
+        },
+        Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
+    }
+}
+
+fn widowed_log() -> Error {
+    Error::new(ErrorKind::Corrupt, "the file is empty or missing, but the -wal file beside it holds changes of it")
+        .advice("restore the file together with its -wal file, or move that away to begin anew")
+}
+
+/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+pub(crate) fn wal_bytes(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    std::fs::metadata(wal).map_or(0, |file| file.len())
+}
+
+/// Every byte but the plainest is escaped: a name need not be UTF-8.
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    if !path.has_root() || cfg!(windows) {
+        uri.push('/');
+    }
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'\\' if cfg!(windows) => uri.push('/'),
+            b'/' | b':' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() => uri.push(char::from(*plain)),
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
+}

@@ -1,0 +1,145 @@
+//! The memory of names and the numbers that stand for them in rows: tenants, aggregate types, event types, replicas. They
+//! are few and never change, so each is looked up in the file once and then remembered.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, RwLock};
+
+use uuid::Uuid;
+
+use crate::sync;
+
+/// Above this many names of a sort the memory of them starts anew: hostile input must not grow it without end.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// An event type.
+#[derive(Debug)]
+pub(crate) struct EventType {
+    pub(crate) id: i64,
+    pub(crate) name: Arc<str>,
+    pub(crate) checksum: u64,
+}
+
+/// An aggregate type of a tenant.
+#[derive(Debug)]
+pub(crate) struct AggregateType {
+    pub(crate) id: i64,
+    pub(crate) tenant_id: i64,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) name: Arc<str>,
+}
+
+/// Under which identity this file appends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replica {
+    pub(crate) id: i64,
+    pub(crate) replica_id: Uuid,
+}
+
+/// What is remembered of committed rows.
+pub(crate) struct NamesCache {
+    pub(crate) replica: Replica,
+    remembered: RwLock<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    event_types: HashMap<Arc<str>, Arc<EventType>>,
+    event_types_by_id: HashMap<i64, Arc<EventType>>,
+    // tenant, then name
+    aggregate_types: HashMap<Arc<str>, HashMap<Arc<str>, Arc<AggregateType>>>,
+    aggregate_types_by_id: HashMap<i64, Arc<AggregateType>>,
+    replicas: HashMap<i64, Uuid>,
+}
+
+/// Names that a write transaction made; they are remembered when it has committed.
+#[derive(Default)]
+pub(crate) struct Learnt {
+    event_types: Vec<Arc<EventType>>,
+    aggregate_types: Vec<Arc<AggregateType>>,
+}
+
+impl NamesCache {
+    pub(super) fn new(replica: Replica) -> NamesCache {
+        NamesCache { replica, remembered: RwLock::default() }
+    }
+
+    /// A memory without an identity, for the look at a file that was just opened.
+    pub(super) fn unknown() -> NamesCache {
+        NamesCache::new(Replica { id: 0, replica_id: Uuid::nil() })
+    }
+
+    fn recall<T>(&self, find: impl FnOnce(&Remembered) -> Option<T>) -> Option<T> {
+        find(&sync::read(&self.remembered))
+    }
+
+    pub(super) fn event_type(&self, name: &str) -> Option<Arc<EventType>> {
+        self.recall(|names| names.event_types.get(name).cloned())
+    }
+
+    pub(super) fn event_type_by_id(&self, id: i64) -> Option<Arc<EventType>> {
+        self.recall(|names| names.event_types_by_id.get(&id).cloned())
+    }
+
+    pub(super) fn aggregate_type(&self, tenant: &str, name: &str) -> Option<Arc<AggregateType>> {
+        self.recall(|names| names.aggregate_types.get(tenant)?.get(name).cloned())
+    }
+
+    pub(super) fn aggregate_type_by_id(&self, id: i64) -> Option<Arc<AggregateType>> {
+        self.recall(|names| names.aggregate_types_by_id.get(&id).cloned())
+    }
+
+    pub(super) fn replica_by_id(&self, id: i64) -> Option<Uuid> {
+        self.recall(|names| names.replicas.get(&id).copied())
+    }
+
+    pub(super) fn remember_event_type(&self, event_type: Arc<EventType>) {
+        sync::write(&self.remembered).add_event_type(event_type);
+    }
+
+    pub(super) fn remember_aggregate_type(&self, aggregate_type: Arc<AggregateType>) {
+        sync::write(&self.remembered).add_aggregate_type(aggregate_type);
+    }
+
+    pub(super) fn remember_replica(&self, id: i64, replica_id: Uuid) {
+        put(&mut sync::write(&self.remembered).replicas, id, replica_id);
+    }
+
+    pub(super) fn remember(&self, learnt: Learnt) {
+        learnt.event_types.into_iter().for_each(|event_type| self.remember_event_type(event_type));
+        learnt.aggregate_types.into_iter().for_each(|aggregate_type| self.remember_aggregate_type(aggregate_type));
+    }
+}
+
+impl Learnt {
+    pub(super) fn add_event_type(&mut self, event_type: Arc<EventType>) {
+        self.event_types.push(event_type);
+    }
+
+    pub(super) fn add_aggregate_type(&mut self, aggregate_type: Arc<AggregateType>) {
+        self.aggregate_types.push(aggregate_type);
+    }
+}
+
+impl Remembered {
+    fn add_event_type(&mut self, event_type: Arc<EventType>) {
+        put(&mut self.event_types, event_type.name.clone(), event_type.clone());
+        put(&mut self.event_types_by_id, event_type.id, event_type);
+    }
+
+    fn add_aggregate_type(&mut self, aggregate_type: Arc<AggregateType>) {
+        if self.aggregate_types.len() >= MOST_REMEMBERED {
+            self.aggregate_types.clear();
+        }
+        let of_tenant = self.aggregate_types.entry(aggregate_type.tenant.clone()).or_default();
+        put(of_tenant, aggregate_type.name.clone(), aggregate_type.clone());
+        put(&mut self.aggregate_types_by_id, aggregate_type.id, aggregate_type);
+    }
+}
+
+fn put<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= MOST_REMEMBERED {
+        map.clear();
+    }
+    map.insert(key, value);
+}

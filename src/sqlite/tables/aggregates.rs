@@ -1,0 +1,220 @@
+//! Aggregates: their numbers, and what was removed of them. An aggregate's version is that of its last event.
+
+use rusqlite::{Row, params};
+
+use super::events::{key, key_version};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Version;
+use crate::sqlite::checksum;
+use crate::sqlite::consistency::{Ascending, RESTORE, disagrees};
+use crate::sqlite::transaction::{Columns, View, Writing};
+
+/// An aggregate's number, its version, and what was removed of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AggregateRow {
+    /// The upper half of its events' keys.
+    pub(crate) id: i64,
+    pub(crate) version: u64,
+    /// Events up to this version were purged.
+    pub(crate) purged_through: u64,
+    /// Events up to this version are in the archive.
+    pub(crate) archived_through: u64,
+}
+
+impl AggregateRow {
+    /// Events up to this version are not in the file any more.
+    pub(crate) fn removed_through(&self) -> u64 {
+        self.purged_through.max(self.archived_through)
+    }
+
+    /// Events in the file.
+    pub(crate) fn held(&self) -> u64 {
+        self.version.saturating_sub(self.removed_through())
+    }
+}
+
+fn contradiction(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, what).advice(RESTORE)
+}
+
+/// The number of an aggregate; `None` if it never had events.
+pub(crate) fn number(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<i64>> {
+    let sql = "SELECT id, checksum FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2";
+    let found: Option<(i64, i64)> =
+        view.row_if_any(sql, params![aggregate_type, aggregate_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match found {
+        Some((id, sum)) if sum == i64::from(checksum::aggregate(id, aggregate_type, aggregate_id)) => Ok(Some(id)),
+        Some(_) => Err(disagrees()),
+        None => confirm_absent(view, aggregate_type, aggregate_id).map(|()| None),
+    }
+}
+
+/// An index entry whose name was damaged still lies beside the place where it belongs: both neighbours of a name that is not
+/// found are checked.
+fn confirm_absent(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<()> {
+    for sql in [
+        "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates
+         WHERE (aggregate_type, aggregate_id) < (?1, ?2) ORDER BY aggregate_type DESC, aggregate_id DESC LIMIT 1",
+        "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates
+         WHERE (aggregate_type, aggregate_id) > (?1, ?2) ORDER BY aggregate_type, aggregate_id LIMIT 1",
+    ] {
+        view.each_row(sql, params![aggregate_type, aggregate_id], |row| checked_name(row).map(|_| true))?;
+    }
+    Ok(())
+}
+
+/// A name as the index has it, with its number: (type, id, number).
+fn checked_name(row: &Row<'_>) -> Result<(i64, String, i64)> {
+    let (aggregate_type, aggregate_id, id): (i64, String, i64) = (row.at(0)?, row.at(1)?, row.at(2)?);
+    if row.at::<i64>(3)? != i64::from(checksum::aggregate(id, aggregate_type, &aggregate_id)) {
+        return Err(disagrees());
+    }
+    Ok((aggregate_type, aggregate_id, id))
+}
+
+/// An aggregate by its name; `None` if it never had events.
+pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
+    number(view, aggregate_type, aggregate_id)?.map(|id| at_number(view, id)).transpose()
+}
+
+/// Where an aggregate's events begin and end, as far as a seek can tell: its last two keys, and the key after its last.
+struct Ends {
+    last: Option<i64>,
+    before_last: Option<i64>,
+    behind: Option<i64>,
+}
+
+/// Reads an aggregate's version off its events.
+///
+/// A key that was damaged would make a version that never was, or hide the last event. So the key before the last must be
+/// the version before, and the key behind must begin another aggregate.
+pub(crate) fn at_number(view: &View<'_>, id: i64) -> Result<AggregateRow> {
+    const SQL: &str = "SELECT last, (SELECT key FROM events WHERE key > ?1 AND key < last ORDER BY key DESC LIMIT 1),
+                              (SELECT key FROM events WHERE key > ?2 ORDER BY key LIMIT 1)
+                       FROM (SELECT (SELECT key FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1) AS last)";
+    let ends = view.row(SQL, [key(id, 0), key(id, Version::MAX.get())], |row| {
+        Ok(Ends { last: row.get(0)?, before_last: row.get(1)?, behind: row.get(2)? })
+    })?;
+    let (purged_through, archived_through) = removed(view, id)?;
+    let removed_through = purged_through.max(archived_through);
+    let version = match ends.last {
+        Some(last) => key_version(last),
+        None if removed_through > 0 => removed_through,
+        None => return Err(contradiction("the aggregate's events are missing")),
+    };
+    let before = ends.before_last.map_or(removed_through, key_version);
+    if ends.last.is_some() && version != before + 1 {
+        let what = format!("the aggregate's last event is at version {version}, the one before at {before}");
+        return Err(contradiction(what).at_version(Version::new(version)));
+    }
+    if let Some(behind) = ends.behind {
+        confirm_begins(view, behind, version)?;
+    }
+    Ok(AggregateRow { id, version, purged_through, archived_through })
+}
+
+/// Confirms that the event with this key, the first one behind an aggregate that ends at `version`, begins another aggregate.
+pub(crate) fn confirm_begins(view: &View<'_>, behind: i64, version: u64) -> Result<()> {
+    let begins = match key_version(behind) {
+        1 => true,
+        other => {
+            let (purged, archived) = removed(view, behind >> 32)?;
+            other == purged.max(archived) + 1
+        }
+    };
+    if begins {
+        return Ok(());
+    }
+    Err(contradiction(format!("an event is missing, or stands in another's place, after version {version}"))
+        .at_version(Version::new(version + 1)))
+}
+
+/// The versions through which an aggregate's events were purged, and archived.
+pub(crate) fn removed(view: &View<'_>, id: i64) -> Result<(u64, u64)> {
+    let sql = "SELECT purged_through, archived_through, checksum FROM removals WHERE aggregate = ?1";
+    let found: Option<(i64, i64, i64)> = view.row_if_any(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    match found {
+        None => Ok((0, 0)),
+        Some((purged, archived, sum)) if sum == checksum::numbers(&[id, purged, archived]) => {
+            Ok((purged.cast_unsigned(), archived.cast_unsigned()))
+        }
+        Some(_) => Err(contradiction("the note of which events were removed is damaged")),
+    }
+}
+
+/// Notes that events up to this version were purged.
+pub(crate) fn note_purged(writing: &Writing<'_>, id: i64, through: u64) -> Result<()> {
+    let (_, archived) = removed(writing, id)?;
+    let sum = checksum::numbers(&[id, through.cast_signed(), archived.cast_signed()]);
+    let sql = "INSERT OR REPLACE INTO removals (aggregate, purged_through, archived_through, checksum) VALUES (?1, ?2, ?3, ?4)";
+    writing.execute(sql, params![id, through, archived, sum])?;
+    Ok(())
+}
+
+/// An aggregate's names by its number: the number of its type, its id.
+pub(crate) fn names(view: &View<'_>, id: i64) -> Result<(i64, String)> {
+    let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates NOT INDEXED WHERE id = ?1";
+    let mut found = None;
+    view.each_row(sql, [id], |row| {
+        found = Some(checked_name(row)?);
+        Ok(false)
+    })?;
+    match found {
+        Some((aggregate_type, aggregate_id, _)) => Ok((aggregate_type, aggregate_id)),
+        None => Err(contradiction(format!("no aggregate has the number {id} that a row refers to"))),
+    }
+}
+
+/// Makes an aggregate that is not there.
+pub(crate) fn make(writing: &Writing<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<i64> {
+    let id = writing.value::<i64>("SELECT coalesce(max(id), 0) + 1 FROM aggregates", [])?;
+    // A damaged table gives a number that it has lost a second time.
+    let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 LIMIT 1";
+    if writing.value_if_any::<i64>(sql, [key(id, 0), key(id, Version::MAX.get())])?.is_some() {
+        return Err(disagrees());
+    }
+    let sum = checksum::aggregate(id, aggregate_type, aggregate_id);
+    let sql = "INSERT INTO aggregates (id, aggregate_type, aggregate_id, checksum) VALUES (?1, ?2, ?3, ?4)";
+    writing.insert(sql, params![id, aggregate_type, aggregate_id, sum])
+}
+
+/// The ids of a type's aggregates in order, after `after`, with their numbers.
+pub(crate) fn page(view: &View<'_>, aggregate_type: i64, after: Option<&str>, limit: usize) -> Result<Vec<(String, i64)>> {
+    let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates
+               WHERE aggregate_type = ?1 AND aggregate_id > ?2 ORDER BY aggregate_id LIMIT ?3";
+    // No id is empty, so that every one comes after the empty one.
+    let mut order = Ascending::after(after.unwrap_or("").to_owned());
+    let mut page = Vec::new();
+    view.each_row(sql, params![aggregate_type, after.unwrap_or(""), limit], |row| {
+        let (of_type, id, number) = checked_name(row)?;
+        if of_type != aggregate_type {
+            return Err(disagrees());
+        }
+        order.next(id.clone())?;
+        page.push((id, number));
+        Ok(true)
+    })?;
+    if page.len() < limit {
+        confirm_absent(view, aggregate_type, &format!("{}\0", order.into_last()))?;
+    }
+    Ok(page)
+}
+
+/// All aggregates of the file in the order of their numbers, after `after`: (number of the type, id, number).
+pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<Vec<(i64, String, i64)>> {
+    let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates NOT INDEXED WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut order = Ascending::after(after);
+    let mut page = Vec::new();
+    view.each_row(sql, params![after, limit], |row| {
+        let names = checked_name(row)?;
+        order.next(names.2)?;
+        page.push(names);
+        Ok(true)
+    })?;
+    Ok(page)
+}
+
+/// How many aggregates of a type there are.
+pub(crate) fn count(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
+    view.value("SELECT count(*) FROM aggregates WHERE aggregate_type = ?1", [aggregate_type])
+}

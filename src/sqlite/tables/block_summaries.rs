@@ -1,0 +1,410 @@
+//! Summaries of full blocks of positions, so that queries by time or by type skip most of a long log, and statistics need not
+//! count.
+//!
+//! Times need not rise with positions, so no search over positions finds a time; an index over times or types costs every
+//! append a page. A summary costs one append in 512, and answers are exact whatever the clocks did. Summaries of summaries,
+//! 64 at a time, keep the walk over them short.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Row, params};
+
+use super::events::{Owner, Raw, select_events};
+use super::positions::{self, Walk, number_of};
+use crate::model::error::{Error, Result};
+use crate::model::place::Position;
+use crate::sqlite::checksum;
+use crate::sqlite::consistency::disagrees;
+use crate::sqlite::transaction::{Columns, View, Writing};
+
+/// Positions in a block of level 0. Part of the format.
+pub(crate) const BLOCK: u64 = 512;
+/// Blocks that a block of the next level covers. Part of the format.
+const FAN: u64 = 64;
+/// More levels than a log can fill.
+const LEVELS: u32 = 8;
+/// With more pairs than this a summary keeps none, and its parts are looked at.
+const MOST_PAIRS: usize = 4_096;
+
+/// What a block must hold to be read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Events of any of these aggregate types; `None` for every type.
+    pub(crate) aggregate_types: Option<BTreeSet<i64>>,
+    /// Any of these event types; `None` for every type.
+    pub(crate) event_types: Option<BTreeSet<i64>>,
+    /// Times at or after this one, in microseconds.
+    pub(crate) from: Option<i64>,
+    /// Times at or before this one, in microseconds.
+    pub(crate) to: Option<i64>,
+}
+
+impl Wanted {
+    fn is_everything(&self) -> bool {
+        self.aggregate_types.is_none() && self.event_types.is_none() && self.from.is_none() && self.to.is_none()
+    }
+
+    /// Whether an event with these is wanted.
+    pub(crate) fn matches(&self, aggregate_type: i64, event_type: i64, created_at: i64) -> bool {
+        self.matches_pair(aggregate_type, event_type)
+            && self.from.is_none_or(|from| created_at >= from)
+            && self.to.is_none_or(|to| created_at <= to)
+    }
+
+    fn matches_pair(&self, aggregate_type: i64, event_type: i64) -> bool {
+        self.aggregate_types.as_ref().is_none_or(|types| types.contains(&aggregate_type))
+            && self.event_types.as_ref().is_none_or(|types| types.contains(&event_type))
+    }
+}
+
+/// How many events there are of each (aggregate type, event type).
+pub(crate) type Counts = BTreeMap<(i64, i64), u64>;
+
+/// A block: its level, and its number in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Block {
+    level: u32,
+    number: u64,
+}
+
+impl Block {
+    fn span(level: u32) -> u64 {
+        BLOCK * FAN.pow(level)
+    }
+
+    /// The block of a level in which a position lies.
+    fn of(level: u32, position: u64) -> Block {
+        Block { level, number: position.saturating_sub(1) / Block::span(level) }
+    }
+
+    fn id(self) -> i64 {
+        i64::from(self.level) << 48 | number_of(self.number)
+    }
+
+    fn first(self) -> u64 {
+        self.number.saturating_mul(Block::span(self.level)).saturating_add(1)
+    }
+
+    fn last(self) -> u64 {
+        self.number.saturating_add(1).saturating_mul(Block::span(self.level))
+    }
+
+    /// How many blocks of this level are full when the log ends at `last`.
+    fn full(level: u32, last: u64) -> u64 {
+        last / Block::span(level)
+    }
+}
+
+/// What is known of a full block.
+#[derive(Debug, Clone)]
+struct Summary {
+    earliest: i64,
+    latest: i64,
+    counts: Option<Counts>,
+}
+
+impl Summary {
+    const EMPTY: Summary = Summary { earliest: i64::MAX, latest: i64::MIN, counts: Some(Counts::new()) };
+
+    fn add(&mut self, aggregate_type: i64, event_type: i64, created_at: i64) {
+        self.earliest = self.earliest.min(created_at);
+        self.latest = self.latest.max(created_at);
+        if let Some(counts) = &mut self.counts {
+            *counts.entry((aggregate_type, event_type)).or_default() += 1;
+        }
+    }
+
+    fn merge(&mut self, other: Summary) {
+        self.earliest = self.earliest.min(other.earliest);
+        self.latest = self.latest.max(other.latest);
+        self.counts = match (self.counts.take(), other.counts) {
+            (Some(mut mine), Some(theirs)) => {
+                theirs.into_iter().for_each(|(pair, events)| *mine.entry(pair).or_default() += events);
+                (mine.len() <= MOST_PAIRS).then_some(mine)
+            }
+            _ => None,
+        };
+    }
+
+    /// Of the events that are at these positions now (both ends included).
+    fn of_events(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
+        const SQL: &str = select_events!("", "events e WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position");
+        let mut summary = Summary::EMPTY;
+        let (mut walk, mut types, mut known) = (Walk::new(range, false), Vec::new(), None::<Owner>);
+        view.each_row(SQL, [number_of(range.0), number_of(range.1)], |row| {
+            let aggregate = row.at::<i64>(0)? >> 32;
+            let owner = match known.take() {
+                Some(owner) if owner.aggregate == aggregate => known.insert(owner),
+                _ => known.insert(Owner::by_number(view, aggregate)?),
+            };
+            let raw = Raw::read(view, row, owner.identity, &mut types)?;
+            walk.next(view, raw.position)?;
+            summary.add(owner.aggregate_type.id, raw.event_type.id, raw.created_at);
+            Ok(true)
+        })?;
+        walk.end(view)?;
+        Ok(summary)
+    }
+
+    /// As it is stored.
+    fn read(row: &Row<'_>) -> Result<(i64, Summary)> {
+        let (id, earliest, latest, text): (i64, i64, i64, Option<String>) = (row.at(0)?, row.at(1)?, row.at(2)?, row.at(3)?);
+        if checksum_of(id, earliest, latest, text.as_deref()) != row.at::<i64>(4)? {
+            return Err(disagrees());
+        }
+        let counts = text.map(|text| serde_json::from_str::<Vec<(i64, i64, u64)>>(&text)).transpose().map_err(|_| disagrees())?;
+        let counts = counts.map(|counts| counts.into_iter().map(|(aggregate, event, n)| ((aggregate, event), n)).collect());
+        Ok((id, Summary { earliest, latest, counts }))
+    }
+
+    fn save(&self, writing: &Writing<'_>, block: Block) -> Result<()> {
+        let counts = self.counts.as_ref().map(|counts| {
+            let pairs: Vec<String> = counts.iter().map(|((aggregate, event), n)| format!("[{aggregate},{event},{n}]")).collect();
+            format!("[{}]", pairs.join(","))
+        });
+        let sum = checksum_of(block.id(), self.earliest, self.latest, counts.as_deref());
+        let sql = "INSERT OR REPLACE INTO block_summaries (id, earliest, latest, counts, checksum) VALUES (?1, ?2, ?3, ?4, ?5)";
+        writing.execute(sql, params![block.id(), self.earliest, self.latest, counts, sum])?;
+        Ok(())
+    }
+
+    fn can_hold(&self, wanted: &Wanted) -> bool {
+        wanted.from.is_none_or(|from| self.latest >= from)
+            && wanted.to.is_none_or(|to| self.earliest <= to)
+            && self
+                .counts
+                .as_ref()
+                .is_none_or(|counts| counts.keys().any(|(aggregate, event)| wanted.matches_pair(*aggregate, *event)))
+    }
+}
+
+fn checksum_of(id: i64, earliest: i64, latest: i64, counts: Option<&str>) -> i64 {
+    let seed = checksum::numbers(&[id, earliest, latest, i64::from(counts.is_some())]);
+    checksum::fields(seed.cast_unsigned(), &[counts.unwrap_or_default().as_bytes()])
+}
+
+/// Writes the summaries of the blocks that an append from position `first` to `last` filled.
+pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<()> {
+    for number in Block::full(0, first - 1)..Block::full(0, last) {
+        let block = Block { level: 0, number };
+        Summary::of_events(writing, (block.first(), block.last()))?.save(writing, block)?;
+        summarise_above(writing, block)?;
+    }
+    Ok(())
+}
+
+/// Writes the summaries that a block completes on the levels above it.
+fn summarise_above(writing: &Writing<'_>, mut block: Block) -> Result<()> {
+    while block.level + 1 < LEVELS && (block.number + 1) % FAN == 0 {
+        let mut whole = Summary::EMPTY;
+        for part in block.number + 1 - FAN..=block.number {
+            whole.merge(find(writing, Block { number: part, ..block })?);
+        }
+        block = Block { level: block.level + 1, number: block.number / FAN };
+        whole.save(writing, block)?;
+    }
+    Ok(())
+}
+
+/// The summary of a full block. That it is missing is damage: it would hide the block's events.
+fn find(view: &View<'_>, block: Block) -> Result<Summary> {
+    let sql = "SELECT id, earliest, latest, counts, checksum FROM block_summaries WHERE id = ?1";
+    let mut found = None;
+    view.each_row(sql, [block.id()], |row| {
+        let (id, summary) = Summary::read(row).map_err(|_| wrong_at(block))?;
+        found = (id == block.id()).then_some(summary);
+        Ok(false)
+    })?;
+    found.ok_or_else(|| wrong_at(block))
+}
+
+fn wrong_at(block: Block) -> Error {
+    disagrees().at_position(Position::new(block.first()))
+}
+
+/// The highest level of which a full block begins at this position, or ends there, when the log ends at `last`.
+fn highest(position: u64, last: u64, descending: bool) -> Option<Block> {
+    (0..LEVELS).rev().map(|level| Block::of(level, position)).find(|block| {
+        let at_edge = if descending { block.last() == position } else { block.first() == position };
+        at_edge && block.number < Block::full(block.level, last)
+    })
+}
+
+/// The next range of positions (both ends included) at or after `position` that can hold what is wanted; `last` is where the
+/// log ends.
+pub(crate) fn next_range(view: &View<'_>, wanted: &Wanted, position: u64, last: u64) -> Result<Option<(u64, u64)>> {
+    let full_end = Block::full(0, last) * BLOCK;
+    if wanted.is_everything() || position > full_end {
+        return Ok((position <= last).then_some((position, last)));
+    }
+    let mut at = Block::of(0, position).first();
+    while at <= full_end {
+        // From the largest block that begins here down to the smallest: one that holds nothing is passed over whole.
+        let Some(mut block) = highest(at, last, false) else { return Err(wrong_at(Block::of(0, at))) };
+        loop {
+            if !find(view, block)?.can_hold(wanted) {
+                at = block.last() + 1;
+                break;
+            }
+            match block.level {
+                0 => return Ok(Some((position.max(block.first()), block.last()))),
+                level => block = Block::of(level - 1, at),
+            }
+        }
+    }
+    Ok((full_end < last).then_some((full_end + 1, last)))
+}
+
+/// The next range at or before `position` that can hold what is wanted.
+pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64, last: u64) -> Result<Option<(u64, u64)>> {
+    if position == 0 {
+        return Ok(None);
+    }
+    if wanted.is_everything() {
+        return Ok(Some((1, position)));
+    }
+    let full_end = Block::full(0, last) * BLOCK;
+    if position > full_end {
+        return Ok(Some((full_end + 1, position)));
+    }
+    let mut at = Block::of(0, position).last();
+    while at > 0 {
+        let Some(mut block) = highest(at, last, true) else { return Err(wrong_at(Block::of(0, at))) };
+        loop {
+            if !find(view, block)?.can_hold(wanted) {
+                at = block.first() - 1;
+                break;
+            }
+            match block.level {
+                0 => return Ok(Some((block.first(), position.min(block.last())))),
+                level => block = Block::of(level - 1, at),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// How many events of each pair of types there are in the log. Reads the summaries, and the events behind the last full block.
+pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
+    let last = positions::last(view)?;
+    let full_end = Block::full(0, last) * BLOCK;
+    let mut counts = Counts::new();
+    let mut at = 1;
+    while at <= full_end {
+        let Some(mut block) = highest(at, last, false) else { return Err(wrong_at(Block::of(0, at))) };
+        let found = loop {
+            match find(view, block)?.counts {
+                Some(found) => break found,
+                // Too many pairs to be kept: its parts know.
+                None if block.level > 0 => block = Block::of(block.level - 1, at),
+                None => break Summary::of_events(view, (block.first(), block.last()))?.counts.unwrap_or_default(),
+            }
+        };
+        found.into_iter().for_each(|(pair, events)| *counts.entry(pair).or_default() += events);
+        at = block.last() + 1;
+    }
+    let tail = Summary::of_events(view, (full_end + 1, last))?.counts.unwrap_or_default();
+    tail.into_iter().for_each(|(pair, events)| *counts.entry(pair).or_default() += events);
+    if counts.values().sum::<u64>() != last.saturating_sub(positions::removed(view)?) {
+        return Err(disagrees());
+    }
+    Ok(counts)
+}
+
+/// What was removed of full blocks, until their summaries say so.
+#[derive(Default)]
+pub(crate) struct Removed(BTreeMap<u64, Counts>);
+
+impl Removed {
+    /// Notes that an event was removed.
+    pub(crate) fn note(&mut self, position: u64, aggregate_type: i64, event_type: i64) {
+        *self.0.entry(Block::of(0, position).number).or_default().entry((aggregate_type, event_type)).or_default() += 1;
+    }
+
+    /// Lowers the counts of the summaries. Their times stay: they say what a block can hold at most.
+    pub(crate) fn subtract(self, writing: &Writing<'_>) -> Result<()> {
+        let last = positions::last(writing)?;
+        let mut of_level = self.0;
+        for level in 0..LEVELS {
+            let mut above: BTreeMap<u64, Counts> = BTreeMap::new();
+            for (number, removed) in of_level {
+                let block = Block { level, number };
+                if number >= Block::full(level, last) {
+                    continue;
+                }
+                let mut summary = find(writing, block)?;
+                if let Some(counts) = &mut summary.counts {
+                    for (pair, events) in &removed {
+                        let left = counts.get(pair).and_then(|held| held.checked_sub(*events)).ok_or_else(|| wrong_at(block))?;
+                        match left {
+                            0 => counts.remove(pair),
+                            left => counts.insert(*pair, left),
+                        };
+                    }
+                    summary.save(writing, block)?;
+                }
+                let whole = above.entry(number / FAN).or_default();
+                removed.into_iter().for_each(|(pair, events)| *whole.entry(pair).or_default() += events);
+            }
+            of_level = above;
+        }
+        Ok(())
+    }
+}
+
+/// Summaries there must be when the log ends at `last`, from one on, in the order of their rows.
+pub(crate) fn expected(last: u64, after: i64) -> impl Iterator<Item = Block> {
+    (0..LEVELS)
+        .flat_map(move |level| {
+            let floor = Block { level, number: 0 }.id();
+            let first = if after < floor { 0 } else { (after - floor).cast_unsigned().saturating_add(1) };
+            (first..Block::full(level, last)).map(move |number| Block { level, number })
+        })
+        .filter(move |block| block.id() > after)
+}
+
+impl Block {
+    /// Where the walk over [`expected`] goes on.
+    pub(crate) fn cursor(self) -> i64 {
+        self.id()
+    }
+
+    /// The first position of the block.
+    pub(crate) fn position(self) -> u64 {
+        self.first()
+    }
+}
+
+/// What is wrong with the summary of a full block, if anything. After a removal its times may promise more than there is.
+pub(crate) fn complaint(view: &View<'_>, block: Block) -> Result<Option<String>> {
+    let name = format!("the summary of positions {} to {}", block.first(), block.last());
+    let Ok(summary) = find(view, block) else { return Ok(Some(format!("{name} is missing or damaged"))) };
+    let actual = match block.level {
+        0 => Summary::of_events(view, (block.first(), block.last()))?,
+        level => {
+            let mut whole = Summary::EMPTY;
+            for part in block.number * FAN..block.number * FAN + FAN {
+                let Ok(part) = find(view, Block { level: level - 1, number: part }) else { return Ok(None) };
+                whole.merge(part);
+            }
+            whole
+        }
+    };
+    if summary.earliest > actual.earliest || summary.latest < actual.latest {
+        return Ok(Some(format!("{name} gives other times than its events")));
+    }
+    // A purge can bring the pairs of the parts below what would have been kept.
+    Ok((summary.counts.is_some() && summary.counts != actual.counts)
+        .then(|| format!("{name} gives other counts than its events")))
+}
+
+/// How many rows there are that belong to no full block.
+pub(crate) fn superfluous(view: &View<'_>, last: u64) -> Result<u64> {
+    let rows: u64 = view.value("SELECT count(*) FROM block_summaries", [])?;
+    Ok(rows.saturating_sub((0..LEVELS).map(|level| Block::full(level, last)).sum()))
+}
+
+/// Makes the table empty, to fill it anew.
+pub(crate) fn clear(writing: &Writing<'_>) -> Result<()> {
+    writing.batch("DELETE FROM block_summaries")
+}

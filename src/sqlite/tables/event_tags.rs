@@ -1,0 +1,136 @@
+//! The index of tags.
+
+use rusqlite::params;
+
+use super::events::{Owner, Raw};
+use super::positions::number_of;
+use crate::model::error::Result;
+use crate::sqlite::connection::failure::Sql;
+use crate::sqlite::consistency::{Ascending, disagrees};
+use crate::sqlite::transaction::{Columns, View, Writing};
+
+/// Notes which events of an append carry which tags: tags with the positions of their events.
+pub(crate) fn insert(writing: &Writing<'_>, tenant: i64, mut tagged: Vec<(&str, u64)>) -> Result<()> {
+    // In the order of the index, which is kinder to its pages; an event may carry a tag twice.
+    tagged.sort_unstable();
+    tagged.dedup();
+    let mut statement = writing.prepare("INSERT INTO event_tags (tenant, tag, position) VALUES (?1, ?2, ?3)")?;
+    for (tag, position) in tagged {
+        statement.execute(params![tenant, tag, position]).sql()?;
+    }
+    Ok(())
+}
+
+/// Forgets that an event carries a tag.
+pub(crate) fn forget(writing: &Writing<'_>, tenant: i64, tag: &str, position: u64) -> Result<()> {
+    let sql = "DELETE FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3";
+    writing.execute(sql, params![tenant, tag, position])?;
+    Ok(())
+}
+
+/// Whether the index says that an event carries a tag.
+pub(crate) fn carries(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3)";
+    view.value(sql, params![tenant, tag, position])
+}
+
+/// The positions of a tag's events in a range (both ends included), `limit` at most.
+///
+/// An entry that was damaged still lies at the place where it belongs. So the entry at which the range ends must be true, and
+/// the one before its beginning, too.
+pub(crate) fn positions(
+    view: &View<'_>,
+    (tenant, tag): (i64, &str),
+    (first, last): (u64, u64),
+    descending: bool,
+    limit: usize,
+) -> Result<Vec<u64>> {
+    const UP: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) >= (?1, ?2, ?3)
+                      ORDER BY tenant, tag, position LIMIT ?4";
+    const DOWN: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) <= (?1, ?2, ?3)
+                        ORDER BY tenant DESC, tag DESC, position DESC LIMIT ?4";
+    let (sql, from) = if descending { (DOWN, last) } else { (UP, first) };
+    let mut found: Vec<u64> = Vec::new();
+    let mut beyond = None;
+    view.each_row(sql, params![tenant, tag, number_of(from), limit.saturating_add(1)], |row| {
+        if found.len() == limit {
+            return Ok(false);
+        }
+        let position = row.at::<i64>(2)?.cast_unsigned();
+        let is_of_tag = row.at::<i64>(0)? == tenant && row.get_ref(1).is_ok_and(|found| found.as_str() == Ok(tag));
+        if !is_of_tag || !(first..=last).contains(&position) {
+            beyond = Some((row.at::<i64>(0)?, row.at::<String>(1)?, position));
+            return Ok(false);
+        }
+        if found.last().is_some_and(|last| if descending { position >= *last } else { position <= *last }) {
+            return Err(disagrees().at_position(position.into()));
+        }
+        found.push(position);
+        Ok(true)
+    })?;
+    if let Some((tenant, tag, position)) = beyond {
+        confirm(view, tenant, &tag, position)?;
+    }
+    confirm_before(view, (tenant, tag), from, descending)?;
+    Ok(found)
+}
+
+/// Confirms the entry before the beginning of a range.
+fn confirm_before(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, descending: bool) -> Result<()> {
+    const BEFORE: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
+                          ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1";
+    const BEHIND: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
+                          ORDER BY tenant, tag, position LIMIT 1";
+    view.each_row(if descending { BEHIND } else { BEFORE }, params![tenant, tag, number_of(from)], |row| {
+        confirm(view, row.at(0)?, &row.at::<String>(1)?, row.at::<i64>(2)?.cast_unsigned()).map(|()| true)
+    })
+}
+
+fn confirm(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<()> {
+    if is_true(view, tenant, tag, position)? { Ok(()) } else { Err(disagrees().at_position(position.into())) }
+}
+
+/// The first position at or after `from`, or with `descending` the last at or before it, of an event with a tag.
+pub(crate) fn seek(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, descending: bool) -> Result<Option<u64>> {
+    const UP: &str =
+        "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position >= ?3 ORDER BY position LIMIT 1";
+    const DOWN: &str =
+        "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position <= ?3 ORDER BY position DESC LIMIT 1";
+    view.value_if_any(if descending { DOWN } else { UP }, params![tenant, tag, number_of(from)])
+}
+
+/// Whether an entry of the index is true: the event is there, the tenant's, and carries the tag.
+pub(crate) fn is_true(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<bool> {
+    const SQL: &str = super::events::select_events!("", "events e WHERE e.position = ?1");
+    let mut found = false;
+    view.each_row(SQL, [number_of(position)], |row| {
+        let owner = Owner::by_number(view, row.at::<i64>(0)? >> 32)?;
+        let raw = Raw::read(view, row, owner.identity, &mut Vec::new())?;
+        found = owner.aggregate_type.tenant_id == tenant && raw.tags()?.iter().any(|carried| carried == tag);
+        Ok(false)
+    })?;
+    Ok(found)
+}
+
+/// An entry of the index.
+pub(crate) type Entry = (i64, String, i64);
+
+/// The entries after one, `limit` at most.
+pub(crate) fn page(view: &View<'_>, after: &Entry, limit: usize) -> Result<Vec<Entry>> {
+    let sql = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
+               ORDER BY tenant, tag, position LIMIT ?4";
+    let mut order = Ascending::after(after.clone());
+    let mut page = Vec::new();
+    view.each_row(sql, params![after.0, after.1, after.2, limit], |row| {
+        let entry: Entry = (row.at(0)?, row.at(1)?, row.at(2)?);
+        order.next(entry.clone())?;
+        page.push(entry);
+        Ok(true)
+    })?;
+    Ok(page)
+}
+
+/// Makes the index empty, to fill it anew.
+pub(crate) fn clear(writing: &Writing<'_>) -> Result<()> {
+    writing.batch("DELETE FROM event_tags")
+}

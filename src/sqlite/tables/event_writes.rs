@@ -1,0 +1,123 @@
+//! Writing events, each with its checksum, and taking them out again.
+
+use rusqlite::{CachedStatement, params};
+use uuid::Uuid;
+
+use super::events::{Owner, Raw, gap, key, select_events};
+use super::{event_ids, event_tags, positions};
+use crate::model::error::Result;
+use crate::model::ids;
+use crate::sqlite::checksum;
+use crate::sqlite::connection::failure::Sql;
+use crate::sqlite::names_cache::{EventType, Replica};
+use crate::sqlite::tables::block_summaries::Removed;
+use crate::sqlite::transaction::{Columns, Writing};
+
+/// An event on its way into the file.
+pub(crate) struct NewRow<'a> {
+    pub(crate) aggregate: i64,
+    /// [`checksum::identity`] of the aggregate's names.
+    pub(crate) identity: u64,
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+    pub(crate) commit_id: u64,
+    /// The caller's id; without one the store makes it.
+    pub(crate) event_id: Option<Uuid>,
+    pub(crate) event_type: &'a EventType,
+    pub(crate) schema_version: u32,
+    pub(crate) created_at: i64,
+    pub(crate) data: &'a str,
+    pub(crate) metadata: Option<&'a str>,
+    pub(crate) tags: Option<&'a str>,
+}
+
+/// Inserts events; one statement for all of a transaction.
+pub(crate) struct Inserter<'a> {
+    statement: CachedStatement<'a>,
+    replica: Replica,
+    salt: Option<u64>,
+}
+
+impl<'a> Inserter<'a> {
+    pub(crate) fn new(writing: &'a Writing<'_>) -> Result<Inserter<'a>> {
+        let statement = writing.prepare(
+            "INSERT INTO events (key, position, commit_offset, event_type, schema_version, origin, created_at, checksum, event_id,
+                                 tags, metadata, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?;
+        Ok(Inserter { statement, replica: writing.names.replica, salt: None })
+    }
+
+    /// Inserts an event; returns its id.
+    pub(crate) fn insert(&mut self, row: &NewRow<'_>) -> Result<Uuid> {
+        let salt = match row.event_id {
+            Some(_) => 0,
+            None => *self.salt.get_or_insert_with(ids::draw_salt),
+        };
+        let event_id = row.event_id.unwrap_or_else(|| ids::made(row.created_at, row.position, salt));
+        let type_sum = row.event_type.checksum;
+        let folded = checksum::folded(row.identity, row.version, type_sum, row.schema_version, row.created_at, row.data);
+        let rest = checksum::Rest {
+            position: row.position,
+            commit_id: row.commit_id,
+            event_id: event_id.as_bytes(),
+            origin: self.replica.replica_id.as_bytes(),
+            metadata: row.metadata,
+            tags: row.tags,
+        };
+        let given_id = row.event_id.as_ref().map(|id| id.as_bytes().as_slice());
+        let stored_id: &dyn rusqlite::ToSql = match &given_id {
+            Some(id) => id,
+            None => &salt,
+        };
+        self.statement
+            .execute(params![
+                key(row.aggregate, row.version),
+                row.position,
+                row.position.saturating_sub(row.commit_id),
+                row.event_type.id,
+                row.schema_version,
+                self.replica.id,
+                row.created_at,
+                checksum::event(folded, &rest),
+                stored_id,
+                row.tags,
+                row.metadata,
+                row.data,
+            ])
+            .sql()?;
+        Ok(event_id)
+    }
+}
+
+/// Removes an aggregate's events from version `after + 1` to `through`, with what the indexes say of them; notes in `removed`
+/// what the summaries no longer hold. Returns how many there were.
+pub(crate) fn remove(writing: &Writing<'_>, owner: &Owner, after: u64, through: u64, removed: &mut Removed) -> Result<u64> {
+    const SQL: &str = select_events!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key");
+    let bounds = params![key(owner.aggregate, after), key(owner.aggregate, through)];
+    let tenant = owner.aggregate_type.tenant_id;
+    let (mut positions, mut types) = (Vec::new(), Vec::new());
+    let mut version = after;
+    writing.each_row(SQL, bounds, |row| {
+        version += 1;
+        if row.at::<i64>(0)? != key(owner.aggregate, version) {
+            return Err(gap(version));
+        }
+        let raw = Raw::read(writing, row, owner.identity, &mut types)?;
+        if raw.has_given_id {
+            event_ids::forget(writing, tenant, raw.event_id)?;
+        }
+        for tag in raw.tags()? {
+            event_tags::forget(writing, tenant, &tag, raw.position)?;
+        }
+        removed.note(raw.position, owner.aggregate_type.id, raw.event_type.id);
+        positions.push(raw.position);
+        Ok(true)
+    })?;
+    if version < through {
+        return Err(gap(version + 1));
+    }
+    writing.execute("DELETE FROM events WHERE key > ?1 AND key <= ?2", bounds)?;
+    positions.sort_unstable();
+    positions::add_holes(writing, &positions)?;
+    Ok(positions.len() as u64)
+}

@@ -1,0 +1,366 @@
+//! Reading events: none whose checksum is wrong, and none in the place of one that is missing.
+
+use std::sync::Arc;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, params};
+use uuid::Uuid;
+
+use super::aggregates;
+use crate::model::clock::from_micros;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::RecordedEvent;
+use crate::model::ids;
+use crate::model::json::Json;
+use crate::model::place::{AggregateRef, Position, Version};
+use crate::sqlite::checksum;
+use crate::sqlite::consistency::{Ascending, RESTORE};
+use crate::sqlite::names_cache::{AggregateType, EventType};
+use crate::sqlite::transaction::{Columns, View};
+
+/// `key`: the events of an aggregate lie side by side in version order.
+pub(crate) fn key(aggregate: i64, version: u64) -> i64 {
+    // Both halves are bounded by CHECKs in the schema and by Version::MAX; a damaged number must not overflow.
+    (aggregate.wrapping_shl(32)) | i64::try_from(version & u64::from(u32::MAX)).unwrap_or(i64::MAX)
+}
+
+/// The version that a key ends with.
+pub(crate) fn key_version(key: i64) -> u64 {
+    key.cast_unsigned() & u64::from(u32::MAX)
+}
+
+/// The columns of an event as [`Raw::read`] takes them.
+macro_rules! select_events {
+    ($columns:literal, $rest:literal) => {
+        concat!(
+            "SELECT e.key, e.position, e.commit_offset, e.event_type, e.schema_version, e.origin, e.created_at, e.checksum, ",
+            "e.event_id, e.tags, e.metadata, e.data",
+            $columns,
+            " FROM ",
+            $rest
+        )
+    };
+}
+
+pub(in crate::sqlite) use select_events;
+
+/// Whose events are read, and what their checksums cover of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) aggregate: i64,
+    pub(crate) identity: u64,
+    pub(crate) aggregate_type: Arc<AggregateType>,
+    pub(crate) aggregate_id: Arc<str>,
+}
+
+impl Owner {
+    pub(crate) fn new(aggregate: i64, aggregate_type: Arc<AggregateType>, aggregate_id: &str) -> Owner {
+        let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
+        Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into() }
+    }
+
+    /// The owner of the events of an aggregate that is known by its number.
+    pub(crate) fn by_number(view: &View<'_>, aggregate: i64) -> Result<Owner> {
+        let (aggregate_type, aggregate_id) = aggregates::names(view, aggregate)?;
+        Ok(Owner::new(aggregate, view.aggregate_type_by_id(aggregate_type)?, &aggregate_id))
+    }
+
+    pub(crate) fn reference(&self) -> AggregateRef {
+        AggregateRef::new(&self.aggregate_type.tenant, &self.aggregate_type.name, &self.aggregate_id)
+    }
+}
+
+/// What a fold takes of an event.
+pub(crate) struct Folded<'a> {
+    pub(crate) version: u64,
+    pub(crate) event_type: &'a EventType,
+    pub(crate) schema_version: u32,
+    pub(crate) created_at: i64,
+    pub(crate) data: &'a str,
+}
+
+/// How a page of an aggregate's events ended.
+pub(crate) struct PageEnd {
+    /// The version of the last event that was read.
+    pub(crate) version: u64,
+    /// The aggregate's events ended, and this is the key of the first event behind them, if there is one. `None`: the page
+    /// was full, or `through` was reached.
+    pub(crate) behind: Option<Option<i64>>,
+}
+
+/// Gives the events of an aggregate from version `after + 1` to `through`, `limit` at most, to `take`, straight from the
+/// page cache. A gap or a wrong checksum ends it with an error.
+pub(crate) fn fold_page(
+    view: &View<'_>,
+    owner: &Owner,
+    after: u64,
+    through: u64,
+    limit: usize,
+    mut take: impl FnMut(Folded<'_>) -> Result<()>,
+) -> Result<PageEnd> {
+    // Without an upper bound: the row behind the last event tells whether events are missing there.
+    const SQL: &str =
+        "SELECT key, event_type, schema_version, created_at, checksum, data FROM events WHERE key > ?1 ORDER BY key LIMIT ?2";
+    let mut end = PageEnd { version: after, behind: Some(None) };
+    if after >= through {
+        return Ok(PageEnd { behind: None, ..end });
+    }
+    let mut known: Option<Arc<EventType>> = None;
+    let mut types = Vec::new();
+    let (mut left, last_key) = (limit, key(owner.aggregate, Version::MAX.get()));
+    view.each_row(SQL, params![key(owner.aggregate, after), limit.saturating_add(1)], |row| {
+        let found: i64 = row.at(0)?;
+        if found > last_key {
+            end.behind = Some(Some(found));
+            return Ok(false);
+        }
+        let version = end.version + 1;
+        // The whole key: a search in a damaged table leads also to rows outside of the range.
+        if found != key(owner.aggregate, version) {
+            return Err(gap(version));
+        }
+        if left == 0 {
+            end.behind = None;
+            return Ok(false);
+        }
+        left -= 1;
+        end.version = version;
+        let number: i64 = row.at(1)?;
+        let event_type = match &known {
+            Some(known) if known.id == number => known,
+            _ => known.insert(type_of(view, &mut types, number)?),
+        };
+        let (schema_version, created_at): (u32, i64) = (row.at(2)?, row.at(3)?);
+        let data = row.get_ref(5).ok().and_then(|data| data.as_str().ok()).ok_or_else(|| damaged(version))?;
+        let sum = checksum::folded(owner.identity, version, event_type.checksum, schema_version, created_at, data);
+        if sum != checksum::stored_folded(row.at(4)?) {
+            return Err(damaged(version));
+        }
+        take(Folded { version, event_type, schema_version, created_at, data })?;
+        if version == through {
+            end.behind = None;
+            return Ok(false);
+        }
+        Ok(true)
+    })?;
+    Ok(end)
+}
+
+/// The event types that one call has met: a look-up without a lock.
+fn type_of(view: &View<'_>, met: &mut Vec<Arc<EventType>>, number: i64) -> Result<Arc<EventType>> {
+    if let Some(event_type) = met.iter().find(|event_type| event_type.id == number) {
+        return Ok(event_type.clone());
+    }
+    let event_type = view.event_type_by_id(number)?;
+    if met.len() < 64 {
+        met.push(event_type.clone());
+    }
+    Ok(event_type)
+}
+
+pub(crate) fn gap(version: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, "an event is missing from the middle of its aggregate")
+        .at_version(Version::new(version))
+        .advice(RESTORE)
+}
+
+fn damaged(version: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, "the event's checksum is wrong: the file was damaged after it was written")
+        .at_version(Version::new(version))
+        .advice(RESTORE)
+}
+
+/// An event in the page cache, its checksum right.
+pub(crate) struct Raw<'r> {
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+    pub(crate) event_type: Arc<EventType>,
+    pub(crate) created_at: i64,
+    pub(crate) commit_id: u64,
+    pub(crate) event_id: Uuid,
+    /// Whether a caller gave the id.
+    pub(crate) has_given_id: bool,
+    pub(crate) schema_version: u32,
+    pub(crate) data: &'r str,
+    origin: Uuid,
+    pub(crate) metadata: Option<&'r str>,
+    tags: Option<&'r str>,
+}
+
+impl<'r> Raw<'r> {
+    pub(crate) fn read(view: &View<'_>, row: &'r Row<'_>, identity: u64, types: &mut Vec<Arc<EventType>>) -> Result<Raw<'r>> {
+        let (version, position) = (key_version(row.at(0)?), row.at(1)?);
+        Raw::read_columns(view, row, identity, (version, position), types)
+            .map_err(|error| error.at_version(Version::new(version)).at_position(Position::new(position)))
+    }
+
+    fn read_columns(
+        view: &View<'_>,
+        row: &'r Row<'_>,
+        identity: u64,
+        (version, position): (u64, u64),
+        types: &mut Vec<Arc<EventType>>,
+    ) -> Result<Raw<'r>> {
+        let text = |column| match row.get_ref(column) {
+            Ok(value) => value.as_str_or_null().map_err(|_| damaged(version)),
+            Err(_) => Err(damaged(version)),
+        };
+        let created_at = row.at(6)?;
+        let (event_id, has_given_id) = match row.get_ref(8) {
+            Ok(ValueRef::Integer(salt)) => (ids::made(created_at, position, salt.cast_unsigned()), false),
+            Ok(ValueRef::Blob(id)) => (Uuid::from_slice(id).map_err(|_| damaged(version))?, true),
+            _ => return Err(damaged(version)),
+        };
+        let raw = Raw {
+            version,
+            position,
+            commit_id: u64::saturating_sub(position, row.at(2)?),
+            event_id,
+            has_given_id,
+            event_type: type_of(view, types, row.at(3)?)?,
+            schema_version: row.at(4)?,
+            origin: view.replica_by_id(row.at(5)?)?,
+            created_at,
+            tags: text(9)?,
+            metadata: text(10)?,
+            data: text(11)?.ok_or_else(|| damaged(version))?,
+        };
+        let folded = checksum::folded(identity, version, raw.event_type.checksum, raw.schema_version, created_at, raw.data);
+        let rest = checksum::Rest {
+            position,
+            commit_id: raw.commit_id,
+            event_id: raw.event_id.as_bytes(),
+            origin: raw.origin.as_bytes(),
+            metadata: raw.metadata,
+            tags: raw.tags,
+        };
+        if checksum::event(folded, &rest) != row.at::<i64>(7)? {
+            return Err(damaged(version));
+        }
+        Ok(raw)
+    }
+
+    /// The tags, as they were appended.
+    pub(crate) fn tags(&self) -> Result<Vec<String>> {
+        match self.tags {
+            None => Ok(Vec::new()),
+            Some(tags) => serde_json::from_str(tags).map_err(|_| damaged(self.version)),
+        }
+    }
+
+    pub(crate) fn stored_tags(&self) -> Option<&'r str> {
+        self.tags
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
+    }
+
+    /// The event as it is given to callers; `tags` are its tags if they were read already.
+    pub(crate) fn recorded(
+        &self,
+        aggregate_type: &AggregateType,
+        aggregate_id: Arc<str>,
+        tags: Option<Vec<String>>,
+    ) -> Result<RecordedEvent> {
+        Ok(RecordedEvent {
+            position: Position::new(self.position),
+            id: self.event_id,
+            tenant: aggregate_type.tenant.clone(),
+            aggregate_type: aggregate_type.name.clone(),
+            aggregate_id,
+            version: Version::new(self.version),
+            event_type: self.event_type.name.clone(),
+            schema_version: self.schema_version,
+            created_at: from_micros(self.created_at)?,
+            commit_id: Position::new(self.commit_id),
+            origin: self.origin,
+            tags: tags.map_or_else(|| self.tags(), Ok)?,
+            data: Json::stored(self.data.to_owned()),
+            metadata: self.metadata.map(|text| Json::stored(text.to_owned())),
+        })
+    }
+}
+
+/// Gives the events of an aggregate from version `after + 1` to `through` to `take`, until it says to stop; upwards or
+/// downwards. A gap is an error.
+pub(crate) fn scan_aggregate(
+    view: &View<'_>,
+    owner: &Owner,
+    (after, through): (u64, u64),
+    descending: bool,
+    limit: usize,
+    mut take: impl FnMut(&Raw<'_>) -> Result<bool>,
+) -> Result<()> {
+    let sql = if descending {
+        select_events!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key DESC LIMIT ?3")
+    } else {
+        select_events!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key LIMIT ?3")
+    };
+    let mut types = Vec::new();
+    let (mut rows, mut stopped) = (0u64, false);
+    let version_of = |rows: u64| if descending { through.saturating_sub(rows) } else { after + 1 + rows };
+    view.each_row(sql, params![key(owner.aggregate, after), key(owner.aggregate, through), limit], |row| {
+        if row.at::<i64>(0)? != key(owner.aggregate, version_of(rows)) {
+            return Err(gap(version_of(rows)));
+        }
+        let raw = Raw::read(view, row, owner.identity, &mut types)?;
+        rows += 1;
+        let go_on = take(&raw)?;
+        stopped = !go_on;
+        Ok(go_on)
+    })?;
+    // With fewer rows than asked for, the scan must have reached its end.
+    if !stopped && rows < through.saturating_sub(after) && rows < u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(gap(version_of(rows)));
+    }
+    Ok(())
+}
+
+/// A row of the log that nobody has looked at.
+pub(crate) struct Unread<'r, 't> {
+    row: &'r Row<'r>,
+    types: &'t mut Vec<Arc<EventType>>,
+}
+
+impl<'r> Unread<'r, '_> {
+    /// The event, if it is as it was written.
+    pub(crate) fn event(self, view: &View<'_>, identity: u64) -> Result<Raw<'r>> {
+        Raw::read(view, self.row, identity, self.types)
+    }
+}
+
+/// Gives the rows after a key, `limit` at most, of whatever aggregate and in whatever state, to `each`.
+pub(crate) fn check_page(
+    view: &View<'_>,
+    after: i64,
+    limit: usize,
+    mut each: impl FnMut(i64, Unread<'_, '_>) -> Result<()>,
+) -> Result<()> {
+    let sql = select_events!("", "events e WHERE e.key > ?1 ORDER BY e.key LIMIT ?2");
+    let (mut order, mut types) = (Ascending::after(after), Vec::new());
+    view.each_row(sql, params![after, limit], |row| {
+        let key = row.at(0)?;
+        order.next(key)?;
+        each(key, Unread { row, types: &mut types }).map(|()| true)
+    })
+}
+
+/// The position of one event of an aggregate; `None` if it is not in the file.
+pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u64>> {
+    view.value_if_any("SELECT position FROM events WHERE key = ?1", [key(aggregate, version)])
+}
+
+/// The version through which an aggregate's events are all older than `before` (microseconds); `after` if none is.
+pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
+    let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at >= ?3 ORDER BY key LIMIT 1";
+    let first: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), before])?;
+    Ok(first.map_or(through, |key| key_version(key).saturating_sub(1)))
+}
+
+/// The version through which an aggregate's events are all at this position or before; `after` if none is.
+pub(crate) fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
+    let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1";
+    let first: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), position])?;
+    Ok(first.map_or(through, |key| key_version(key).saturating_sub(1)))
+}

@@ -1,0 +1,56 @@
+//! The one row that the log as a whole has. An append does not touch it.
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use crate::model::error::Result;
+use crate::sqlite::connection::failure::Sql;
+use crate::sqlite::names_cache::Replica;
+use crate::sqlite::transaction::{View, Writing};
+
+/// Makes the row of a new file, with an identity of its own.
+pub(crate) fn make(connection: &Connection, now_micros: i64) -> Result<()> {
+    connection.execute("INSERT INTO replicas (id, replica_id) VALUES (1, ?1)", [Uuid::now_v7().into_bytes()]).sql()?;
+    let sql = "INSERT INTO log_state (id, replica, snapshot_count, snapshots_expired_at, created_at) VALUES (1, 1, 0, 0, ?1)";
+    connection.execute(sql, [now_micros]).sql()?;
+    Ok(())
+}
+
+/// The identity under which the file appends now.
+pub(crate) fn replica(view: &View<'_>) -> Result<Replica> {
+    let sql = "SELECT r.id, r.replica_id FROM log_state s JOIN replicas r ON r.id = s.replica WHERE s.id = 1";
+    view.row(sql, [], |row| Ok(Replica { id: row.get(0)?, replica_id: Uuid::from_bytes(row.get(1)?) }))
+}
+
+/// How many snapshots there are in the file: kept, not counted.
+pub(crate) fn snapshot_count(view: &View<'_>) -> Result<u64> {
+    view.value("SELECT snapshot_count FROM log_state WHERE id = 1", [])
+}
+
+/// Notes that there are more snapshots now, or fewer.
+pub(crate) fn note_snapshots(writing: &Writing<'_>, change: i64) -> Result<()> {
+    if change == 0 {
+        return Ok(());
+    }
+    let count = snapshot_count(writing)?.saturating_add_signed(change);
+    writing.execute("UPDATE log_state SET snapshot_count = ?1 WHERE id = 1", [count])?;
+    writing.snapshots.set(Some(count));
+    Ok(())
+}
+
+/// When the scheduled clean-up ran last, in microseconds; 0 if never.
+pub(crate) fn snapshots_expired_at(view: &View<'_>) -> Result<i64> {
+    view.value("SELECT snapshots_expired_at FROM log_state WHERE id = 1", [])
+}
+
+pub(crate) fn note_expired(writing: &Writing<'_>, at_micros: i64) -> Result<()> {
+    writing.execute("UPDATE log_state SET snapshots_expired_at = ?1 WHERE id = 1", params![at_micros])?;
+    Ok(())
+}
+
+/// The size of the file's pages, in bytes; pages in the write-ahead log that are newer are counted once.
+pub(crate) fn size_bytes(view: &View<'_>) -> Result<u64> {
+    let pages: u64 = view.value("PRAGMA page_count", [])?;
+    let page_size: u64 = view.value("PRAGMA page_size", [])?;
+    Ok(pages.saturating_mul(page_size))
+}

@@ -1,0 +1,16 @@
+//! One file for each table family: its rows, and the statements on them. Everything here runs inside a transaction.
+
+pub(super) mod aggregates;
+pub(super) mod block_summaries;
+pub(super) mod changes;
+pub(super) mod deliveries;
+pub(super) mod event_ids;
+pub(super) mod event_tags;
+pub(super) mod event_writes;
+pub(super) mod events;
+pub(super) mod log_state;
+pub(super) mod names;
+pub(super) mod positions;
+pub(super) mod read_model;
+pub(super) mod snapshots;
+pub(super) mod subscriptions;

@@ -1,0 +1,178 @@
+//! Positions: where the log ends, and which positions have no event any more. Each position up to the last is that of an
+//! event, or it lies in a hole that a removal made: so an event that a damaged index hides is noticed by who reads the log.
+
+use rusqlite::{Row, params};
+
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Position;
+use crate::sqlite::checksum;
+use crate::sqlite::consistency::{RESTORE, disagrees};
+use crate::sqlite::transaction::{View, Writing};
+
+/// A position as SQLite holds it.
+pub(crate) fn number_of(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// The position of the newest event that ever was in the log; 0 if there was none.
+///
+/// The index of positions is read from its end, and the row that its last entry leads to is compared with it; the entry
+/// before must be the position before. Without that a damaged entry would let positions be given twice.
+pub(crate) fn last(view: &View<'_>) -> Result<u64> {
+    let sql = "SELECT i.position, t.position FROM events i LEFT JOIN events t ON t.key = i.key ORDER BY i.position DESC LIMIT 2";
+    let ends: Vec<(u64, Option<u64>)> = view.rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let hole = last_hole(view)?;
+    let newest = match ends.first() {
+        None => 0,
+        Some((newest, Some(stored))) if newest == stored => *newest,
+        Some((newest, _)) => return Err(disagrees_at(*newest)),
+    };
+    let before = ends.get(1).map_or(0, |(before, _)| *before);
+    let hole_end = hole.as_ref().map_or(0, |hole| hole.last);
+    let follows = match &hole {
+        // The newest events were removed.
+        Some(hole) if hole.last > newest => {
+            return if hole.first == newest + 1 { Ok(hole_end) } else { Err(lost_end(newest, hole)) };
+        }
+        Some(hole) if hole.last + 1 == newest => hole.first == before + 1,
+        _ => newest == 0 || newest == before + 1,
+    };
+    if follows { Ok(newest) } else { Err(disagrees_at(before + 1)) }
+}
+
+fn lost_end(newest: u64, hole: &Hole) -> Error {
+    let what = format!("the newest event is at position {newest}, and those at {} to {} were removed", hole.first, hole.last);
+    Error::new(ErrorKind::Corrupt, what).at_position(Position::new(newest)).advice(RESTORE)
+}
+
+fn disagrees_at(position: u64) -> Error {
+    disagrees().at_position(Position::new(position))
+}
+
+/// Positions in a row whose events were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Hole {
+    fn read(row: &Row<'_>) -> rusqlite::Result<(Hole, i64)> {
+        Ok((Hole { first: row.get(0)?, last: row.get(1)? }, row.get(2)?))
+    }
+
+    /// The hole of a row that is as it was written.
+    fn checked((hole, sum): (Hole, i64)) -> Result<Hole> {
+        if hole.checksum() == sum && hole.first <= hole.last { Ok(hole) } else { Err(disagrees_at(hole.first)) }
+    }
+
+    fn checksum(self) -> i64 {
+        checksum::numbers(&[number_of(self.first), number_of(self.last)])
+    }
+}
+
+/// The last hole.
+fn last_hole(view: &View<'_>) -> Result<Option<Hole>> {
+    let found = view.row_if_any("SELECT first, last, checksum FROM holes ORDER BY first DESC LIMIT 1", [], Hole::read)?;
+    found.map(Hole::checked).transpose()
+}
+
+/// The hole in which a position lies.
+fn hole_at(view: &View<'_>, position: u64) -> Result<Option<Hole>> {
+    let sql = "SELECT first, last, checksum FROM holes WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
+    let found = view.row_if_any(sql, [number_of(position)], Hole::read)?;
+    Ok(found.map(Hole::checked).transpose()?.filter(|hole| hole.last >= position))
+}
+
+/// Gives the holes after a position, `limit` at most, to `each`; one that is damaged as its error.
+pub(crate) fn check_holes(view: &View<'_>, after: i64, limit: usize, mut each: impl FnMut(i64, Result<Hole>)) -> Result<()> {
+    let sql = "SELECT first, last, checksum FROM holes WHERE first > ?1 ORDER BY first LIMIT ?2";
+    view.each_row(sql, params![after, limit], |row| {
+        let first = row.get(0).unwrap_or(i64::MAX);
+        each(first, Hole::read(row).map_err(|_| disagrees()).and_then(Hole::checked));
+        Ok(true)
+    })
+}
+
+/// How many positions have no event.
+pub(crate) fn removed(view: &View<'_>) -> Result<u64> {
+    let mut removed = 0;
+    view.each_row("SELECT first, last, checksum FROM holes", [], |row| {
+        let hole = Hole::checked(Hole::read(row).map_err(|_| disagrees())?)?;
+        removed += hole.last - hole.first + 1;
+        Ok(true)
+    })?;
+    Ok(removed)
+}
+
+/// Notes that the events at these positions were removed; they rise.
+pub(crate) fn add_holes(writing: &Writing<'_>, positions: &[u64]) -> Result<()> {
+    for run in positions.chunk_by(|one, next| one + 1 == *next) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        let before = hole_at(writing, first.saturating_sub(1))?;
+        let behind = hole_at(writing, last.saturating_add(1))?;
+        for merged in [before, behind].iter().flatten() {
+            writing.execute("DELETE FROM holes WHERE first = ?1", [merged.first])?;
+        }
+        let hole = Hole { first: before.map_or(*first, |hole| hole.first), last: behind.map_or(*last, |hole| hole.last) };
+        let row = params![hole.first, hole.last, hole.checksum()];
+        writing.execute("INSERT INTO holes (first, last, checksum) VALUES (?1, ?2, ?3)", row)?;
+    }
+    Ok(())
+}
+
+/// Follows the positions of a range through the log, one event after the other.
+pub(crate) struct Walk {
+    range: (u64, u64),
+    descending: bool,
+    /// How many positions of the range are accounted for.
+    passed: u64,
+}
+
+impl Walk {
+    /// `range`: first and last position, both included.
+    pub(crate) fn new(range: (u64, u64), descending: bool) -> Walk {
+        Walk { range, descending, passed: 0 }
+    }
+
+    /// The next event is at this position.
+    pub(crate) fn next(&mut self, view: &View<'_>, position: u64) -> Result<()> {
+        let (first, last) = self.range;
+        let before = if self.descending { last.checked_sub(position) } else { position.checked_sub(first) };
+        match before {
+            Some(before) if before >= self.passed && (first..=last).contains(&position) => self.skip(view, before)?,
+            _ => return Err(disagrees_at(position)),
+        }
+        self.passed += 1;
+        Ok(())
+    }
+
+    /// No further event is in the range.
+    pub(crate) fn end(&mut self, view: &View<'_>) -> Result<()> {
+        let (first, last) = self.range;
+        // Not empty: then the whole range may be one of all numbers.
+        let all = (last.saturating_sub(first)).saturating_add(u64::from(first <= last));
+        self.skip(view, all)
+    }
+
+    /// Passes over the positions up to the one that has `until` others before it: they must be one hole.
+    fn skip(&mut self, view: &View<'_>, until: u64) -> Result<()> {
+        if until == self.passed {
+            return Ok(());
+        }
+        let (first, last) = self.range;
+        let (from, to) = match self.descending {
+            false => (first.saturating_add(self.passed), first.saturating_add(until).saturating_sub(1)),
+            true => (last.saturating_sub(until).saturating_add(1), last.saturating_sub(self.passed)),
+        };
+        // A hole may reach beyond the range, and no further: an event is beside it.
+        let is_hole = hole_at(view, from)?.is_some_and(|hole| {
+            (hole.first == from || (from == first && hole.first < from)) && (hole.last == to || (to == last && hole.last > to))
+        });
+        if !is_hole {
+            return Err(disagrees_at(from));
+        }
+        self.passed = until;
+        Ok(())
+    }
+}

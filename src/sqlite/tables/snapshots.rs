@@ -1,0 +1,244 @@
+//! Snapshots: results of folds, kept as long as they are of use. Those of several folds lie beside each other.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Row, params};
+
+use super::events::{key, key_version};
+use super::{aggregates, log_state};
+use crate::model::error::Result;
+use crate::model::place::Version;
+use crate::sqlite::checksum;
+use crate::sqlite::consistency::Ascending;
+use crate::sqlite::transaction::{Columns, View, Writing};
+use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow, SnapshotTotals};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.key, s.version, s.fold_name, s.fold_version, s.fingerprint, s.latest_event_at, s.reason, s.event_count, ",
+            "s.created_by, s.created_at, s.checksum, s.state FROM snapshots s ",
+            $rest
+        )
+    };
+}
+
+/// The checksum of a snapshot of the aggregate with these names.
+fn sum(identity: u64, row: &NewSnapshot<'_>) -> i64 {
+    checksum::fields(
+        identity,
+        &[
+            &row.version.to_le_bytes(),
+            row.fold.name.as_bytes(),
+            &row.fold.version.to_le_bytes(),
+            &row.fold.fingerprint.to_le_bytes(),
+            &row.latest_event_at.to_le_bytes(),
+            row.reason.as_bytes(),
+            &row.event_count.to_le_bytes(),
+            &[u8::from(row.created_by.is_some())],
+            row.created_by.unwrap_or_default().as_bytes(),
+            &row.created_at.to_le_bytes(),
+            row.state.as_bytes(),
+        ],
+    )
+}
+
+/// Reads a snapshot of the aggregate with these names; whether it is as it was written is part of it.
+fn read(row: &Row<'_>, identity: u64) -> rusqlite::Result<SnapshotRow> {
+    let mut found = SnapshotRow {
+        key: row.get(0)?,
+        version: row.get(1)?,
+        fold_name: row.get(2)?,
+        fold_version: row.get(3)?,
+        fingerprint: row.get::<_, i64>(4)?.cast_unsigned(),
+        latest_event_at: row.get(5)?,
+        reason: row.get(6)?,
+        event_count: row.get(7)?,
+        created_by: row.get(8)?,
+        created_at: row.get(9)?,
+        state: row.get(11)?,
+        is_intact: false,
+    };
+    found.is_intact = sum(identity, &found.as_new()) == row.get::<_, i64>(10)?;
+    Ok(found)
+}
+
+fn range(aggregate: i64) -> [i64; 2] {
+    [key(aggregate, 0), key(aggregate, u64::from(u32::MAX))]
+}
+
+/// Saves a snapshot in place of the fold's one at the same version, and deletes all but the fold's newest `retain`.
+pub(crate) fn save(writing: &Writing<'_>, aggregate: i64, identity: u64, row: &NewSnapshot<'_>, retain: u32) -> Result<()> {
+    let [first, last] = range(aggregate);
+    let fold = row.fold;
+    let sql = "DELETE FROM snapshots WHERE key > ?1 AND key <= ?2 AND version = ?3 AND fold_name = ?4 AND fold_version = ?5
+               AND fingerprint = ?6";
+    let same = params![first, last, row.version, fold.name, fold.version, fold.fingerprint.cast_signed()];
+    let replaced = writing.execute(sql, same)?;
+    let newest: Option<i64> = writing.value("SELECT max(key) FROM snapshots WHERE key > ?1 AND key <= ?2", [first, last])?;
+    let sql = "INSERT INTO snapshots (key, version, fold_name, fold_version, fingerprint, latest_event_at, reason, event_count,
+                                      created_by, created_at, checksum, state)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    let values = params![
+        newest.map_or(first, |newest| newest) + 1,
+        row.version,
+        fold.name,
+        fold.version,
+        fold.fingerprint.cast_signed(),
+        row.latest_event_at,
+        row.reason,
+        row.event_count,
+        row.created_by,
+        row.created_at,
+        sum(identity, row),
+        row.state,
+    ];
+    writing.execute(sql, values)?;
+    log_state::note_snapshots(writing, 1 - i64::try_from(replaced).unwrap_or(i64::MAX))?;
+    delete_superseded(writing, aggregate, retain, Some(fold))?;
+    Ok(())
+}
+
+/// Deletes all but the newest `retain` snapshots of each fold, or of one; returns how many.
+pub(crate) fn delete_superseded(writing: &Writing<'_>, aggregate: i64, retain: u32, only: Option<FoldId<'_>>) -> Result<u64> {
+    let sql = "SELECT key, fold_name, fold_version, fingerprint FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC";
+    let mut seen: BTreeMap<(String, u32, i64), u32> = BTreeMap::new();
+    let mut superseded = Vec::new();
+    writing.each_row(sql, range(aggregate), |row| {
+        let fold: (String, u32, i64) = (row.at(1)?, row.at(2)?, row.at(3)?);
+        if only.is_none_or(|only| (only.name, only.version, only.fingerprint.cast_signed()) == (&*fold.0, fold.1, fold.2)) {
+            let of_fold = seen.entry(fold).or_default();
+            *of_fold += 1;
+            if *of_fold > retain {
+                superseded.push(row.at::<i64>(0)?);
+            }
+        }
+        Ok(true)
+    })?;
+    for key in &superseded {
+        writing.execute("DELETE FROM snapshots WHERE key = ?1", [key])?;
+    }
+    log_state::note_snapshots(writing, -i64::try_from(superseded.len()).unwrap_or(i64::MAX))?;
+    Ok(superseded.len() as u64)
+}
+
+/// Gives the snapshots of an aggregate at or below version `through` to `each`, newest first, until it says to stop.
+pub(crate) fn each_newest_first(
+    view: &View<'_>,
+    aggregate: i64,
+    identity: u64,
+    through: u64,
+    mut each: impl FnMut(SnapshotRow) -> Result<bool>,
+) -> Result<()> {
+    let [first, last] = range(aggregate);
+    const SQL: &str = select!("WHERE s.key > ?1 AND s.key <= ?2 AND s.version <= ?3 ORDER BY s.key DESC");
+    view.each_row(SQL, params![first, last, through], |row| {
+        use crate::sqlite::connection::failure::Sql;
+        each(read(row, identity).sql()?)
+    })
+}
+
+/// The version of a fold's newest snapshot of an aggregate; 0 if it has none.
+pub(crate) fn newest_version(view: &View<'_>, aggregate: i64, fold: FoldId<'_>) -> Result<u64> {
+    let [first, last] = range(aggregate);
+    let sql = "SELECT version FROM snapshots WHERE key > ?1 AND key <= ?2 AND fold_name = ?3 AND fold_version = ?4
+               AND fingerprint = ?5 ORDER BY key DESC LIMIT 1";
+    let newest = view.value_if_any(sql, params![first, last, fold.name, fold.version, fold.fingerprint.cast_signed()])?;
+    Ok(newest.unwrap_or(0))
+}
+
+/// All snapshots of an aggregate, newest first.
+pub(crate) fn all(view: &View<'_>, aggregate: i64, identity: u64) -> Result<Vec<SnapshotRow>> {
+    let mut all = Vec::new();
+    each_newest_first(view, aggregate, identity, Version::MAX.get(), |row| {
+        all.push(row);
+        Ok(true)
+    })?;
+    Ok(all)
+}
+
+/// The version up to which every fold that has snapshots of an aggregate can do without its events: the least of the folds'
+/// newest intact ones; 0 if there is none.
+pub(crate) fn covered_through(view: &View<'_>, aggregate: i64, identity: u64) -> Result<u64> {
+    let mut newest: BTreeMap<(String, u32, u64), u64> = BTreeMap::new();
+    for row in all(view, aggregate, identity)? {
+        let version = if row.is_intact { row.version } else { 0 };
+        let of_fold = newest.entry((row.fold_name, row.fold_version, row.fingerprint)).or_default();
+        *of_fold = version.max(*of_fold);
+    }
+    // A damaged row may have lost its fold's name, too: it says nothing about another fold.
+    newest.retain(|_, version| *version > 0);
+    Ok(newest.into_values().min().unwrap_or(0))
+}
+
+/// Gives the snapshots after a key, `limit` at most, of whatever aggregate, to `each`; one that cannot be read as its error.
+/// `identity` gives what the checksums of an aggregate's snapshots cover.
+pub(crate) fn check_page(
+    view: &View<'_>,
+    after: i64,
+    limit: usize,
+    mut each: impl FnMut(i64, &dyn Fn(u64) -> Result<SnapshotRow>),
+) -> Result<()> {
+    const SQL: &str = select!("WHERE s.key > ?1 ORDER BY s.key LIMIT ?2");
+    let mut order = Ascending::after(after);
+    view.each_row(SQL, params![after, limit], |row| {
+        use crate::sqlite::connection::failure::Sql;
+        let key = row.at(0)?;
+        order.next(key)?;
+        each(key, &|identity| read(row, identity).sql());
+        Ok(true)
+    })
+}
+
+/// Deletes all snapshots of an aggregate; returns how many.
+pub(crate) fn delete_all(writing: &Writing<'_>, aggregate: i64) -> Result<u64> {
+    let deleted = writing.execute("DELETE FROM snapshots WHERE key > ?1 AND key <= ?2", range(aggregate))?;
+    log_state::note_snapshots(writing, -i64::try_from(deleted).unwrap_or(i64::MAX))?;
+    Ok(deleted as u64)
+}
+
+/// Deletes a tenant's snapshots made before `before` (microseconds), `limit` at most; never a fold's newest of an aggregate
+/// whose first events are gone, for its replay has nothing else to start from. Returns how many.
+pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: usize) -> Result<u64> {
+    let sql = "SELECT s.key FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
+               CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant
+               WHERE s.created_at < ?1 AND n.name = ?2
+                 AND (NOT EXISTS (SELECT 1 FROM removals r WHERE r.aggregate = a.id) OR s.key <
+                      (SELECT max(n.key) FROM snapshots n WHERE n.key > a.id << 32 AND n.key <= a.id << 32 | 4294967295
+                       AND n.fold_name = s.fold_name AND n.fold_version = s.fold_version AND n.fingerprint = s.fingerprint))
+               LIMIT ?3";
+    let expired: Vec<i64> = writing.rows(sql, params![before, tenant, limit], |row| row.get(0))?;
+    for key in &expired {
+        writing.execute("DELETE FROM snapshots WHERE key = ?1", [key])?;
+    }
+    log_state::note_snapshots(writing, -i64::try_from(expired.len()).unwrap_or(i64::MAX))?;
+    Ok(expired.len() as u64)
+}
+
+/// Figures over all snapshots of a tenant's aggregate types.
+pub(crate) fn totals(view: &View<'_>, tenant: &str) -> Result<SnapshotTotals> {
+    let sql = "SELECT count(*), coalesce(sum(octet_length(s.state)), 0), min(s.created_at), max(s.created_at)
+               FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
+               CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant WHERE n.name = ?1";
+    view.row(sql, [tenant], |row| {
+        Ok(SnapshotTotals { count: row.get(0)?, bytes: row.get(1)?, oldest: row.get(2)?, newest: row.get(3)? })
+    })
+}
+
+/// How many snapshots each aggregate of a tenant has: (aggregate type, aggregate id, snapshots), most first.
+pub(crate) fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Result<Vec<(String, String, u64)>> {
+    let sql = "SELECT t.name, a.aggregate_id, c.n FROM (SELECT key >> 32 AS id, count(*) AS n FROM snapshots GROUP BY key >> 32) c
+               JOIN aggregates a ON a.id = c.id JOIN aggregate_types t ON t.id = a.aggregate_type JOIN tenants n ON n.id = t.tenant
+               WHERE n.name = ?1 ORDER BY c.n DESC, t.name, a.aggregate_id LIMIT ?2";
+    view.rows(sql, params![tenant, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+}
+
+/// The aggregate of a snapshot's key, and the snapshot's number in it.
+pub(crate) fn split_key(found: i64) -> (i64, u64) {
+    (found >> 32, key_version(found))
+}
+
+/// Confirms that a snapshot's aggregate has the events up to its version, or had them.
+pub(crate) fn is_reached(view: &View<'_>, aggregate: i64, version: u64) -> Result<bool> {
+    Ok(version <= aggregates::at_number(view, aggregate)?.version)
+}

@@ -1,0 +1,261 @@
+//! Appending: expected versions checked, events inserted, all in one transaction.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::model::aggregate::Expected;
+use crate::model::clock::to_micros;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::NewEvent;
+use crate::model::json::Json;
+use crate::model::place::{AggregateRef, Position, Version};
+use crate::sqlite::Database;
+use crate::sqlite::tables::aggregates::{self, AggregateRow};
+use crate::sqlite::tables::event_writes::{Inserter, NewRow};
+use crate::sqlite::tables::events::Owner;
+use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, snapshots};
+use crate::sqlite::transaction::Writing;
+use crate::sqlite::verbs::load::load;
+use crate::sqlite::verbs::projections::{InlineProjection, run_inline};
+use crate::sqlite::verbs::{lookup, repeat};
+use crate::storage::append::{AggregateAppend, AppendOutcome, AppendRequest, Appended, Rehearsed, Touched, Transaction};
+use crate::storage::load::{LoadRequest, Loaded, Loader};
+use crate::storage::snapshots::NewSnapshot;
+
+impl Database {
+    /// Appends, or finds that the same append was made before.
+    pub(crate) fn append(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<AppendOutcome> {
+        self.write(|writing| append(writing, request, inline))
+    }
+}
+
+/// A write transaction that appends.
+struct InTurn<'a> {
+    writing: &'a Writing<'a>,
+    inline: &'a [Arc<InlineProjection>],
+}
+
+impl Transaction for InTurn<'_> {
+    fn append(&self, request: &AppendRequest<'_>) -> Result<AppendOutcome> {
+        append(self.writing, request, self.inline)
+    }
+}
+
+impl Database {
+    /// Loads an aggregate, if it has events, and lets `work` append in the same transaction. If `work` fails nothing is kept.
+    pub(crate) fn load_in_turn<L: Loader, T>(
+        &self,
+        request: &LoadRequest<'_>,
+        loader: &mut L,
+        inline: &[Arc<InlineProjection>],
+        work: impl FnOnce(&mut L, Option<Loaded>, &dyn Transaction) -> Result<T>,
+    ) -> Result<T> {
+        self.write(|writing| {
+            let loaded = match load(writing, request, loader) {
+                Ok(loaded) => Some(loaded),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            work(loader, loaded, &InTurn { writing, inline })
+        })
+    }
+
+    /// What an append would do, in a transaction that is rolled back.
+    pub(crate) fn rehearse(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<Rehearsed> {
+        let ((appended, events), changes) = self.rehearse_in(inline, |writing| {
+            let outcome = append(writing, request, inline)?;
+            let mut events = Vec::new();
+            if let (Some(first), Some(last)) = (outcome.appended.first(), outcome.appended.last())
+                && !first.was_duplicate
+            {
+                for position in first.commit_id.get()..=last.position.get() {
+                    events.extend(lookup::event_at(writing, position)?);
+                }
+            }
+            Ok((outcome.appended, events))
+        })?;
+        Ok(Rehearsed { appended, events, changes })
+    }
+}
+
+/// Appends in a transaction that is open.
+pub(crate) fn append(
+    writing: &Writing<'_>,
+    request: &AppendRequest<'_>,
+    inline: &[Arc<InlineProjection>],
+) -> Result<AppendOutcome> {
+    let last = positions::last(writing)?;
+    if claim_ids(writing, request, last)? == Claim::Known {
+        let appended = repeat::find(writing, request)?;
+        return Ok(AppendOutcome { appended, touched: Vec::new(), newest_snapshot: None });
+    }
+    check_others(writing, request)?;
+    let outcome = insert(writing, request, last)?;
+    run_inline(writing, inline)?;
+    Ok(outcome)
+}
+
+/// Whether the ids of an append were free.
+#[derive(PartialEq, Eq)]
+enum Claim {
+    Free,
+    /// The first one is in the log already. Nothing was written.
+    Known,
+}
+
+/// Notes the ids that the caller gave with the positions that their events will have.
+///
+/// This comes before the expected version: the append may have been made before, and the aggregate have gone on since.
+fn claim_ids(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Result<Claim> {
+    let events = || request.appends.iter().flat_map(|append| &append.events);
+    if events().all(|event| event.id.is_none()) {
+        return Ok(Claim::Free);
+    }
+    let tenant = writing.tenant_or_new(request.tenant)?;
+    let mut claimed = 0;
+    for (position, event) in (last + 1..).zip(events()) {
+        let Some(id) = event.id else { continue };
+        if repeat::is_known_as_made(writing, tenant, id, last)? || !event_ids::claim(writing, tenant, id, position)? {
+            return match claimed {
+                0 => Ok(Claim::Known),
+                _ => Err(repeat::partly_known(id)),
+            };
+        }
+        claimed += 1;
+    }
+    Ok(Claim::Free)
+}
+
+fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Result<AppendOutcome> {
+    let mut batch = Inserting {
+        inserter: Inserter::new(writing)?,
+        writing,
+        request,
+        now: request.clock.now_micros(),
+        commit_id: last + 1,
+        position: last,
+        tags: request.tags.iter(),
+        tagged: Vec::new(),
+        latest_at: i64::MIN,
+    };
+    let mut outcome =
+        AppendOutcome { appended: Vec::with_capacity(request.appends.len()), touched: Vec::new(), newest_snapshot: None };
+    let mut first = None;
+    for append in request.appends {
+        let of = |error: Error| error.of(&AggregateRef::new(request.tenant, &append.aggregate_type, &append.aggregate_id));
+        let (owner, row) = find_or_make(writing, request, append).map_err(of)?;
+        outcome.appended.push(batch.insert(&owner, row.version, &append.events)?);
+        let version = row.version + append.events.len() as u64;
+        let held = version.saturating_sub(row.removed_through());
+        outcome.touched.push(Touched { number: row.id, aggregate_id: owner.aggregate_id.clone(), version, held });
+        first.get_or_insert(owner);
+    }
+    let Inserting { position, tagged, latest_at, commit_id, .. } = batch;
+    let Some(first) = first else { return Ok(outcome) };
+    event_tags::insert(writing, first.aggregate_type.tenant_id, tagged)?;
+    block_summaries::summarise(writing, commit_id, position)?;
+    if let Some((snapshot, retain)) = request.snapshot {
+        let snapshot = NewSnapshot { latest_event_at: snapshot.latest_event_at.max(latest_at), ..snapshot };
+        snapshots::save(writing, first.aggregate, first.identity, &snapshot, retain)?;
+    }
+    if let Some(fold) = request.fold {
+        outcome.newest_snapshot = Some(snapshots::newest_version(writing, first.aggregate, fold)?);
+    }
+    Ok(outcome)
+}
+
+/// An append on its way into the file.
+struct Inserting<'a> {
+    inserter: Inserter<'a>,
+    writing: &'a Writing<'a>,
+    request: &'a AppendRequest<'a>,
+    now: i64,
+    commit_id: u64,
+    /// Of the event that was inserted last.
+    position: u64,
+    tags: std::slice::Iter<'a, Option<String>>,
+    tagged: Vec<(&'a str, u64)>,
+    latest_at: i64,
+}
+
+impl<'a> Inserting<'a> {
+    /// Inserts the events of one aggregate after a version.
+    fn insert(&mut self, owner: &Owner, mut version: u64, events: &'a [NewEvent]) -> Result<Appended> {
+        let mut event_ids = Vec::with_capacity(events.len());
+        for event in events {
+            version += 1;
+            self.position += 1;
+            event_ids.push(self.insert_event(owner, version, event)?);
+            self.tagged.extend(event.tags.iter().map(|tag| (tag.as_str(), self.position)));
+        }
+        Ok(Appended {
+            version: Version::new(version),
+            position: Position::new(self.position),
+            commit_id: Position::new(self.commit_id),
+            event_ids,
+            was_duplicate: false,
+        })
+    }
+
+    fn insert_event(&mut self, owner: &Owner, version: u64, event: &NewEvent) -> Result<Uuid> {
+        let event_type = self.writing.event_type_or_new(&event.event_type)?;
+        let traced = self.request.trace.and_then(|context| context.added_to(event.metadata.as_ref()));
+        let created_at = event.created_at.map_or(self.now, to_micros);
+        self.latest_at = self.latest_at.max(created_at);
+        self.inserter.insert(&NewRow {
+            aggregate: owner.aggregate,
+            identity: owner.identity,
+            version,
+            position: self.position,
+            commit_id: self.commit_id,
+            event_id: event.id,
+            event_type: &event_type,
+            schema_version: event.schema_version,
+            created_at,
+            data: event.data.as_str(),
+            metadata: traced.as_deref().or_else(|| event.metadata.as_ref().map(Json::as_str)),
+            tags: self.tags.next().and_then(Option::as_deref),
+        })
+    }
+}
+
+/// The aggregate of a part, made if need be; its version is as expected.
+fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &AggregateAppend) -> Result<(Owner, AggregateRow)> {
+    let aggregate_type = writing.aggregate_type_or_new(request.tenant, &append.aggregate_type)?;
+    let row = aggregates::find(writing, aggregate_type.id, &append.aggregate_id)?;
+    check_version(append.expected, row.map_or(0, |row| row.version), append.events.len() as u64)?;
+    let row = match row {
+        Some(row) => row,
+        None => {
+            let id = aggregates::make(writing, aggregate_type.id, &append.aggregate_id)?;
+            AggregateRow { id, version: 0, purged_through: 0, archived_through: 0 }
+        }
+    };
+    Ok((Owner::new(row.id, aggregate_type, &append.aggregate_id), row))
+}
+
+/// Checks the aggregates that nothing is appended to.
+fn check_others(writing: &Writing<'_>, request: &AppendRequest<'_>) -> Result<()> {
+    for check in request.checks {
+        let found = lookup::find(writing, request.tenant, &check.aggregate_type, &check.aggregate_id)?;
+        check_version(check.expected, found.map_or(0, |(row, _)| row.version), 0)
+            .map_err(|error| error.of(&AggregateRef::new(request.tenant, &check.aggregate_type, &check.aggregate_id)))?;
+    }
+    Ok(())
+}
+
+fn check_version(expected: Expected, actual: u64, count: u64) -> Result<()> {
+    let (least, most) = expected.range();
+    if !(least..=most).contains(&actual) {
+        return Err(Error::version_conflict(expected, Version::new(actual)));
+    }
+    if count > Version::MAX.get().saturating_sub(actual) {
+        let what = format!(
+            "the aggregate is at version {actual} and cannot take {count} more events; the highest version is {}",
+            Version::MAX
+        );
+        return Err(Error::new(ErrorKind::LimitExceeded, what).advice("continue in a new aggregate"));
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Loading an aggregate: its newest usable snapshot, then the events after it.
+
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Version;
+use crate::sqlite::Database;
+use crate::sqlite::tables::aggregates;
+use crate::sqlite::tables::events::{self, Owner};
+use crate::sqlite::tables::snapshots;
+use crate::sqlite::transaction::View;
+use crate::storage::load::{FoldedEvent, LoadRequest, Loaded, Loader, Until};
+
+/// Events folded in one read transaction: a long replay pins no write-ahead log.
+const PAGE: usize = 1_024;
+/// Snapshots that a replay looks at before it starts from the first event.
+const SNAPSHOTS_TRIED: usize = 32;
+
+/// A load on its way.
+struct Progress {
+    /// The version of the last event that was folded, or of the snapshot.
+    version: u64,
+    /// The version of the last event that was looked at: a replay to a time passes over later events.
+    scanned: u64,
+    folded: u64,
+    from_snapshot: Option<u64>,
+    latest_event_at: i64,
+    has_ended: bool,
+}
+
+impl Database {
+    /// Gives an aggregate's snapshot and events to `loader`. Long histories take several read transactions.
+    pub(crate) fn load(&self, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<Loaded> {
+        let (owner, mut progress) = self.read(|view| begin(view, request, loader))?;
+        while !progress.has_ended {
+            self.read(|view| {
+                let before = progress.scanned;
+                next_page(view, request, &owner, &mut progress, loader)?;
+                if progress.scanned == before && !progress.has_ended { Err(events::gap(before + 1)) } else { Ok(()) }
+            })?;
+        }
+        finish(&progress)
+    }
+}
+
+/// As [`Database::load`], in a transaction that is open.
+pub(super) fn load(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<Loaded> {
+    let (owner, mut progress) = begin(view, request, loader)?;
+    while !progress.has_ended {
+        next_page(view, request, &owner, &mut progress, loader)?;
+    }
+    finish(&progress)
+}
+
+fn finish(progress: &Progress) -> Result<Loaded> {
+    if progress.version == 0 {
+        return Err(not_found("the aggregate has no events as old as was asked for"));
+    }
+    Ok(Loaded {
+        version: progress.version,
+        from_snapshot: progress.from_snapshot,
+        events_folded: progress.folded,
+        latest_event_at: progress.latest_event_at,
+    })
+}
+
+fn not_found(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::NotFound, what)
+}
+
+fn history_removed(through: u64) -> Error {
+    let what = format!("events up to version {through} were removed and no usable snapshot stands in for them");
+    Error::new(ErrorKind::HistoryRemoved, what)
+        .advice("replay to a version at or after a snapshot of this fold version, or restore the events")
+}
+
+/// Finds the aggregate, takes its newest usable snapshot and the first page of events.
+fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<(Owner, Progress)> {
+    let no_events = || not_found("the aggregate has no events");
+    let aggregate_type = view.aggregate_type(request.tenant, request.aggregate_type)?.ok_or_else(no_events)?;
+    let number = aggregates::number(view, aggregate_type.id, request.aggregate_id)?.ok_or_else(no_events)?;
+    let owner = Owner::new(number, aggregate_type, request.aggregate_id);
+    if let Until::Version(version) = request.until {
+        check_reached(view, &owner, version)?;
+    }
+    let mut progress =
+        Progress { version: 0, scanned: 0, folded: 0, from_snapshot: None, latest_event_at: i64::MIN, has_ended: false };
+    if request.use_snapshots {
+        offer_snapshots(view, request, &owner, &mut progress, loader)?;
+    }
+    next_page(view, request, &owner, &mut progress, loader)?;
+    Ok((owner, progress))
+}
+
+fn check_reached(view: &View<'_>, owner: &Owner, version: u64) -> Result<()> {
+    if version == 0 {
+        return Err(not_found("there is no state at version 0: the first event makes version 1"));
+    }
+    // Most often it is there; where not, it takes a look at the end to say so.
+    if events::position_of(view, owner.aggregate, version)?.is_some() {
+        return Ok(());
+    }
+    let actual = aggregates::at_number(view, owner.aggregate)?.version;
+    match version > actual {
+        true => Err(not_found(format!("the aggregate is at version {actual}")).at_version(Version::new(version))),
+        false => Ok(()),
+    }
+}
+
+fn offer_snapshots(
+    view: &View<'_>,
+    request: &LoadRequest<'_>,
+    owner: &Owner,
+    progress: &mut Progress,
+    loader: &mut impl Loader,
+) -> Result<()> {
+    let through = match request.until {
+        Until::Version(version) => version,
+        _ => Version::MAX.get(),
+    };
+    let mut left = SNAPSHOTS_TRIED;
+    snapshots::each_newest_first(view, owner.aggregate, owner.identity, through, |snapshot| {
+        let (version, latest_event_at, is_intact) = (snapshot.version, snapshot.latest_event_at, snapshot.is_intact);
+        // Nothing is wrong with one that holds a later event than is wanted.
+        let is_too_late = is_intact
+            && match request.until {
+                Until::Time(time) => latest_event_at > time,
+                Until::Position(position) => events::position_of(view, owner.aggregate, version)?.is_none_or(|at| at > position),
+                _ => false,
+            };
+        if !is_too_late && loader.offer(snapshot) {
+            (progress.version, progress.scanned) = (version, version);
+            (progress.from_snapshot, progress.latest_event_at) = (Some(version), latest_event_at);
+            return Ok(false);
+        }
+        left -= 1;
+        Ok(left > 0)
+    })
+}
+
+/// Folds the next page of events.
+fn next_page(
+    view: &View<'_>,
+    request: &LoadRequest<'_>,
+    owner: &Owner,
+    progress: &mut Progress,
+    loader: &mut impl Loader,
+) -> Result<()> {
+    if request.with_context || matches!(request.until, Until::Time(_) | Until::Position(_)) {
+        return next_page_with_context(view, request, owner, progress, loader);
+    }
+    let through = match request.until {
+        Until::Version(version) => version,
+        _ => Version::MAX.get(),
+    };
+    let before = progress.scanned;
+    let page = events::fold_page(view, owner, before, through, PAGE, |event| {
+        progress.latest_event_at = progress.latest_event_at.max(event.created_at);
+        loader
+            .apply(FoldedEvent {
+                version: event.version,
+                event_type: &event.event_type.name,
+                schema_version: event.schema_version,
+                created_at: event.created_at,
+                data: event.data,
+                position: None,
+                metadata: None,
+            })
+            .map_err(|error| error.at_version(Version::new(event.version)))
+    });
+    let page = page.map_err(|error| explain_gap(view, owner, before, error))?;
+    (progress.version, progress.scanned) = (page.version, page.version);
+    progress.folded += page.version - before;
+    match page.behind {
+        None => progress.has_ended = page.version >= through,
+        Some(behind) => {
+            progress.has_ended = true;
+            confirm_end(view, owner, page.version, page.version - before, behind)?;
+        }
+    }
+    Ok(())
+}
+
+/// That the first events are missing has a reason if they were removed.
+fn explain_gap(view: &View<'_>, owner: &Owner, after: u64, error: Error) -> Error {
+    match aggregates::removed(view, owner.aggregate) {
+        Ok((purged, archived)) if purged.max(archived) > after => history_removed(purged.max(archived)),
+        _ => error,
+    }
+}
+
+/// Confirms that an aggregate ends at a version: what lies behind is the beginning of another one, and the last event is there.
+fn confirm_end(view: &View<'_>, owner: &Owner, version: u64, folded: u64, behind: Option<i64>) -> Result<()> {
+    if let Some(behind) = behind {
+        aggregates::confirm_begins(view, behind, version)?;
+    }
+    if folded > 0 {
+        return Ok(());
+    }
+    // Nothing was folded: a snapshot is at the end, or the events are gone.
+    let actual = aggregates::at_number(view, owner.aggregate)?;
+    if actual.removed_through() > version {
+        return Err(history_removed(actual.removed_through()));
+    }
+    if actual.version == version { Ok(()) } else { Err(events::gap(actual.version)) }
+}
+
+fn next_page_with_context(
+    view: &View<'_>,
+    request: &LoadRequest<'_>,
+    owner: &Owner,
+    progress: &mut Progress,
+    loader: &mut impl Loader,
+) -> Result<()> {
+    let row = aggregates::at_number(view, owner.aggregate)?;
+    if row.removed_through() > progress.scanned {
+        return Err(history_removed(row.removed_through()));
+    }
+    let through = match request.until {
+        Until::Version(version) => version.min(row.version),
+        _ => row.version,
+    };
+    events::scan_aggregate(view, owner, (progress.scanned, through), false, PAGE, |raw| {
+        progress.scanned = raw.version;
+        let is_wanted = match request.until {
+            Until::Time(time) => raw.created_at <= time,
+            Until::Position(position) => raw.position <= position,
+            _ => true,
+        };
+        if is_wanted {
+            let event = FoldedEvent {
+                version: raw.version,
+                event_type: &raw.event_type.name,
+                schema_version: raw.schema_version,
+                created_at: raw.created_at,
+                data: raw.data,
+                position: Some(raw.position),
+                metadata: raw.metadata,
+            };
+            loader.apply(event).map_err(|error| error.at_version(Version::new(raw.version)).at_position(raw.position.into()))?;
+            progress.version = raw.version;
+            progress.folded += 1;
+            progress.latest_event_at = progress.latest_event_at.max(raw.created_at);
+        }
+        Ok(true)
+    })?;
+    progress.has_ended = progress.scanned >= through;
+    Ok(())
+}

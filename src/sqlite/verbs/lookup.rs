@@ -1,0 +1,153 @@
+//! Single things: an event by its id, names, an aggregate's version, where the log ends.
+
+use std::sync::Arc;
+
+use rusqlite::params;
+use uuid::Uuid;
+
+use crate::model::error::Result;
+use crate::model::event::RecordedEvent;
+use crate::sqlite::Database;
+use crate::sqlite::consistency::disagrees;
+use crate::sqlite::tables::aggregates::{self, AggregateRow};
+use crate::sqlite::tables::events::{Owner, Raw, select_events};
+use crate::sqlite::tables::{event_ids, log_state, names, positions};
+use crate::sqlite::transaction::{Columns, View};
+use crate::storage::lookup::{Held, LogFacts};
+
+impl Database {
+    /// The event with this id, if the tenant has it.
+    pub(crate) fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
+        self.read(|view| event_by_id(view, tenant, id))
+    }
+
+    /// The version of an aggregate; 0 if it has no events.
+    pub(crate) fn version(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
+        self.read(|view| Ok(find(view, tenant, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.version)))
+    }
+
+    /// The position of the newest event that ever was in the log; 0 if there was none.
+    pub(crate) fn last_position(&self) -> Result<u64> {
+        self.read(positions::last)
+    }
+
+    /// The names of all tenants, in order.
+    pub(crate) fn tenants(&self) -> Result<Vec<String>> {
+        self.read(names::tenants)
+    }
+
+    /// The names of a tenant's aggregate types, in order.
+    pub(crate) fn aggregate_types(&self, tenant: &str) -> Result<Vec<String>> {
+        self.read(|view| names::aggregate_types(view, tenant))
+    }
+
+    /// The ids of a type's aggregates in order, after `after`, `limit` at most.
+    pub(crate) fn ids(&self, tenant: &str, aggregate_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.read(|view| {
+            let Some(aggregate_type) = view.aggregate_type(tenant, aggregate_type)? else { return Ok(Vec::new()) };
+            Ok(aggregates::page(view, aggregate_type.id, after, limit)?.into_iter().map(|(id, _)| id).collect())
+        })
+    }
+
+    /// How many aggregates of a type there are.
+    pub(crate) fn count_aggregates(&self, tenant: &str, aggregate_type: &str) -> Result<u64> {
+        self.read(|view| match view.aggregate_type(tenant, aggregate_type)? {
+            Some(aggregate_type) => aggregates::count(view, aggregate_type.id),
+            None => Ok(0),
+        })
+    }
+
+    /// What the log as a whole holds; nothing is counted.
+    pub(crate) fn facts(&self) -> Result<LogFacts> {
+        self.read(|view| {
+            let last_position = positions::last(view)?;
+            Ok(LogFacts {
+                last_position,
+                // Every position has an event, but for those of removed events.
+                events: last_position.saturating_sub(positions::removed(view)?),
+                snapshots: log_state::snapshot_count(view)?,
+                size_bytes: log_state::size_bytes(view)?,
+            })
+        })
+    }
+
+    /// The first aggregates of the file by number, of whatever tenant, with what they hold; `limit` at most.
+    pub(crate) fn first_aggregates(&self, limit: usize) -> Result<Vec<Held>> {
+        self.read(|view| {
+            let page = aggregates::page_of_all(view, 0, limit)?;
+            page.into_iter().map(|(_, aggregate_id, number)| held(view, number, aggregate_id.into())).collect()
+        })
+    }
+
+    /// What these aggregates hold now.
+    pub(crate) fn held(&self, aggregates: Vec<(i64, Arc<str>)>) -> Result<Vec<Held>> {
+        self.read(|view| aggregates.into_iter().map(|(number, aggregate_id)| held(view, number, aggregate_id)).collect())
+    }
+}
+
+fn held(view: &View<'_>, number: i64, aggregate_id: Arc<str>) -> Result<Held> {
+    let row = aggregates::at_number(view, number)?;
+    Ok(Held { number, aggregate_id, version: row.version, held: row.held() })
+}
+
+/// An aggregate by its names; `None` if it never had events.
+pub(super) fn find(
+    view: &View<'_>,
+    tenant: &str,
+    aggregate_type: &str,
+    aggregate_id: &str,
+) -> Result<Option<(AggregateRow, Owner)>> {
+    let Some(aggregate_type) = view.aggregate_type(tenant, aggregate_type)? else { return Ok(None) };
+    let Some(row) = aggregates::find(view, aggregate_type.id, aggregate_id)? else { return Ok(None) };
+    Ok(Some((row, Owner::new(row.id, aggregate_type, aggregate_id))))
+}
+
+/// Gives the event at a position to `take`; `None` if there is none.
+pub(in crate::sqlite) fn at_position<T>(
+    view: &View<'_>,
+    position: u64,
+    take: impl FnOnce(&Raw<'_>, &Owner) -> Result<T>,
+) -> Result<Option<T>> {
+    const SQL: &str = select_events!("", "events i LEFT JOIN events e ON e.key = i.key WHERE i.position = ?1");
+    let (mut take, mut taken) = (Some(take), None);
+    view.each_row(SQL, params![positions::number_of(position)], |row| {
+        // An entry of the index that leads to another event, or to none.
+        if row.at::<Option<u64>>(1)? != Some(position) {
+            return Err(disagrees());
+        }
+        let owner = Owner::by_number(view, row.at::<i64>(0)? >> 32)?;
+        let raw = Raw::read(view, row, owner.identity, &mut Vec::new())?;
+        if let Some(take) = take.take() {
+            taken = Some(take(&raw, &owner)?);
+        }
+        Ok(false)
+    })?;
+    Ok(taken)
+}
+
+/// The event at a position.
+pub(super) fn event_at(view: &View<'_>, position: u64) -> Result<Option<RecordedEvent>> {
+    at_position(view, position, |raw, owner| raw.recorded(&owner.aggregate_type, owner.aggregate_id.clone(), None))
+}
+
+/// The event with an id, if the tenant has it.
+pub(super) fn event_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
+    let is_it = |event: &RecordedEvent| event.id == id && &*event.tenant == tenant;
+    for position in event_ids::made(id, positions::last(view)?) {
+        if let Some(event) = event_at(view, position)?.filter(is_it) {
+            return Ok(Some(event));
+        }
+    }
+    let Some(tenant_id) = view.tenant_id(tenant)? else { return Ok(None) };
+    let Some(position) = event_ids::given(view, tenant_id, id)? else { return Ok(None) };
+    match event_at(view, position)?.filter(is_it) {
+        Some(event) => Ok(Some(event)),
+        None => Err(disagrees().at_position(position.into())),
+    }
+}
+
+/// The commit of the event at a position.
+pub(super) fn commit_id_at(view: &View<'_>, position: u64) -> Result<Option<u64>> {
+    let sql = "SELECT position - commit_offset FROM events WHERE position = ?1";
+    view.value_if_any(sql, [positions::number_of(position)])
+}

@@ -1,0 +1,111 @@
+//! Purging: taking old events out of the file for good, some aggregates in each transaction.
+
+use super::lookup;
+use crate::model::error::Result;
+use crate::model::place::Version;
+use crate::sqlite::Database;
+use crate::sqlite::tables::aggregates::{self, AggregateRow};
+use crate::sqlite::tables::block_summaries::Removed;
+use crate::sqlite::tables::events::{self, Owner};
+use crate::sqlite::tables::{event_writes, snapshots};
+use crate::sqlite::transaction::Writing;
+use crate::sqlite::verbs::readers::{Reader, readers};
+use crate::storage::upkeep::{PurgePlan, Purged};
+
+/// Aggregates purged in one transaction, so that none holds the file for long.
+const AGGREGATES_AT_ONCE: usize = 64;
+
+impl Database {
+    /// Purges the next aggregates of a tenant after a number; returns what it did and the number to go on from, `None` at the
+    /// end. A dry run does the whole work and is rolled back.
+    pub(crate) fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)> {
+        let work = |writing: &Writing<'_>| {
+            let readers = if plan.pass_readers { Vec::new() } else { readers(writing, tenant)? };
+            let mut pass = Pass { writing, plan, readers, removed: Removed::default(), purged: Purged::default() };
+            let next = pass.next_aggregates(tenant, after)?;
+            let Pass { removed, purged, .. } = pass;
+            removed.subtract(writing)?;
+            Ok((purged, next))
+        };
+        match plan.dry_run {
+            true => self.write_and_roll_back(work),
+            false => self.write(work),
+        }
+    }
+}
+
+/// One transaction of a purge.
+struct Pass<'a> {
+    writing: &'a Writing<'a>,
+    plan: &'a PurgePlan,
+    /// Who must not be overtaken.
+    readers: Vec<Reader>,
+    removed: Removed,
+    purged: Purged,
+}
+
+impl Pass<'_> {
+    fn next_aggregates(&mut self, tenant: &str, after: i64) -> Result<Option<i64>> {
+        if let Some((aggregate_type, Some(aggregate_id))) = &self.plan.only {
+            if let Some((row, owner)) = lookup::find(self.writing, tenant, aggregate_type, aggregate_id)? {
+                self.purge(&owner, &row)?;
+            }
+            return Ok(None);
+        }
+        let page = aggregates::page_of_all(self.writing, after, AGGREGATES_AT_ONCE)?;
+        let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == AGGREGATES_AT_ONCE);
+        for (aggregate_type, aggregate_id, number) in page {
+            let aggregate_type = self.writing.aggregate_type_by_id(aggregate_type)?;
+            let is_asked_for = self.plan.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
+            if &*aggregate_type.tenant == tenant && is_asked_for {
+                let owner = Owner::new(number, aggregate_type, &aggregate_id);
+                let row = aggregates::at_number(self.writing, number).map_err(|error| error.of(&owner.reference()))?;
+                self.purge(&owner, &row)?;
+            }
+        }
+        Ok(next)
+    }
+
+    /// Purges one aggregate.
+    fn purge(&mut self, owner: &Owner, row: &AggregateRow) -> Result<()> {
+        let removed = row.removed_through();
+        let old_through = events::older_through(self.writing, row.id, removed, row.version, self.plan.before)?;
+        if old_through <= removed {
+            return Ok(());
+        }
+        let covered = snapshots::covered_through(self.writing, row.id, owner.identity)?;
+        let purgeable = if self.plan.break_replay { old_through } else { old_through.min(covered) };
+        if purgeable < old_through {
+            let kept = old_through - purgeable.max(removed);
+            self.purged.kept.push((owner.reference(), Version::new(old_through), kept));
+        }
+        let through = if purgeable > removed { self.passed(row.id, removed, purgeable)? } else { removed };
+        if through <= removed {
+            return Ok(());
+        }
+        let of = |error: crate::model::error::Error| error.of(&owner.reference());
+        let events = event_writes::remove(self.writing, owner, removed, through, &mut self.removed).map_err(of)?;
+        if through > covered {
+            self.purged.broken.push(owner.reference());
+        }
+        aggregates::note_purged(self.writing, row.id, through)?;
+        self.purged.events_removed += events;
+        self.purged.aggregates_purged += 1;
+        Ok(())
+    }
+
+    /// The version through which every reader has passed an aggregate's events, of those from version `removed + 1` to
+    /// `through`. What that holds back is noted.
+    fn passed(&mut self, aggregate: i64, removed: u64, through: u64) -> Result<u64> {
+        let mut passed_by_all = through;
+        for reader in &self.readers {
+            let passed = reader.passed(self.writing, aggregate, removed, through)?;
+            if passed < through {
+                self.purged.held_back_by.push((reader.name.clone(), reader.all_tenants, through - passed));
+                passed_by_all = passed_by_all.min(passed);
+            }
+        }
+        self.purged.events_held_back += through - passed_by_all;
+        Ok(passed_by_all)
+    }
+}

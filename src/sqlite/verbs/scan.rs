@@ -1,0 +1,445 @@
+//! Reading events across aggregates, or those of one, page by page. Between two pages nothing is held open.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rusqlite::params;
+
+use super::lookup;
+use crate::model::clock::to_micros;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::RecordedEvent;
+use crate::model::filter::Filter;
+use crate::sqlite::Database;
+use crate::sqlite::checksum;
+use crate::sqlite::consistency::disagrees;
+use crate::sqlite::names_cache::AggregateType;
+use crate::sqlite::tables::block_summaries::{self, Wanted};
+use crate::sqlite::tables::events::{self, Owner, Raw, select_events};
+pub(in crate::sqlite) use crate::sqlite::tables::positions::last as last_position;
+use crate::sqlite::tables::positions::{self, Walk, number_of};
+use crate::sqlite::tables::{event_tags, names};
+use crate::sqlite::transaction::{Columns, View};
+use crate::storage::scan::{ScanCursor, Selection};
+
+/// Rows looked at in one read transaction.
+const ROWS_AT_ONCE: usize = 2_048;
+/// A page ends when its events have this many bytes.
+const BYTES_AT_ONCE: usize = 1 << 20;
+/// Of more types than this the index of types is believed.
+const MOST_TYPES_LOOKED_AT: usize = 2_000;
+
+impl Database {
+    /// Reads the next events of a selection, `room` at most, to `ready`.
+    pub(crate) fn scan(
+        &self,
+        tenant: &str,
+        selection: &Selection,
+        cursor: &mut ScanCursor,
+        room: usize,
+        ready: &mut VecDeque<RecordedEvent>,
+    ) -> Result<()> {
+        self.read(|view| scan(view, tenant, selection, cursor, &mut Page::new(room, ready)))
+    }
+
+    /// How many events of a selection there are.
+    pub(crate) fn count(&self, tenant: &str, selection: &Selection) -> Result<u64> {
+        let (mut cursor, mut counted) = (ScanCursor::default(), 0);
+        while !cursor.is_finished() {
+            self.read(|view| scan(view, tenant, selection, &mut cursor, &mut Count(&mut counted)))?;
+        }
+        Ok(counted)
+    }
+}
+
+/// The next events after a position that a filter wants, `limit` at most, and the position up to which the log was looked at.
+pub(crate) fn read_after(
+    view: &View<'_>,
+    tenant: &str,
+    filter: &Filter,
+    after: u64,
+    limit: usize,
+) -> Result<(VecDeque<RecordedEvent>, u64)> {
+    let selection = Selection { filter: filter.clone(), after_position: after, ..Selection::default() };
+    let (mut ready, mut cursor) = (VecDeque::new(), ScanCursor::default());
+    let last = positions::last(view)?;
+    while !cursor.is_finished() && ready.is_empty() {
+        scan(view, tenant, &selection, &mut cursor, &mut Page::new(limit, &mut ready))?;
+    }
+    let scanned = if cursor.is_finished() { last } else { cursor.first.saturating_sub(1) };
+    Ok((ready, scanned.max(after)))
+}
+
+/// Takes events that are wanted.
+trait Take {
+    /// Takes an event; returns whether there is room for another.
+    fn take(
+        &mut self,
+        raw: &Raw<'_>,
+        aggregate_type: &AggregateType,
+        aggregate_id: &str,
+        tags: Option<Vec<String>>,
+    ) -> Result<bool>;
+}
+
+/// Events of one page, and when it is full.
+struct Page<'a> {
+    ready: &'a mut VecDeque<RecordedEvent>,
+    room: usize,
+    bytes: usize,
+}
+
+impl<'a> Page<'a> {
+    fn new(room: usize, ready: &'a mut VecDeque<RecordedEvent>) -> Page<'a> {
+        Page { ready, room, bytes: 0 }
+    }
+}
+
+impl Take for Page<'_> {
+    fn take(
+        &mut self,
+        raw: &Raw<'_>,
+        aggregate_type: &AggregateType,
+        aggregate_id: &str,
+        tags: Option<Vec<String>>,
+    ) -> Result<bool> {
+        self.ready.push_back(raw.recorded(aggregate_type, Arc::from(aggregate_id), tags)?);
+        self.bytes += raw.bytes();
+        Ok(self.ready.len() < self.room && self.bytes < BYTES_AT_ONCE)
+    }
+}
+
+struct Count<'a>(&'a mut u64);
+
+impl Take for Count<'_> {
+    fn take(&mut self, _: &Raw<'_>, _: &AggregateType, _: &str, _: Option<Vec<String>>) -> Result<bool> {
+        *self.0 += 1;
+        Ok(true)
+    }
+}
+
+fn scan(view: &View<'_>, tenant: &str, selection: &Selection, cursor: &mut ScanCursor, page: &mut impl Take) -> Result<()> {
+    match &selection.aggregate {
+        Some((aggregate_type, aggregate_id)) => scan_one(view, tenant, selection, (aggregate_type, aggregate_id), cursor, page),
+        None => scan_all(view, tenant, selection, cursor, page),
+    }
+}
+
+/// Reads events of one aggregate.
+fn scan_one(
+    view: &View<'_>,
+    tenant: &str,
+    selection: &Selection,
+    (aggregate_type, aggregate_id): (&str, &str),
+    cursor: &mut ScanCursor,
+    page: &mut impl Take,
+) -> Result<()> {
+    if selection.filter.all_tenants {
+        return Err(Error::new(ErrorKind::InvalidInput, "one aggregate belongs to one tenant: leave all_tenants out"));
+    }
+    let wanted = Conditions::of(view, tenant, &selection.filter)?;
+    let found = lookup::find(view, tenant, aggregate_type, aggregate_id)?;
+    let (Some(wanted), Some((row, owner))) = (wanted, found) else {
+        cursor.finish();
+        return Ok(());
+    };
+    if !cursor.has_begun {
+        let last = selection.up_to_version.unwrap_or(u64::MAX).min(row.version);
+        cursor.begin(selection.after_version.max(row.removed_through()).saturating_add(1), last);
+    } else if row.removed_through() >= cursor.first {
+        let what = format!("events up to version {} were removed while they were read", row.removed_through());
+        return Err(Error::new(ErrorKind::HistoryRemoved, what));
+    }
+    if cursor.is_finished() {
+        return Ok(());
+    }
+    let range = (cursor.first - 1, cursor.last);
+    events::scan_aggregate(view, &owner, range, selection.newest_first, ROWS_AT_ONCE, |raw| {
+        cursor.pass(raw.version, selection.newest_first);
+        let in_range = raw.position > selection.after_position && selection.up_to_position.is_none_or(|to| raw.position <= to);
+        if !in_range || !wanted.types.matches(owner.aggregate_type.id, raw.event_type.id, raw.created_at) {
+            return Ok(true);
+        }
+        match wanted.tags_of(raw)? {
+            Tags::Missing => Ok(true),
+            Tags::NotAsked => page.take(raw, &owner.aggregate_type, &owner.aggregate_id, None),
+            Tags::Carried(tags) => page.take(raw, &owner.aggregate_type, &owner.aggregate_id, Some(tags)),
+        }
+    })
+}
+
+/// A filter in the file's numbers.
+struct Conditions<'f> {
+    types: Wanted,
+    /// The tenant's number; of use only with tags.
+    tenant: i64,
+    all_of: &'f [String],
+    any_of: &'f [String],
+}
+
+/// How an event meets the conditions on tags.
+enum Tags {
+    NotAsked,
+    Carried(Vec<String>),
+    Missing,
+}
+
+impl<'f> Conditions<'f> {
+    /// `None` if nothing can match.
+    fn of(view: &View<'_>, tenant: &str, filter: &'f Filter) -> Result<Option<Conditions<'f>>> {
+        let has_tags = !filter.tags.is_empty() || !filter.any_tag.is_empty();
+        if filter.all_tenants && has_tags {
+            return Err(Error::new(ErrorKind::InvalidInput, "tags belong to a tenant: leave all_tenants out"));
+        }
+        let tenant_id = if filter.all_tenants { Some(0) } else { view.tenant_id(tenant)? };
+        let Some(tenant_id) = tenant_id else { return Ok(None) };
+        let aggregate_types = aggregate_types(view, tenant, tenant_id, filter)?;
+        let event_types = match filter.event_types.is_empty() {
+            true => None,
+            false => Some(numbers(filter.event_types.iter().map(|name| Ok(view.event_type(name)?.map(|found| found.id))))?),
+        };
+        if [&aggregate_types, &event_types].into_iter().flatten().any(BTreeSet::is_empty) {
+            return Ok(None);
+        }
+        let types = Wanted { aggregate_types, event_types, from: filter.from.map(to_micros), to: filter.to.map(to_micros) };
+        Ok(Some(Conditions { types, tenant: tenant_id, all_of: &filter.tags, any_of: &filter.any_tag }))
+    }
+
+    fn has_tags(&self) -> bool {
+        !self.all_of.is_empty() || !self.any_of.is_empty()
+    }
+
+    fn tags_of(&self, raw: &Raw<'_>) -> Result<Tags> {
+        if !self.has_tags() {
+            return Ok(Tags::NotAsked);
+        }
+        let tags = raw.tags()?;
+        let all = self.all_of.iter().all(|tag| tags.contains(tag));
+        let any = self.any_of.is_empty() || self.any_of.iter().any(|tag| tags.contains(tag));
+        Ok(if all && any { Tags::Carried(tags) } else { Tags::Missing })
+    }
+
+    /// The positions in a range of events that carry the tags, `limit` at most. The range may go on behind the last.
+    fn tagged(&self, view: &View<'_>, range: (u64, u64), descending: bool, limit: usize) -> Result<Vec<u64>> {
+        if let ([tag], []) | ([], [tag]) = (self.all_of, self.any_of) {
+            return event_tags::positions(view, (self.tenant, tag), range, descending, limit);
+        }
+        let mut found = Vec::new();
+        let mut from = if descending { range.1 } else { range.0 };
+        while found.len() < limit
+            && let Some(position) = self.next_tagged(view, from, descending)?
+            && (range.0..=range.1).contains(&position)
+        {
+            found.push(position);
+            let next = if descending { position.checked_sub(1) } else { position.checked_add(1) };
+            let Some(next) = next else { break };
+            from = next;
+        }
+        Ok(found)
+    }
+
+    /// The next position that every tag has: each tag's list is asked in turn for its next one, until they agree.
+    fn next_tagged(&self, view: &View<'_>, from: u64, descending: bool) -> Result<Option<u64>> {
+        let mut target = from;
+        'agree: loop {
+            for tag in self.all_of {
+                match event_tags::seek(view, (self.tenant, tag), target, descending)? {
+                    None => return Ok(None),
+                    Some(position) if position != target => {
+                        target = position;
+                        continue 'agree;
+                    }
+                    Some(_) => {}
+                }
+            }
+            let mut nearest = None;
+            for tag in self.any_of {
+                let position = event_tags::seek(view, (self.tenant, tag), target, descending)?;
+                nearest = match (nearest, position) {
+                    (Some(one), Some(other)) if descending => Some(std::cmp::max(one, other)),
+                    (Some(one), Some(other)) => Some(std::cmp::min(one, other)),
+                    (one, other) => one.or(other),
+                };
+            }
+            match nearest {
+                None if self.any_of.is_empty() => return Ok(Some(target)),
+                None => return Ok(None),
+                Some(position) if position == target => return Ok(Some(target)),
+                Some(position) => target = position,
+            }
+        }
+    }
+}
+
+fn numbers(found: impl Iterator<Item = Result<Option<i64>>>) -> Result<BTreeSet<i64>> {
+    found.filter_map(Result::transpose).collect()
+}
+
+/// The numbers of the aggregate types that a filter wants; `None` for all that are in the file.
+fn aggregate_types(view: &View<'_>, tenant: &str, tenant_id: i64, filter: &Filter) -> Result<Option<BTreeSet<i64>>> {
+    let wanted = &filter.aggregate_types;
+    if !wanted.is_empty() && !filter.all_tenants {
+        return numbers(wanted.iter().map(|name| Ok(view.aggregate_type(tenant, name)?.map(|found| found.id)))).map(Some);
+    }
+    if filter.all_tenants {
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let all = view.rows("SELECT id, name FROM aggregate_types NOT INDEXED", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        return Ok(Some(all.into_iter().filter(|(_, name): &(i64, String)| wanted.contains(name)).map(|(id, _)| id).collect()));
+    }
+    let in_file = names::count_aggregate_types(view)?;
+    let sql = match in_file <= MOST_TYPES_LOOKED_AT {
+        true => "SELECT id FROM aggregate_types NOT INDEXED WHERE tenant = ?1",
+        false => "SELECT id FROM aggregate_types WHERE tenant = ?1",
+    };
+    let of_tenant: Vec<i64> = view.rows(sql, [tenant_id], |row| row.get(0))?;
+    Ok((of_tenant.len() < in_file).then(|| of_tenant.into_iter().collect()))
+}
+
+/// Reads events in the order of their positions.
+fn scan_all(view: &View<'_>, tenant: &str, selection: &Selection, cursor: &mut ScanCursor, page: &mut impl Take) -> Result<()> {
+    let end = positions::last(view)?;
+    if !cursor.has_begun {
+        cursor.begin(selection.after_position.saturating_add(1), selection.up_to_position.unwrap_or(u64::MAX).min(end));
+    }
+    let Some(wanted) = Conditions::of(view, tenant, &selection.filter)? else {
+        cursor.finish();
+        return Ok(());
+    };
+    let newest_first = selection.newest_first;
+    let (mut rows, mut go_on) = (0, true);
+    while go_on && rows < ROWS_AT_ONCE && !cursor.is_finished() {
+        let range = match newest_first {
+            false => block_summaries::next_range(view, &wanted.types, cursor.first, end)?,
+            true => block_summaries::previous_range(view, &wanted.types, cursor.last, end)?,
+        };
+        let Some((first, last)) = range else {
+            cursor.finish();
+            break;
+        };
+        let range = (first.max(cursor.first), last.min(cursor.last));
+        if range.0 > range.1 {
+            cursor.finish();
+            break;
+        }
+        let reading = Range { view, wanted: &wanted, range, newest_first, limit: ROWS_AT_ONCE - rows };
+        let read = if wanted.has_tags() { reading.read_tagged(cursor, page)? } else { reading.read(cursor, page)? };
+        rows += read.rows.max(1);
+        go_on = read.go_on;
+    }
+    Ok(())
+}
+
+/// A range of positions that is read in one go.
+struct Range<'a> {
+    view: &'a View<'a>,
+    wanted: &'a Conditions<'a>,
+    range: (u64, u64),
+    newest_first: bool,
+    limit: usize,
+}
+
+/// How the reading of a range ended.
+struct Read {
+    rows: usize,
+    /// Whether there is room for more events.
+    go_on: bool,
+}
+
+impl Range<'_> {
+    /// Reads every event of the range. Each position is accounted for.
+    fn read(&self, cursor: &mut ScanCursor, page: &mut impl Take) -> Result<Read> {
+        const UP: &str = select_events!(
+            ", a.aggregate_type, a.aggregate_id",
+            "events e LEFT JOIN aggregates a NOT INDEXED ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position LIMIT ?3"
+        );
+        const DOWN: &str = select_events!(
+            ", a.aggregate_type, a.aggregate_id",
+            "events e LEFT JOIN aggregates a NOT INDEXED ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
+        );
+        let Range { view, range, newest_first, limit, .. } = *self;
+        let mut walk = Walk::new(range, newest_first);
+        let mut names = Names::default();
+        let mut read = Read { rows: 0, go_on: true };
+        let bounds = params![number_of(range.0), number_of(range.1), limit];
+        view.each_row(if newest_first { DOWN } else { UP }, bounds, |row| {
+            walk.next(view, row.at(1)?)?;
+            read.rows += 1;
+            let (aggregate_type, aggregate_id) = names.of_row(view, row)?;
+            let identity = checksum::identity(&aggregate_type.tenant, &aggregate_type.name, aggregate_id);
+            let raw = Raw::read(view, row, identity, &mut names.event_types)?;
+            cursor.pass(raw.position, newest_first);
+            if self.wanted.types.matches(aggregate_type.id, raw.event_type.id, raw.created_at) {
+                read.go_on = page.take(&raw, &aggregate_type, aggregate_id, None)?;
+            }
+            Ok(read.go_on)
+        })?;
+        if read.go_on && read.rows < limit {
+            walk.end(view)?;
+            self.pass_all(cursor);
+        }
+        Ok(read)
+    }
+
+    /// Reads the events of the range that carry the wanted tags.
+    fn read_tagged(&self, cursor: &mut ScanCursor, page: &mut impl Take) -> Result<Read> {
+        let found = self.wanted.tagged(self.view, self.range, self.newest_first, self.limit)?;
+        for (rows, position) in found.iter().enumerate() {
+            let go_on = lookup::at_position(self.view, *position, |raw, owner| self.take_tagged(raw, owner, page))?;
+            cursor.pass(*position, self.newest_first);
+            match go_on {
+                None => return Err(disagrees().at_position((*position).into())),
+                Some(false) => return Ok(Read { rows: rows + 1, go_on: false }),
+                Some(true) => {}
+            }
+        }
+        if found.len() < self.limit {
+            self.pass_all(cursor);
+        }
+        Ok(Read { rows: found.len(), go_on: true })
+    }
+
+    fn take_tagged(&self, raw: &Raw<'_>, owner: &Owner, page: &mut impl Take) -> Result<bool> {
+        let Tags::Carried(tags) = self.wanted.tags_of(raw)? else {
+            return Err(disagrees().at_position(raw.position.into()));
+        };
+        if owner.aggregate_type.tenant_id != self.wanted.tenant {
+            return Err(disagrees().at_position(raw.position.into()));
+        }
+        match self.wanted.types.matches(owner.aggregate_type.id, raw.event_type.id, raw.created_at) {
+            true => page.take(raw, &owner.aggregate_type, &owner.aggregate_id, Some(tags)),
+            false => Ok(true),
+        }
+    }
+
+    /// The whole range was read.
+    fn pass_all(&self, cursor: &mut ScanCursor) {
+        match self.newest_first {
+            true => cursor.pass(self.range.0, true),
+            false => cursor.pass(self.range.1, false),
+        }
+    }
+}
+
+/// Names that a scan has met.
+#[derive(Default)]
+struct Names {
+    event_types: Vec<Arc<crate::sqlite::names_cache::EventType>>,
+    aggregate_type: Option<Arc<AggregateType>>,
+}
+
+impl Names {
+    /// Whose event a row is, by the columns behind those of the event.
+    fn of_row<'r>(&mut self, view: &View<'_>, row: &'r rusqlite::Row<'_>) -> Result<(Arc<AggregateType>, &'r str)> {
+        let orphan = || Error::new(ErrorKind::Corrupt, "the event's aggregate is missing from the file");
+        let number: i64 = row.get(12).map_err(|_| orphan())?;
+        let aggregate_id = row.get_ref(13).ok().and_then(|id| id.as_str().ok()).ok_or_else(orphan)?;
+        let aggregate_type = match self.aggregate_type.take() {
+            Some(known) if known.id == number => known,
+            _ => view.aggregate_type_by_id(number)?,
+        };
+        self.aggregate_type = Some(aggregate_type.clone());
+        Ok((aggregate_type, aggregate_id))
+    }
+}

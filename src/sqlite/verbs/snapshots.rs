@@ -1,0 +1,97 @@
+//! Snapshots: saving, listing, deleting.
+
+use super::lookup;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::sqlite::Database;
+use crate::sqlite::tables::{log_state, names, snapshots};
+use crate::sqlite::transaction::Writing;
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotTotals};
+
+/// Snapshots deleted in one transaction, so that none holds the file for long.
+const EXPIRE_AT_ONCE: usize = 1_000;
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "the aggregate has no events")
+}
+
+impl Database {
+    /// Saves a snapshot, and deletes all but the fold's newest `retain`. With `patiently` it waits for its turn; otherwise it
+    /// returns `false` if somebody else is writing.
+    pub(crate) fn save_snapshot(
+        &self,
+        tenant: &str,
+        names: (&str, &str),
+        snapshot: &NewSnapshot<'_>,
+        retain: u32,
+        patiently: bool,
+    ) -> Result<bool> {
+        let save = |writing: &Writing<'_>| {
+            let (row, owner) = lookup::find(writing, tenant, names.0, names.1)?.ok_or_else(not_found)?;
+            snapshots::save(writing, row.id, owner.identity, snapshot, retain)
+        };
+        match patiently {
+            true => self.write(save).map(|()| true),
+            false => self.try_write(save).map(|saved| saved.is_some()),
+        }
+    }
+
+    /// The snapshots of an aggregate, newest first, damaged ones among them.
+    pub(crate) fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>> {
+        self.read(|view| match lookup::find(view, tenant, aggregate_type, aggregate_id)? {
+            Some((row, owner)) => snapshots::all(view, row.id, owner.identity),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// Deletes all snapshots of an aggregate; refuses if its replay has nothing else to start from.
+    pub(crate) fn delete_snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
+        self.write(|writing| {
+            let (row, _) = lookup::find(writing, tenant, aggregate_type, aggregate_id)?.ok_or_else(not_found)?;
+            if row.removed_through() > 0 {
+                let what = format!("events up to version {} were removed: the replay needs a snapshot", row.removed_through());
+                return Err(Error::new(ErrorKind::HistoryRemoved, what).advice("prune_snapshots keeps the newest"));
+            }
+            snapshots::delete_all(writing, row.id)
+        })
+    }
+
+    /// Deletes all but the newest `retain` snapshots of each fold of an aggregate.
+    pub(crate) fn prune_snapshots(&self, tenant: &str, names: (&str, &str), retain: u32) -> Result<u64> {
+        self.write(|writing| match lookup::find(writing, tenant, names.0, names.1)? {
+            Some((row, _)) => snapshots::delete_superseded(writing, row.id, retain, None),
+            None => Ok(0),
+        })
+    }
+
+    /// Deletes a tenant's snapshots that were made before a time, in microseconds; returns how many.
+    pub(crate) fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<u64> {
+        let mut expired = 0;
+        loop {
+            let deleted = self.write(|writing| snapshots::expire(writing, tenant, before, EXPIRE_AT_ONCE))?;
+            expired += deleted;
+            if deleted < EXPIRE_AT_ONCE as u64 {
+                return Ok(expired);
+            }
+        }
+    }
+
+    /// Notes that the scheduled clean-up runs now, if `is_due` says so of the time when it ran last (microseconds; 0: never);
+    /// returns the tenants whose snapshots are to be looked at. Of several processes one finds it due.
+    pub(crate) fn begin_expiry(&self, now: i64, is_due: impl Fn(i64) -> bool) -> Result<Vec<String>> {
+        if !self.read(|view| Ok(is_due(log_state::snapshots_expired_at(view)?)))? {
+            return Ok(Vec::new());
+        }
+        self.write(|writing| {
+            if !is_due(log_state::snapshots_expired_at(writing)?) {
+                return Ok(Vec::new());
+            }
+            log_state::note_expired(writing, now)?;
+            names::tenants(writing)
+        })
+    }
+
+    /// Figures over a tenant's snapshots, and how many each aggregate has: (type, id, snapshots), most first.
+    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, Vec<(String, String, u64)>)> {
+        self.read(|view| Ok((snapshots::totals(view, tenant)?, snapshots::by_aggregate(view, tenant, limit)?)))
+    }
+}

@@ -1,0 +1,83 @@
+//! Counting, mostly without counting: summaries know how many events of which types there are.
+
+use std::collections::BTreeMap;
+
+use super::lookup;
+use crate::model::error::Result;
+use crate::sqlite::Database;
+use crate::sqlite::tables::events;
+use crate::sqlite::tables::{aggregates, block_summaries, names};
+use crate::sqlite::transaction::View;
+use crate::storage::lookup::EventCounts;
+
+impl Database {
+    /// How many events of each type a tenant has, and how many aggregates.
+    pub(crate) fn event_counts(&self, tenant: &str) -> Result<EventCounts> {
+        self.read(|view| {
+            let types = types_of(view, tenant)?;
+            let mut counts = EventCounts::default();
+            for ((aggregate_type, event_type), events) in block_summaries::counts(view)? {
+                if types.contains_key(&aggregate_type) {
+                    *counts.by_type.entry(view.event_type_by_id(event_type)?.name.to_string()).or_default() += events;
+                }
+            }
+            for aggregate_type in types.keys() {
+                counts.aggregates += aggregates::count(view, *aggregate_type)?;
+            }
+            Ok(counts)
+        })
+    }
+
+    /// How many events a tenant has: of one aggregate type or all, of these event types or all.
+    pub(crate) fn count_by_type(&self, tenant: &str, aggregate_types: &[String], event_types: &[String]) -> Result<u64> {
+        self.read(|view| {
+            let types = types_of(view, tenant)?;
+            let mut sum = 0;
+            for ((aggregate_type, event_type), events) in block_summaries::counts(view)? {
+                let of_type =
+                    types.get(&aggregate_type).is_some_and(|name| aggregate_types.is_empty() || aggregate_types.contains(name));
+                if of_type && (event_types.is_empty() || event_types.iter().any(|name| is_named(view, event_type, name))) {
+                    sum += events;
+                }
+            }
+            Ok(sum)
+        })
+    }
+
+    /// How many events of these types, or of all, an aggregate has in the log.
+    pub(crate) fn count_of_aggregate(&self, tenant: &str, names: (&str, &str), event_types: &[String]) -> Result<u64> {
+        self.read(|view| {
+            let Some((row, owner)) = lookup::find(view, tenant, names.0, names.1)? else { return Ok(0) };
+            if event_types.is_empty() {
+                return Ok(row.held());
+            }
+            let (mut counted, mut version) = (0, row.removed_through());
+            while version < row.version {
+                let page = events::fold_page(view, &owner, version, row.version, 4_096, |event| {
+                    counted += u64::from(event_types.iter().any(|name| **name == *event.event_type.name));
+                    Ok(())
+                })?;
+                if page.version == version {
+                    return Err(events::gap(version + 1));
+                }
+                version = page.version;
+            }
+            Ok(counted)
+        })
+    }
+}
+
+fn is_named(view: &View<'_>, event_type: i64, name: &str) -> bool {
+    view.event_type_by_id(event_type).is_ok_and(|found| *found.name == *name)
+}
+
+/// The numbers of a tenant's aggregate types, with their names.
+fn types_of(view: &View<'_>, tenant: &str) -> Result<BTreeMap<i64, String>> {
+    let mut numbers = BTreeMap::new();
+    for name in names::aggregate_types(view, tenant)? {
+        if let Some(found) = view.aggregate_type(tenant, &name)? {
+            numbers.insert(found.id, name);
+        }
+    }
+    Ok(numbers)
+}

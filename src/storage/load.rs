@@ -1,0 +1,61 @@
+//! Loading an aggregate: a snapshot, then the events after it, given one after the other.
+
+use super::snapshots::SnapshotRow;
+use crate::model::error::Result;
+
+/// How far to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    Now,
+    Version(u64),
+    /// Events created at or before this time, in microseconds.
+    Time(i64),
+    /// Events at or before this position.
+    Position(u64),
+}
+
+/// What is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadRequest<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) aggregate_type: &'a str,
+    pub(crate) aggregate_id: &'a str,
+    pub(crate) until: Until,
+    pub(crate) use_snapshots: bool,
+    /// Whether metadata and positions are wanted: they cost a look at the whole row.
+    pub(crate) with_context: bool,
+}
+
+/// An event on its way into a fold.
+pub(crate) struct FoldedEvent<'a> {
+    pub(crate) version: u64,
+    pub(crate) event_type: &'a str,
+    pub(crate) schema_version: u32,
+    pub(crate) created_at: i64,
+    pub(crate) data: &'a str,
+    /// Known only if it was asked for.
+    pub(crate) position: Option<u64>,
+    /// JSON; given only if it was asked for.
+    pub(crate) metadata: Option<&'a str>,
+}
+
+/// Takes what is loaded.
+pub(crate) trait Loader {
+    /// Offers a snapshot, newest first; returns whether it is taken. After that only events come.
+    fn offer(&mut self, snapshot: SnapshotRow) -> bool;
+
+    /// Takes the next event.
+    fn apply(&mut self, event: FoldedEvent<'_>) -> Result<()>;
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The version of the last event in the state.
+    pub(crate) version: u64,
+    /// The version of the snapshot that was taken.
+    pub(crate) from_snapshot: Option<u64>,
+    pub(crate) events_folded: u64,
+    /// The greatest time of events 1 to `version`, in microseconds.
+    pub(crate) latest_event_at: i64,
+}

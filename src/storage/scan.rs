@@ -1,0 +1,48 @@
+//! Reading events across aggregates, page by page.
+
+use crate::model::filter::Filter;
+
+/// Which events, from where to where, in which direction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    pub(crate) filter: Filter,
+    /// Only of this aggregate, (type, id), in the order of its versions.
+    pub(crate) aggregate: Option<(String, String)>,
+    pub(crate) after_position: u64,
+    pub(crate) up_to_position: Option<u64>,
+    pub(crate) after_version: u64,
+    pub(crate) up_to_version: Option<u64>,
+    pub(crate) newest_first: bool,
+}
+
+/// How far a scan has come: positions, or versions of one aggregate, that are left to look at (both ends included).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ScanCursor {
+    pub(crate) has_begun: bool,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl ScanCursor {
+    /// Whether nothing is left.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.has_begun && self.first > self.last
+    }
+
+    pub(crate) fn begin(&mut self, first: u64, last: u64) {
+        *self = ScanCursor { has_begun: true, first, last };
+    }
+
+    pub(crate) fn finish(&mut self) {
+        *self = ScanCursor { has_begun: true, first: 1, last: 0 };
+    }
+
+    /// The event at this place was looked at.
+    pub(crate) fn pass(&mut self, place: u64, newest_first: bool) {
+        match newest_first {
+            // Places begin at 1.
+            true => self.last = place.saturating_sub(1),
+            false => self.first = place.saturating_add(1),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Snapshots on their way into the log and back.
+
+/// Which fold made a snapshot. Another one cannot start from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoldId<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: u32,
+    /// Of what else the state depends on.
+    pub(crate) fingerprint: u64,
+}
+
+/// A snapshot that is to be saved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewSnapshot<'a> {
+    pub(crate) version: u64,
+    pub(crate) fold: FoldId<'a>,
+    pub(crate) state: &'a str,
+    /// The greatest time of events 1 to `version`, in microseconds.
+    pub(crate) latest_event_at: i64,
+    pub(crate) reason: &'a str,
+    pub(crate) event_count: u64,
+    pub(crate) created_by: Option<&'a str>,
+    pub(crate) created_at: i64,
+}
+
+/// A snapshot as it was found.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotRow {
+    /// Names the snapshot to the engine.
+    pub(crate) key: i64,
+    pub(crate) version: u64,
+    pub(crate) fold_name: String,
+    pub(crate) fold_version: u32,
+    pub(crate) fingerprint: u64,
+    pub(crate) state: String,
+    pub(crate) latest_event_at: i64,
+    pub(crate) reason: String,
+    pub(crate) event_count: u64,
+    pub(crate) created_by: Option<String>,
+    pub(crate) created_at: i64,
+    /// Whether it is as it was written.
+    pub(crate) is_intact: bool,
+}
+
+impl SnapshotRow {
+    /// Which fold made it.
+    pub(crate) fn fold(&self) -> FoldId<'_> {
+        FoldId { name: &self.fold_name, version: self.fold_version, fingerprint: self.fingerprint }
+    }
+
+    pub(crate) fn as_new(&self) -> NewSnapshot<'_> {
+        NewSnapshot {
+            version: self.version,
+            fold: self.fold(),
+            state: &self.state,
+            latest_event_at: self.latest_event_at,
+            reason: &self.reason,
+            event_count: self.event_count,
+            created_by: self.created_by.as_deref(),
+            created_at: self.created_at,
+        }
+    }
+}
+
+/// Figures over all snapshots of a tenant.
+pub(crate) struct SnapshotTotals {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest: Option<i64>,
+    pub(crate) newest: Option<i64>,
+}
