@@ -9,7 +9,7 @@
 //!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
-#![deny(missing_docs)]
+#![deny(missing_docs, missing_debug_implementations)]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::todo, clippy::unimplemented)
@@ -57,10 +57,11 @@ pub use model::clock::Clock;
 pub use model::damage::Damage;
 pub use model::decision::{ExecuteError, IntoDecision};
 pub use model::error::{Conflict, Error, ErrorKind, Result};
-pub use model::event::{EventContext, EventId, Metadata, NewEvent, RecordedEvent};
+pub use model::event::{EventContext, EventId, NewEvent, RecordedEvent};
 pub use model::filter::Filter;
 pub use model::fold::{FoldError, Folds};
 pub use model::json::Json;
+pub use model::metadata::Metadata;
 pub use model::place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use state::execute::Executed;

@@ -6,130 +6,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::model::codec;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::json::{self, Json};
+use crate::model::metadata::Metadata;
 use crate::model::place::{AggregateRef, Position, Version};
-use crate::model::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
+use crate::model::trace_context::TraceContext;
 
 /// An event's identity: unique in a file, and the key by which appends are idempotent.
 pub type EventId = Uuid;
-
-/// Who caused an event, from where, and because of what; stored as a JSON object under the names in the comments.
-///
-/// ```
-/// use foldlog::Metadata;
-/// let metadata = Metadata::new().user_id("u-1").ip_address("192.0.2.7").extra("channel", "mobile");
-/// assert_eq!(metadata.user_id.as_deref(), Some("u-1"));
-/// ```
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Metadata {
-    /// `userId`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
-    /// `username`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// `ipAddress`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip_address: Option<String>,
-    /// `userAgent`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-    /// `correlationId`: shared by everything that one request set off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub correlation_id: Option<String>,
-    /// `causationId`: the event or command that was the immediate cause.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub causation_id: Option<String>,
-    /// Whatever else the application wants to remember, under names of its own.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-impl Metadata {
-    /// Nothing known yet.
-    pub fn new() -> Metadata {
-        Metadata::default()
-    }
-
-    /// Sets `userId`.
-    pub fn user_id(mut self, value: impl Into<String>) -> Metadata {
-        self.user_id = Some(value.into());
-        self
-    }
-
-    /// Sets `username`.
-    pub fn username(mut self, value: impl Into<String>) -> Metadata {
-        self.username = Some(value.into());
-        self
-    }
-
-    /// Sets `ipAddress`.
-    pub fn ip_address(mut self, value: impl Into<String>) -> Metadata {
-        self.ip_address = Some(value.into());
-        self
-    }
-
-    /// Sets `userAgent`.
-    pub fn user_agent(mut self, value: impl Into<String>) -> Metadata {
-        self.user_agent = Some(value.into());
-        self
-    }
-
-    /// Sets `correlationId`.
-    pub fn correlation_id(mut self, value: impl Into<String>) -> Metadata {
-        self.correlation_id = Some(value.into());
-        self
-    }
-
-    /// Sets `causationId`.
-    pub fn causation_id(mut self, value: impl Into<String>) -> Metadata {
-        self.causation_id = Some(value.into());
-        self
-    }
-
-    /// Sets `traceparent` and `tracestate`: the trace that the event is part of. It comes back as
-    /// [`RecordedEvent::trace_context`].
-    pub fn trace_context(mut self, context: &TraceContext) -> Metadata {
-        self.extra.insert(TRACEPARENT.to_owned(), context.traceparent().into());
-        match context.tracestate() {
-            Some(state) => self.extra.insert(TRACESTATE.to_owned(), state.into()),
-            None => self.extra.remove(TRACESTATE),
-        };
-        self
-    }
-
-    /// Sets a member of the application's own. The six names above belong to their fields.
-    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Metadata {
-        self.extra.insert(name.into(), value.into());
-        self
-    }
-
-    /// Whether there is nothing to store.
-    pub fn is_empty(&self) -> bool {
-        *self == Metadata::default()
-    }
-}
-
-impl fmt::Debug for Metadata {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Personal data: only which members are there.
-        f.debug_struct("Metadata")
-            .field("user_id", &self.user_id.is_some())
-            .field("username", &self.username.is_some())
-            .field("ip_address", &self.ip_address.is_some())
-            .field("user_agent", &self.user_agent.is_some())
-            .field("correlation_id", &self.correlation_id)
-            .field("causation_id", &self.causation_id)
-            .field("extra", &self.extra.len())
-            .finish()
-    }
-}
 
 /// An event that is to be appended.
 ///
@@ -140,23 +27,41 @@ impl fmt::Debug for Metadata {
 ///     .tag("branch:7");
 /// # Ok::<(), foldlog::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// As JSON it has the names of a [`RecordedEvent`], so that a line of an export can be appended again; all but `eventType`
+/// and `data` may be missing.
+///
+/// ```
+/// let event: foldlog::NewEvent = serde_json::from_str(r#"{"eventType":"Deposited","data":{"cents":500}}"#)?;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NewEvent {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<EventId>,
     pub(crate) event_type: String,
+    #[serde(default = "first_schema_version")]
     pub(crate) schema_version: u32,
-    pub(crate) data: Json,
-    pub(crate) metadata: Option<Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) created_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<String>,
+    pub(crate) data: Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<Json>,
+}
+
+fn first_schema_version() -> u32 {
+    1
 }
 
 impl NewEvent {
     /// An event of this type with any serialisable value as its data.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value cannot be written as JSON or nests deeper than 127 levels.
-    pub fn new(event_type: impl Into<String>, data: &impl Serialize) -> Result<NewEvent> {
+    /// [`ErrorKind::Codec`] as for [`Json::from_serialize`].
+    pub fn new<T: Serialize + ?Sized>(event_type: impl Into<String>, data: &T) -> Result<NewEvent> {
         let event_type = event_type.into();
         let data = Json::from_serialize(data).map_err(|error| error.event_type_is(&event_type))?;
         Ok(NewEvent::with_json(event_type, data))
@@ -167,7 +72,7 @@ impl NewEvent {
         NewEvent {
             id: None,
             event_type: event_type.into(),
-            schema_version: 1,
+            schema_version: first_schema_version(),
             data,
             metadata: None,
             created_at: None,
@@ -178,10 +83,14 @@ impl NewEvent {
     /// An event from an enum with serde's derives: the variant's serde name is the event type, its content the data.
     /// A unit variant has the data `{}`.
     ///
+    /// The enum may be tagged externally (serde's default), internally or adjacently: what is stored is the same, for the
+    /// tag is the event type and not in the data. An external enum may have an untagged variant for event types that it
+    /// does not know, such as `#[serde(untagged)] Other(serde_json::Value)`; it holds `{event type: data}`.
+    ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value is not an externally tagged enum (serde's default), or if what was written
-    /// could not be read back as the same type: a NaN, for example, becomes `null` in JSON. Refused here, such an
-    /// event cannot make its aggregate unreadable.
+    /// [`ErrorKind::Codec`] if the value is not an enum with named variants, or if what was written could not be read back
+    /// as the same type: a NaN, for example, becomes `null` in JSON. Refused here, such an event cannot make its aggregate
+    /// unreadable.
     ///
     /// ```
     /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -196,7 +105,7 @@ impl NewEvent {
     /// The same, with the event as it will be read from the log.
     pub(crate) fn there_and_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
         let (event_type, data) = codec::encode(event)?;
-        let data = Json::trusted(data).map_err(|error| error.event_type_is(&event_type))?;
+        let data = Json::written(data).map_err(|error| error.event_type_is(&event_type))?;
         match codec::decode::<E>(&event_type, data.as_str()) {
             Ok(stored) => Ok((NewEvent::with_json(event_type, data), stored)),
             Err(error) => Err(Error::new(
@@ -309,7 +218,7 @@ impl fmt::Debug for EventContext<'_> {
 }
 
 /// An event as it stands in the log.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RecordedEvent {

@@ -11,6 +11,7 @@ pub(crate) mod filter;
 pub(crate) mod fold;
 pub(crate) mod ids;
 pub(crate) mod json;
+pub(crate) mod metadata;
 pub(crate) mod place;
 pub(crate) mod redacted;
 pub(crate) mod trace_context;

@@ -1,5 +1,7 @@
 //! execute: load, decide, append, and again if somebody else was faster.
 
+use serde::Serialize;
+
 use crate::log::append::{self, Batch, Snapshots};
 use crate::log::scope::Scope;
 use crate::model::aggregate::Expected;
@@ -17,7 +19,8 @@ use crate::storage::snapshots::NewSnapshot;
 use crate::trace;
 
 /// What a decision led to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Executed<S> {
     /// The state with the new events in it.

@@ -1,5 +1,7 @@
 //! Replay: the latest usable snapshot, then the events after it.
 
+use serde::Serialize;
+
 use crate::log::gauges;
 use crate::log::scope::Scope;
 use crate::metrics::{self, Timer};
@@ -17,7 +19,8 @@ use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow};
 use crate::trace::{self, Span};
 
 /// A state, and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Replayed<S> {
     /// The state.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::log::append::{self, Batch, Snapshots};
@@ -15,10 +16,11 @@ use crate::model::aggregate::{Aggregate, Expected};
 use crate::model::clock::to_micros;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, Result};
-use crate::model::event::{Metadata, NewEvent};
+use crate::model::event::NewEvent;
 use crate::model::fold::sealed::Fold;
 use crate::model::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::model::json::Json;
+use crate::model::metadata::Metadata;
 use crate::model::place::Version;
 use crate::state::execute::{Deciding, Executed, with_metadata};
 use crate::state::replay::{self, Loaded, Replayed};
@@ -397,7 +399,8 @@ impl<A: Folds> Aggregates<A> {
 }
 
 /// How far a rebuild has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Rebuilt {
     /// Aggregates of the type when it began.
