@@ -149,9 +149,12 @@ impl Floor {
         if let Some((_, id)) = self.names.borrow().iter().find(|(known, _)| known == name) {
             return *id;
         }
-        self.run("INSERT OR IGNORE INTO names (name) VALUES (?1)", [name]);
         let mut statement = self.connection.prepare_cached("SELECT id FROM names WHERE name = ?1").unwrap();
-        let id = statement.query_row([name], |row| row.get(0)).unwrap();
+        let found = statement.query_row([name], |row| row.get(0)).optional().unwrap();
+        let id = found.unwrap_or_else(|| {
+            self.run("INSERT INTO names (name) VALUES (?1)", [name]);
+            self.connection.last_insert_rowid()
+        });
         self.names.borrow_mut().push((name.to_owned(), id));
         id
     }
