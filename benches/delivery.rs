@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use foldlog::rusqlite::{Connection, params};
+use foldlog::rusqlite::params;
 use foldlog::{Durability, Expected, HandlerError, Projection, ReadModel, RecordedEvent, StartFrom, Store};
 use serde::Deserialize;
+use support::floor::{Floor, Indexes};
 use support::table::Table;
-use support::{fill_interleaved, in_turn, median, new_event, options, order_id, timed};
+use support::{fill_floor_interleaved, fill_interleaved, in_turn, median, new_event, options, order_id, pair, timed};
 
 type Part<'a> = &'a dyn Fn(&Path, u64, &mut Table);
 
@@ -124,59 +125,38 @@ fn filled(directory: &Path, name: &str, events: u64) -> PathBuf {
 }
 
 /// What a projection does, as bare rusqlite does it: read a page of whole events, take each, write the checkpoint.
-fn bare_loop(connection: &Connection, name: &str, events: u64) -> Duration {
-    connection.execute_batch(&format!("CREATE TABLE {name} {COLUMNS}")).unwrap();
-    connection
-        .execute(
-            "INSERT INTO subscriptions (tenant, name, kind, position, lease_until, fence, version, generation)
-             VALUES ('default', ?1, 'projection', 0, 0, 0, 1, 1)",
-            params![name],
-        )
-        .unwrap();
-    let id = connection.last_insert_rowid();
+fn bare_loop(floor: &Floor, name: &str, events: u64) -> Duration {
+    let connection = &floor.connection;
+    connection.execute_batch(&format!("CREATE TABLE {name} {COLUMNS}; INSERT INTO checkpoints VALUES ('{name}', 0)")).unwrap();
     let upsert = format!("INSERT INTO {name} {UPSERT}");
-    let run = |sql: &str| connection.prepare_cached(sql).unwrap().execute([]).unwrap();
     timed(|| {
         let mut position = 0;
-        while position < events as i64 {
-            run("BEGIN IMMEDIATE");
-            let began = Instant::now();
-            // As long as the library's transactions are, so that neither has more commits.
-            while position < events as i64 && began.elapsed() < Duration::from_millis(8) {
-                for (at, _, _, _, _, _, data, _, order) in &page(connection, position, 256) {
-                    let amount: Amount = serde_json::from_str(data).unwrap();
-                    connection.prepare_cached(&upsert).unwrap().execute(params![order, amount.amount_cents]).unwrap();
-                    position = *at;
+        while position < events {
+            floor.transaction(|| {
+                let began = Instant::now();
+                // As long as the library's transactions are, so that neither has more commits.
+                while position < events && began.elapsed() < Duration::from_millis(8) {
+                    floor.read(position, 256, |row| {
+                        let amount: Amount = serde_json::from_str(&row.data).unwrap();
+                        let mut upsert = connection.prepare_cached(&upsert).unwrap();
+                        upsert.execute(params![row.aggregate, amount.amount_cents]).unwrap();
+                        position = row.position as u64;
+                    });
                 }
-            }
-            connection
-                .prepare_cached("UPDATE subscriptions SET position = ?2 WHERE id = ?1")
-                .unwrap()
-                .execute(params![id, position])
-                .unwrap();
-            run("COMMIT");
+                let mut checkpoint = connection.prepare_cached("UPDATE checkpoints SET position = ?2 WHERE name = ?1").unwrap();
+                checkpoint.execute(params![name, position]).unwrap();
+            });
         }
     })
 }
 
-type Row = (i64, i64, i64, [u8; 16], i64, i64, String, Option<String>, String);
-
-fn page(connection: &Connection, after: i64, limit: i64) -> Vec<Row> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT e.position, e.key, e.commit_offset, e.event_id, e.event_type, e.created_at, e.data, e.metadata, a.aggregate_id
-             FROM events e JOIN aggregates a ON a.id = e.key >> 32 WHERE e.position > ?1 ORDER BY e.position LIMIT ?2",
-        )
-        .unwrap();
-    let rows = statement.query_map(params![after, limit], |row| Row::try_from(row)).unwrap();
-    rows.map(Result::unwrap).collect()
-}
-
 fn against_bare(directory: &Path, events: u64, what: &str, table: &mut Table, ours: impl Fn(&Store, Totals) -> Duration) {
-    let store = options(Durability::Fast).open(filled(directory, &format!("ours-{what}.db"), events)).unwrap();
-    let bare = Connection::open(filled(directory, &format!("bare-{what}.db"), events)).unwrap();
-    bare.set_prepared_statement_cache_capacity(64);
-    bare.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -6144; PRAGMA wal_autocheckpoint = 4000").unwrap();
+    let (store, floor) = pair(directory, what, Durability::Fast, Indexes::default());
+    let lengths = vec![events / 1_000; 1_000];
+    fill_interleaved(&store, &lengths);
+    fill_floor_interleaved(&floor, &lengths);
+    let checkpoints = "CREATE TABLE checkpoints (name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+    floor.connection.execute_batch(checkpoints).unwrap();
     let (mut ours_turn, mut bare_turn) = (0, 0);
     let times = in_turn(
         11,
@@ -186,7 +166,7 @@ fn against_bare(directory: &Path, events: u64, what: &str, table: &mut Table, ou
         },
         || {
             bare_turn += 1;
-            bare_loop(&bare, &format!("totals_{bare_turn}"), events)
+            bare_loop(&floor, &format!("totals_{bare_turn}"), events)
         },
     );
     let rate = |micros: f64| events as f64 * 1e6 / micros;

@@ -4,19 +4,20 @@ mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use foldlog::{Durability, SnapshotReason};
-use support::floor::Floor;
-use support::{Order, fill_one, options, order_id};
+use support::floor::Indexes;
+use support::{Order, fill_floor, fill_one, order_id, pair};
 
 fn replay(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().unwrap();
     for length in [100u64, 1_000, 5_000, 100_000] {
-        let path = directory.path().join(format!("{length}.db"));
-        let store = options(Durability::Fast).open(&path).unwrap();
+        let (store, floor) = pair(directory.path(), &format!("{length}"), Durability::Fast, Indexes::default());
         let orders = store.aggregates::<Order>();
         fill_one(&store, &order_id(0), 0, length - 50);
+        fill_floor(&floor, &order_id(0), 0, length - 50);
         orders.create_snapshot(&order_id(0), SnapshotReason::Manual).unwrap();
         fill_one(&store, &order_id(0), length - 50, 50);
-        let floor = Floor::open(&path);
+        floor.transaction(|| floor.snapshot_within(&order_id(0)));
+        fill_floor(&floor, &order_id(0), length - 50, 50);
         let every_event = orders.without_snapshots();
 
         let mut group = criterion.benchmark_group("replay/full");
