@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::model::aggregate::Expected;
+use crate::model::expected::Expected;
 use crate::model::place::{AggregateRef, Position, Version};
 
 /// The result of every fallible call of this crate.

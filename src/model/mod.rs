@@ -7,6 +7,7 @@ pub(crate) mod damage;
 pub(crate) mod decision;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod expected;
 pub(crate) mod filter;
 pub(crate) mod fold;
 pub(crate) mod ids;

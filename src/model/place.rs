@@ -1,13 +1,12 @@
 //! Where an event stands: the aggregate, the version in it, the position in the file.
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::ops::Add;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-
-use crate::model::error::{Error, ErrorKind, Result};
 
 macro_rules! place {
     ($(#[$doc:meta])* $name:ident) => {
@@ -53,13 +52,10 @@ macro_rules! place {
         }
 
         impl FromStr for $name {
-            type Err = Error;
+            type Err = ParseIntError;
 
-            fn from_str(text: &str) -> Result<$name> {
-                text.parse().map($name).map_err(|error| {
-                    let what = stringify!($name).to_lowercase();
-                    Error::new(ErrorKind::InvalidInput, format!("the text is not a {what}: {error}"))
-                })
+            fn from_str(text: &str) -> Result<$name, ParseIntError> {
+                text.parse().map($name)
             }
         }
 

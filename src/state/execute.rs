@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::log::append::{self, Batch, Snapshots};
 use crate::log::scope::Scope;
-use crate::model::aggregate::Expected;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::NewEvent;
+use crate::model::expected::Expected;
 use crate::model::fold::sealed::Fold;
 use crate::model::json::Json;
 use crate::model::place::Version;

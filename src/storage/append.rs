@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::delivery::RowChange;
 use super::snapshots::{FoldId, NewSnapshot};
-use crate::model::aggregate::Expected;
 use crate::model::clock::Clock;
 use crate::model::error::Result;
 use crate::model::event::{EventId, NewEvent, RecordedEvent};
+use crate::model::expected::Expected;
 use crate::model::place::{Position, Version};
 use crate::model::trace_context::TraceContext;
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::busy;
 use super::failure::Sql;
 use super::fresh::{Fresh, Watcher, data_version};
-use super::open::{Location, Opening, absolute};
+use super::open::{Location, Opening, Sync, absolute};
 use super::throttle::Throttle;
 use super::turn::{Turn, Turns};
 use crate::metrics::{self, Timer};
@@ -342,17 +342,6 @@ impl Drop for Database {
         std::mem::take(readers).into_iter().for_each(std::mem::forget);
         std::mem::forget(self.writer.get_mut().take());
     }
-}
-
-/// What a commit waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// For what the store was opened with.
-    AsOpened,
-    /// For the disk.
-    Full,
-    /// For nothing: the next commit that waits takes it along.
-    Relaxed,
 }
 
 /// The identity under which a file appends.

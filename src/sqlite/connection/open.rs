@@ -9,7 +9,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::busy;
-use super::database::Sync;
 use super::failure::Sql;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options};
@@ -21,6 +20,17 @@ use crate::sync;
 const WAL_AUTOCHECKPOINT_PAGES: u32 = 4_000;
 /// One more than the statements there are, so that none is prepared twice.
 const STATEMENT_CACHE: usize = 96;
+
+/// What a commit waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// For what the store was opened with.
+    AsOpened,
+    /// For the disk.
+    Full,
+    /// For nothing: the next commit that waits takes it along.
+    Relaxed,
+}
 
 /// Where a store lives.
 #[derive(Clone, Debug)]

@@ -3,7 +3,8 @@
 use rusqlite::{CachedStatement, params};
 use uuid::Uuid;
 
-use super::events::{Owner, Raw, gap, key, select_events};
+use super::events::{Owner, Raw, gap, select_events};
+use super::keys::key;
 use super::{event_ids, event_tags, positions};
 use crate::model::error::Result;
 use crate::model::ids;

@@ -7,6 +7,7 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::aggregates;
+use super::keys::{key, key_version};
 use crate::model::clock::from_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
@@ -17,17 +18,6 @@ use crate::sqlite::checksum;
 use crate::sqlite::consistency::{Ascending, RESTORE};
 use crate::sqlite::names_cache::{AggregateType, EventType};
 use crate::sqlite::transaction::{Columns, View};
-
-/// `key`: the events of an aggregate lie side by side in version order.
-pub(crate) fn key(aggregate: i64, version: u64) -> i64 {
-    // Both halves are bounded by CHECKs in the schema and by Version::MAX; a damaged number must not overflow.
-    (aggregate.wrapping_shl(32)) | i64::try_from(version & u64::from(u32::MAX)).unwrap_or(i64::MAX)
-}
-
-/// The version that a key ends with.
-pub(crate) fn key_version(key: i64) -> u64 {
-    key.cast_unsigned() & u64::from(u32::MAX)
-}
 
 /// The columns of an event as [`Raw::read`] takes them.
 macro_rules! select_events {
@@ -248,10 +238,6 @@ impl<'r> Raw<'r> {
         }
     }
 
-    pub(crate) fn stored_tags(&self) -> Option<&'r str> {
-        self.tags
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
     }
@@ -355,12 +341,5 @@ pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Resu
 pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
     let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at >= ?3 ORDER BY key LIMIT 1";
     let first: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), before])?;
-    Ok(first.map_or(through, |key| key_version(key).saturating_sub(1)))
-}
-
-/// The version through which an aggregate's events are all at this position or before; `after` if none is.
-pub(crate) fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
-    let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1";
-    let first: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), position])?;
     Ok(first.map_or(through, |key| key_version(key).saturating_sub(1)))
 }

@@ -8,6 +8,7 @@ pub(super) mod event_ids;
 pub(super) mod event_tags;
 pub(super) mod event_writes;
 pub(super) mod events;
+pub(super) mod keys;
 pub(super) mod log_state;
 pub(super) mod names;
 pub(super) mod positions;

@@ -19,21 +19,29 @@ pub(crate) fn number_of(position: u64) -> i64 {
 /// The index of positions is read from its end, and the row that its last entry leads to is compared with it; the entry
 /// before must be the position before. Without that a damaged entry would let positions be given twice.
 pub(crate) fn last(view: &View<'_>) -> Result<u64> {
-    let sql = "SELECT i.position, t.position FROM events i LEFT JOIN events t ON t.key = i.key ORDER BY i.position DESC LIMIT 2";
-    let ends: Vec<(u64, Option<u64>)> = view.rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let hole = last_hole(view)?;
-    let newest = match ends.first() {
-        None => 0,
-        Some((newest, Some(stored))) if newest == stored => *newest,
-        Some((newest, _)) => return Err(disagrees_at(*newest)),
-    };
-    let before = ends.get(1).map_or(0, |(before, _)| *before);
-    let hole_end = hole.as_ref().map_or(0, |hole| hole.last);
-    let follows = match &hole {
+    const SQL: &str = "SELECT l.position, (SELECT position FROM events WHERE key = l.key),
+               (SELECT position FROM events WHERE position < l.position ORDER BY position DESC LIMIT 1), h.first, h.last, h.checksum
+        FROM (SELECT 1) LEFT JOIN (SELECT position, key FROM events ORDER BY position DESC LIMIT 1) l
+                        LEFT JOIN (SELECT first, last, checksum FROM holes ORDER BY first DESC LIMIT 1) h";
+    let (newest, stored, before, hole) = view.row(SQL, [], |row| {
+        let hole = match row.get(3)? {
+            Some(first) => Some((Hole { first, last: row.get(4)? }, row.get(5)?)),
+            None => None,
+        };
+        Ok((
+            row.get::<_, Option<u64>>(0)?.unwrap_or(0),
+            row.get::<_, Option<u64>>(1)?.unwrap_or(0),
+            row.get::<_, Option<u64>>(2)?.unwrap_or(0),
+            hole,
+        ))
+    })?;
+    if newest != stored {
+        return Err(disagrees_at(newest));
+    }
+    let follows = match hole.map(Hole::checked).transpose()? {
         // The newest events were removed.
-        Some(hole) if hole.last > newest => {
-            return if hole.first == newest + 1 { Ok(hole_end) } else { Err(lost_end(newest, hole)) };
-        }
+        Some(hole) if hole.last > newest && hole.first == newest + 1 => return Ok(hole.last),
+        Some(hole) if hole.last > newest => return Err(lost_end(newest, &hole)),
         Some(hole) if hole.last + 1 == newest => hole.first == before + 1,
         _ => newest == 0 || newest == before + 1,
     };
@@ -69,12 +77,6 @@ impl Hole {
     fn checksum(self) -> i64 {
         checksum::numbers(&[number_of(self.first), number_of(self.last)])
     }
-}
-
-/// The last hole.
-fn last_hole(view: &View<'_>) -> Result<Option<Hole>> {
-    let found = view.row_if_any("SELECT first, last, checksum FROM holes ORDER BY first DESC LIMIT 1", [], Hole::read)?;
-    found.map(Hole::checked).transpose()
 }
 
 /// The hole in which a position lies.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
 
-use super::events::{key, key_version};
+use super::keys::{key, key_version};
 use super::{aggregates, log_state};
 use crate::model::error::Result;
 use crate::model::place::Version;

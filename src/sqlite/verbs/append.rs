@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::model::aggregate::Expected;
 use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::NewEvent;
+use crate::model::expected::Expected;
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::sqlite::Database;

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use crate::model::error::Result;
-use crate::sqlite::tables::events::{key, key_version};
+use crate::sqlite::tables::keys::{key, key_version};
 use crate::sqlite::tables::{deliveries, subscriptions};
 use crate::sqlite::transaction::View;
 use crate::storage::delivery::Checkpoint;

@@ -6,7 +6,8 @@ use super::{Cursor, PAGE, RowsCursor, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
 use crate::sqlite::consistency::Ascending;
-use crate::sqlite::tables::events::{self, Owner, Raw, key_version};
+use crate::sqlite::tables::events::{self, Owner, Raw};
+use crate::sqlite::tables::keys::{key, key_version};
 use crate::sqlite::tables::positions::{self, Walk};
 use crate::sqlite::tables::{aggregates, event_ids, event_tags};
 use crate::sqlite::transaction::View;
@@ -116,10 +117,10 @@ fn check_indexes(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Foun
         let damage = Damage::new(what).of(owner.reference()).at_version(raw.version);
         found.add(damage.at_position(raw.position).advice(REINDEX));
     };
-    let key = events::key(owner.aggregate, raw.version);
+    let expected = key(owner.aggregate, raw.version);
     let by_position: Option<i64> =
         view.value_if_any("SELECT key FROM events WHERE position = ?1", [positions::number_of(raw.position)])?;
-    if by_position != Some(key) {
+    if by_position != Some(expected) {
         missing("the event is missing from the index of positions");
     }
     let tenant = owner.aggregate_type.tenant_id;
