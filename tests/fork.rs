@@ -36,7 +36,7 @@ fn every_call_in_the_child_is_refused() {
     assert!(in_a_fork(|| {
         is_forked(append(&store, "a"))
             && is_forked(accounts(&store, "default").replay("a"))
-            && is_forked(accounts(&store, "default").execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Closed])))
+            && is_forked(accounts(&store, "default").execute("a", |_| [AccountEvent::Closed]).map_err(foldlog::Error::from))
             && is_forked(store.read(Query::new()).collect::<foldlog::Result<Vec<_>>>())
             && is_forked(store.verify(|_| {}))
             && is_forked(store.last_position())
@@ -62,7 +62,7 @@ fn the_child_may_drop_the_store_while_the_parent_writes() {
                 drop(other);
                 true
             }));
-            Ok::<_, foldlog::Error>([AccountEvent::Closed])
+            [AccountEvent::Closed]
         });
         decided.unwrap();
         let moved = model::options(Durability::Fast).open(&path).unwrap();

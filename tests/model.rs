@@ -300,7 +300,7 @@ proptest! {
                     log.extend(events);
                 }
                 Work::Execute(events) => {
-                    let executed = chains.execute("c", |_| Ok::<_, foldlog::Error>(chain_events(&events))).unwrap();
+                    let executed = chains.execute("c", |_| chain_events(&events)).unwrap();
                     log.extend(events);
                     prop_assert_eq!(Some(executed.state), folded(log.iter().map(|(n, _)| *n)));
                 }

@@ -137,7 +137,7 @@ impl Aggregate for Account {
 fn deposit(file: &Path) {
     let accounts = patient().execute_attempts(100_000).open(file).unwrap().aggregates::<Account>();
     for _ in 0..APPENDS {
-        accounts.execute("shared", |_| Ok::<_, foldlog::Error>([AccountEvent::Deposited { cents: 1 }])).unwrap();
+        accounts.execute("shared", |_| [AccountEvent::Deposited { cents: 1 }]).unwrap();
     }
 }
 

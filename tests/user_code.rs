@@ -78,7 +78,7 @@ fn works(store: &Store) {
     let handle = store.aggregates::<Fragile>();
     let before = store.last_position().unwrap().get();
     handle.append("well", Expected::Any, [FragileEvent::Happened]).unwrap();
-    handle.execute("well", |_| Ok::<_, foldlog::Error>([FragileEvent::Happened])).unwrap();
+    handle.execute("well", |_| [FragileEvent::Happened]).unwrap();
     assert_eq!(handle.replay("well").unwrap().state.folded, handle.version("well").unwrap().get());
     handle.create_snapshot("well", SnapshotReason::Manual).unwrap();
     assert_eq!(store.read(Query::new()).count() as u64, before + 2);
@@ -100,9 +100,7 @@ fn in_the_fold() {
     panics(&store, |store| store.aggregates::<Fragile>().replay_to_version("ill", 2).map(drop));
     panics(&store, |store| store.aggregates::<Fragile>().create_snapshot("ill", SnapshotReason::Manual));
     panics(&store, |store| store.aggregates::<Fragile>().rebuild(|_, _| Ok::<(), String>(()), |_| {}).map(drop));
-    panics(&store, |store| {
-        store.aggregates::<Fragile>().execute("ill", |_| Ok::<_, foldlog::Error>([FragileEvent::Happened])).map(drop)
-    });
+    panics(&store, |store| store.aggregates::<Fragile>().execute("ill", |_| [FragileEvent::Happened]).map(drop));
     panics(&store, |store| {
         let fold = |_: &mut serde_json::Value, _: &str, _: &serde_json::Value| -> Result<(), FoldError> { panic!("on purpose") };
         store.json_aggregates("fragile").fold_with("breaks", 1, fold).replay("ill").map(drop)
@@ -114,7 +112,7 @@ fn in_the_decision() {
     let directory = tempfile::tempdir().unwrap();
     let store = store("decision.db", &directory);
     panics(&store, |store| {
-        let decide = |_: &Fragile| -> Result<[FragileEvent; 1], foldlog::Error> { panic!("on purpose") };
+        let decide = |_: &Fragile| -> [FragileEvent; 1] { panic!("on purpose") };
         store.aggregates::<Fragile>().execute("well", decide).map(drop)
     });
     panics(&store, |store| {

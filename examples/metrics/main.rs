@@ -84,9 +84,7 @@ fn work(store: &Store) -> Outcome {
 }
 
 fn open(accounts: &Aggregates<Account>, id: &str) -> Outcome {
-    accounts.execute(id, |account| -> Result<Option<AccountEvent>, foldlog::Error> {
-        Ok(account.owner.is_empty().then(|| AccountEvent::Opened { owner: "Ada".to_owned() }))
-    })?;
+    accounts.execute(id, |account| account.owner.is_empty().then(|| AccountEvent::Opened { owner: "Ada".to_owned() }))?;
     Ok(())
 }
 

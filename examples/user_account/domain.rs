@@ -200,20 +200,13 @@ impl User {
     }
 }
 
-/// Why a decision was refused. `execute` hands it back untouched; the store's own errors arrive in `Store`.
-#[derive(Debug)]
+/// Why a decision was refused. `execute` hands it back as `ExecuteError::Decision`, apart from the store's own errors.
+#[derive(Debug, PartialEq)]
 pub enum AccountError {
     AlreadyExists,
     NoSuchUser,
     Deleted,
     Locked { until: DateTime<Utc> },
-    Store(foldlog::Error),
-}
-
-impl From<foldlog::Error> for AccountError {
-    fn from(error: foldlog::Error) -> AccountError {
-        AccountError::Store(error)
-    }
 }
 
 impl fmt::Display for AccountError {
@@ -223,7 +216,6 @@ impl fmt::Display for AccountError {
             AccountError::NoSuchUser => f.write_str("there is no such user"),
             AccountError::Deleted => f.write_str("the user is deleted"),
             AccountError::Locked { until } => write!(f, "the account is locked until {}", until.format("%F %T UTC")),
-            AccountError::Store(error) => error.fmt(f),
         }
     }
 }

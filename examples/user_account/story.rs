@@ -1,7 +1,9 @@
 //! One account from its creation to its deletion: execute, a refusal, a conflict, time travel, the audit trail.
 
+use std::error::Error;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use foldlog::{Expected, Metadata, Store};
+use foldlog::{ExecuteError, Expected, Metadata, Store};
 use serde::Serialize;
 
 use crate::domain::{AccountError, Changes, User, UserEvent};
@@ -47,7 +49,7 @@ pub struct Entry {
     pub metadata: Metadata,
 }
 
-pub fn tell(store: &Store, user_id: &str) -> Result<Story, AccountError> {
+pub fn tell(store: &Store, user_id: &str) -> Result<Story, Box<dyn Error>> {
     // A handle carries the metadata of a request: who, and from where. Each event that it appends gets it.
     let users = store.aggregates::<User>();
     let as_ada = users.with_metadata(&Metadata::new().user_id("u-ada").username("ada").ip_address("192.0.2.7"))?;
@@ -61,8 +63,8 @@ pub fn tell(store: &Store, user_id: &str) -> Result<Story, AccountError> {
 
     // A refusal is the application's own error, and nothing is written.
     let refusal = match as_ada.execute(user_id, |user| user.log_in("192.0.2.7", Utc::now())) {
-        Err(error @ AccountError::Locked { .. }) => error.to_string(),
-        Err(other) => return Err(other),
+        Err(ExecuteError::Decision(error @ AccountError::Locked { .. })) => error.to_string(),
+        Err(other) => return Err(other.into()),
         Ok(_) => "(a locked account logged in, which must not be)".to_owned(),
     };
 
@@ -76,7 +78,7 @@ pub fn tell(store: &Store, user_id: &str) -> Result<Story, AccountError> {
 }
 
 /// Two writers read the same version; the first one appends, so the second one's append is refused.
-fn conflict(store: &Store, user_id: &str) -> Result<ConflictSeen, AccountError> {
+fn conflict(store: &Store, user_id: &str) -> Result<ConflictSeen, Box<dyn Error>> {
     let users = store.aggregates::<User>();
     let read = users.replay(user_id)?.version;
     users.append(user_id, read, [UserEvent::PasswordChanged { changed_by: "u-ada".to_owned() }])?;
@@ -89,7 +91,7 @@ fn conflict(store: &Store, user_id: &str) -> Result<ConflictSeen, AccountError> 
     }
 }
 
-fn travel(store: &Store, user_id: &str) -> Result<TimeTravel, AccountError> {
+fn travel(store: &Store, user_id: &str) -> Result<TimeTravel, Box<dyn Error>> {
     let users = store.aggregates::<User>();
     let now = users.replay(user_id)?;
     let first = users.replay_to_version(user_id, 1)?;
@@ -105,7 +107,7 @@ fn travel(store: &Store, user_id: &str) -> Result<TimeTravel, AccountError> {
     })
 }
 
-fn audit_trail(store: &Store, user_id: &str) -> Result<Vec<Entry>, AccountError> {
+fn audit_trail(store: &Store, user_id: &str) -> Result<Vec<Entry>, Box<dyn Error>> {
     let mut entries = Vec::new();
     for event in store.aggregates::<User>().history(user_id) {
         let event = event?;

@@ -7,7 +7,7 @@ use foldlog::{Aggregates, SnapshotReason, Store};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::domain::{AccountError, Changes, User, UserEvent};
+use crate::domain::{Changes, User, UserEvent};
 
 /// Events that a replay finds after the newest snapshot.
 const AFTER_SNAPSHOT: u64 = 50;
@@ -34,7 +34,7 @@ pub struct Timing {
 }
 
 /// Makes an account with so many events and measures.
-pub fn measure(store: &Store, events: u64) -> Result<Timing, AccountError> {
+pub fn measure(store: &Store, events: u64) -> foldlog::Result<Timing> {
     let users = store.aggregates::<User>();
     let user_id = format!("user-{}", Uuid::new_v4());
     append(&users, &user_id, 0..events.saturating_sub(AFTER_SNAPSHOT).max(1))?;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::model::event::EventContext;
 use crate::model::place::Version;
 
 /// Something whose history is kept, and how its state follows from its events.
@@ -44,11 +45,44 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned {
     /// What a replay does with an event type that [`Aggregate::Event`] does not have.
     const UNKNOWN_EVENTS: UnknownEvents = UnknownEvents::Refuse;
 
+    /// Whether a replay calls [`Aggregate::apply_recorded`] in place of [`Aggregate::apply`]. Off by default: then neither
+    /// time nor metadata of the events are read.
+    const WANTS_CONTEXT: bool = false;
+
     /// The events: an enum with serde's derives.
     type Event: Serialize + DeserializeOwned;
 
     /// Takes one event into the state.
     fn apply(&mut self, event: Self::Event);
+
+    /// Takes one event into the state with its version, position, time and metadata. It is called only if
+    /// [`Aggregate::WANTS_CONTEXT`] is `true`. `execute` then replays its events after the append, for they have no time
+    /// and no position before.
+    ///
+    /// ```
+    /// use foldlog::{Aggregate, EventContext};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum AccountEvent { Deposited { cents: u64 } }
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Account { cents: u64, last_used: Option<chrono::DateTime<chrono::Utc>> }
+    ///
+    /// impl Aggregate for Account {
+    ///     const TYPE: &'static str = "account";
+    ///     const WANTS_CONTEXT: bool = true;
+    ///     type Event = AccountEvent;
+    ///     fn apply(&mut self, AccountEvent::Deposited { cents }: AccountEvent) { self.cents += cents }
+    ///     fn apply_recorded(&mut self, event: AccountEvent, at: &EventContext<'_>) {
+    ///         self.last_used = Some(at.created_at());
+    ///         self.apply(event);
+    ///     }
+    /// }
+    /// ```
+    fn apply_recorded(&mut self, event: Self::Event, at: &EventContext<'_>) {
+        let _ = at;
+        self.apply(event);
+    }
 }
 
 /// What a replay does with an event type that the fold does not know.

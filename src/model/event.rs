@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::model::codec;
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::json::Json;
+use crate::model::json::{self, Json};
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::model::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -190,15 +190,22 @@ impl NewEvent {
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     pub fn of<E: Serialize + DeserializeOwned>(event: &E) -> Result<NewEvent> {
+        NewEvent::there_and_back(event).map(|(event, _)| event)
+    }
+
+    /// The same, with the event as it will be read from the log.
+    pub(crate) fn there_and_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
         let (event_type, data) = codec::encode(event)?;
-        let data = Json::trusted(data).map_err(|error| error.event_type_is(event_type))?;
-        if let Err(error) = codec::decode::<E>(event_type, data.as_str()) {
-            return Err(Error::new(ErrorKind::Codec, "the event cannot be read back from the JSON that it turns into")
-                .event_type_is(event_type)
-                .advice("a float that is not finite and fields that are skipped only when written are the usual reasons")
-                .caused_by(error));
+        let data = Json::trusted(data).map_err(|error| error.event_type_is(&event_type))?;
+        match codec::decode::<E>(&event_type, data.as_str()) {
+            Ok(stored) => Ok((NewEvent::with_json(event_type, data), stored)),
+            Err(error) => Err(Error::new(
+                ErrorKind::Codec,
+                format!("the event cannot be read back from the JSON that it turns into: {error}"),
+            )
+            .event_type_is(&event_type)
+            .advice("a float that is not finite and fields that are skipped only when written are the usual reasons")),
         }
-        Ok(NewEvent::with_json(event_type, data))
     }
 
     /// Gives the event an id of the caller's. Appending the same event again then returns the first append's result.
@@ -238,6 +245,66 @@ impl NewEvent {
     pub fn tag(mut self, tag: impl Into<String>) -> NewEvent {
         self.tags.push(tag.into());
         self
+    }
+}
+
+/// What the log knows of an event beside its type and data, for a fold that asks for it with
+/// [`Aggregate::WANTS_CONTEXT`](crate::Aggregate::WANTS_CONTEXT).
+#[derive(Clone, Copy)]
+pub struct EventContext<'a> {
+    version: Version,
+    position: Position,
+    created_at: DateTime<Utc>,
+    metadata: Option<&'a str>,
+}
+
+impl<'a> EventContext<'a> {
+    pub(crate) fn new(
+        version: Version,
+        position: Position,
+        created_at: DateTime<Utc>,
+        metadata: Option<&'a str>,
+    ) -> EventContext<'a> {
+        EventContext { version, position, created_at, metadata }
+    }
+
+    /// The event's place in its aggregate.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The event's place in the log.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// When it happened, as the caller or the store's clock said.
+    pub fn created_at(&self) -> DateTime<Utc> {
+        self.created_at
+    }
+
+    /// Reads the metadata; empty if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`] if it was written with another shape than [`Metadata`]'s.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.metadata.map_or_else(|| Ok(Metadata::default()), json::parse)
+    }
+
+    /// The metadata as JSON text, byte for byte as it was appended.
+    pub fn metadata_text(&self) -> Option<&'a str> {
+        self.metadata
+    }
+}
+
+impl fmt::Debug for EventContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The metadata may hold personal data.
+        f.debug_struct("EventContext")
+            .field("version", &self.version)
+            .field("position", &self.position)
+            .field("created_at", &self.created_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -284,6 +351,10 @@ impl RecordedEvent {
             aggregate_type: self.aggregate_type.clone(),
             aggregate_id: self.aggregate_id.clone(),
         }
+    }
+
+    pub(crate) fn context(&self) -> EventContext<'_> {
+        EventContext::new(self.version, self.position, self.created_at, self.metadata.as_ref().map(Json::as_str))
     }
 
     /// Reads the event as an enum with serde's derives, the reverse of [`NewEvent::of`].

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::model::aggregate::{Aggregate, UnknownEvents};
 use crate::model::codec::{self, DecodeError};
 use crate::model::error::Result;
-use crate::model::event::NewEvent;
+use crate::model::event::{EventContext, NewEvent};
 use crate::model::json::Json;
 
 /// What a handle of [`Aggregates`](crate::Aggregates) can be of: a type that implements [`Aggregate`], or
@@ -57,10 +57,19 @@ pub(crate) mod sealed {
         fn save(&self, state: &Self::State) -> Result<Json>;
         /// Takes a stored event into the state.
         fn apply_stored(&self, state: &mut Self::State, event_type: &str, data: &str) -> Result<()>;
+        /// Whether a stored event goes through `apply_recorded`, which needs its time, position and metadata.
+        fn wants_context(&self) -> bool {
+            false
+        }
+        /// Takes a stored event into the state, with what the log knows of it.
+        fn apply_recorded(&self, state: &mut Self::State, event_type: &str, data: &str, at: &EventContext<'_>) -> Result<()> {
+            let _ = at;
+            self.apply_stored(state, event_type, data)
+        }
         /// Turns an event into what is appended.
-        fn encode(&self, event: &Self::Event) -> Result<NewEvent>;
-        /// Takes an event into the state that is not stored yet.
-        fn apply(&self, state: &mut Self::State, event: Self::Event) -> Result<()>;
+        fn encode(&self, event: Self::Event) -> Result<NewEvent>;
+        /// The same, and takes the event into the state as it will be read from the log.
+        fn take(&self, state: &mut Self::State, event: Self::Event) -> Result<NewEvent>;
     }
 }
 
@@ -110,21 +119,41 @@ impl<A: Aggregate> sealed::Fold for Typed<A> {
     }
 
     fn apply_stored(&self, state: &mut A, event_type: &str, data: &str) -> Result<()> {
-        match codec::decode(event_type, data) {
-            Ok(event) => state.apply(event),
-            Err(DecodeError::UnknownVariant) if A::UNKNOWN_EVENTS == UnknownEvents::Ignore => {}
-            Err(error) => return Err(error.into_error(event_type)),
+        if let Some(event) = known::<A>(event_type, data)? {
+            state.apply(event);
         }
         Ok(())
     }
 
-    fn encode(&self, event: &A::Event) -> Result<NewEvent> {
-        NewEvent::of(event)
+    fn wants_context(&self) -> bool {
+        A::WANTS_CONTEXT
     }
 
-    fn apply(&self, state: &mut A, event: A::Event) -> Result<()> {
-        state.apply(event);
+    fn apply_recorded(&self, state: &mut A, event_type: &str, data: &str, at: &EventContext<'_>) -> Result<()> {
+        if let Some(event) = known::<A>(event_type, data)? {
+            state.apply_recorded(event, at);
+        }
         Ok(())
+    }
+
+    fn encode(&self, event: A::Event) -> Result<NewEvent> {
+        NewEvent::of(&event)
+    }
+
+    fn take(&self, state: &mut A, event: A::Event) -> Result<NewEvent> {
+        // What serde skips or rounds off is not in the log: the state must not hold it either.
+        let (event, stored) = NewEvent::there_and_back(&event)?;
+        state.apply(stored);
+        Ok(event)
+    }
+}
+
+/// The event; `None` if the aggregate does not know its type and passes over it.
+fn known<A: Aggregate>(event_type: &str, data: &str) -> Result<Option<A::Event>> {
+    match codec::decode(event_type, data) {
+        Ok(event) => Ok(Some(event)),
+        Err(DecodeError::UnknownVariant(_)) if A::UNKNOWN_EVENTS == UnknownEvents::Ignore => Ok(None),
+        Err(error) => Err(error.into_error(event_type)),
     }
 }
 
@@ -142,7 +171,7 @@ pub enum FoldError {
 impl FoldError {
     fn into_decode_error(self) -> DecodeError {
         match self {
-            FoldError::UnknownEventType => DecodeError::UnknownVariant,
+            FoldError::UnknownEventType => DecodeError::UnknownVariant(&[]),
             FoldError::Data(reason) => DecodeError::Other(reason),
         }
     }
@@ -222,12 +251,13 @@ impl sealed::Fold for JsonFold {
         self.fold(state, event_type, data)
     }
 
-    fn encode(&self, event: &NewEvent) -> Result<NewEvent> {
-        Ok(event.clone())
+    fn encode(&self, event: NewEvent) -> Result<NewEvent> {
+        Ok(event)
     }
 
-    fn apply(&self, state: &mut Value, event: NewEvent) -> Result<()> {
-        self.apply_stored(state, &event.event_type, event.data.as_str())
+    fn take(&self, state: &mut Value, event: NewEvent) -> Result<NewEvent> {
+        self.apply_stored(state, &event.event_type, event.data.as_str())?;
+        Ok(event)
     }
 }
 

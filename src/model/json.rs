@@ -79,9 +79,7 @@ impl Json {
     /// # Errors
     /// [`ErrorKind::Codec`] if the text has another shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.0).map_err(|error| {
-            Error::new(ErrorKind::Codec, "the JSON does not fit the type that was asked for").caused_by(Misfit::from(error))
-        })
+        parse(&self.0)
     }
 
     /// Reads the text as a [`serde_json::Value`].
@@ -91,6 +89,14 @@ impl Json {
     pub fn to_value(&self) -> Result<Value> {
         self.parse()
     }
+}
+
+/// Reads a text as a type of the application.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        let reason = Misfit::from(error);
+        Error::new(ErrorKind::Codec, format!("the JSON does not fit the type that was asked for: {reason}"))
+    })
 }
 
 impl fmt::Debug for Json {

@@ -4,6 +4,7 @@ pub(crate) mod aggregate;
 pub(crate) mod clock;
 pub(crate) mod codec;
 pub(crate) mod damage;
+pub(crate) mod decision;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod fold;

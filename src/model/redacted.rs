@@ -6,8 +6,26 @@ use serde_json::error::Category;
 
 /// serde quotes the value that it stumbled over, and a payload does not belong into an error. What remains is what the
 /// program's own types say: the sort of value, what was expected, which field is missing, and where.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Misfit(String);
+
+impl Misfit {
+    /// What serde says where it has no place to name.
+    pub(crate) fn of(said: &str) -> Misfit {
+        Misfit(without_data(said))
+    }
+
+    /// The same reason, with the field that it is about.
+    pub(crate) fn of_field(field: &str, reason: &impl fmt::Display) -> Misfit {
+        let reason = reason.to_string();
+        if reason.contains(&format!("field `{field}`")) { Misfit(reason) } else { Misfit(format!("field `{field}`: {reason}")) }
+    }
+
+    /// Whether something that begins with these words was expected.
+    pub(crate) fn expects(&self, what: &str) -> bool {
+        self.0.split_once(", expected ").is_some_and(|(_, expected)| expected.starts_with(what))
+    }
+}
 
 /// The sorts of value that serde's messages begin with.
 const SORTS: [&str; 9] = ["boolean", "integer", "floating point", "character", "string", "null", "unit", "sequence", "map"];
@@ -20,13 +38,19 @@ impl From<serde_json::Error> for Misfit {
             return Misfit(text);
         }
         let place = format!(" at line {} column {}", error.line(), error.column());
-        let said = text.strip_suffix(&place).unwrap_or(&text);
-        Misfit(format!("{}{place}", without_data(said)))
+        match text.strip_suffix(&place) {
+            Some(said) => Misfit(format!("{}{place}", without_data(said))),
+            None => Misfit::of(&text),
+        }
     }
 }
 
 fn without_data(said: &str) -> String {
-    if said.starts_with("missing field `") || said.starts_with("duplicate field `") || said.starts_with("invalid length ") {
+    if said.starts_with("missing field `")
+        || said.starts_with("duplicate field `")
+        || said.starts_with("invalid length ")
+        || said.starts_with("data did not match any variant of untagged enum ")
+    {
         return said.to_owned();
     }
     // What was expected comes last, so nothing of the value can stand behind it.

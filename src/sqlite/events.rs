@@ -140,7 +140,7 @@ pub(crate) struct Raw<'r> {
     schema_version: u32,
     origin: Uuid,
     pub(crate) data: &'r str,
-    metadata: Option<&'r str>,
+    pub(crate) metadata: Option<&'r str>,
     tags: Option<&'r str>,
     /// The tags, where they were read from their JSON already and are read once more.
     parsed: Cell<Option<Vec<String>>>,

@@ -4,6 +4,7 @@ use crate::log::append::{self, Appended, Batch};
 use crate::log::scope::Scope;
 use crate::metrics::Timer;
 use crate::model::aggregate::Expected;
+use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::NewEvent;
 use crate::model::fold::sealed::Fold;
@@ -29,18 +30,14 @@ pub struct Executed<S> {
 }
 
 /// Runs a decision on the current state and appends its events.
-pub(crate) fn execute<F: Fold, I, E>(
+pub(crate) fn execute<F: Fold, D: IntoDecision<F::Event>>(
     scope: &Scope,
     fold: &F,
     metadata: Option<&Json>,
     aggregate_id: &str,
     use_snapshots: bool,
-    mut decide: impl FnMut(&F::State) -> Result<I, E>,
-) -> Result<Executed<F::State>, E>
-where
-    I: IntoIterator<Item = F::Event>,
-    E: From<Error>,
-{
+    mut decide: impl FnMut(&F::State) -> D,
+) -> Result<Executed<F::State>, ExecuteError<D::Error>> {
     let span = trace::span("execute", fold.aggregate_type());
     let of = |error: Error| {
         span.failed(&error);
@@ -58,13 +55,14 @@ where
         let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
         let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
         match append_decided(scope, fold, aggregate_id, version, events, draft) {
-            Ok(appended) if appended.already_there => {
-                // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
-                let now = replay::replay(scope, fold, aggregate_id, Until::Now, use_snapshots).map_err(of)?.replayed;
-                return Ok(Executed { state: now.state, version: now.version, appended: Some(appended), attempts });
-            }
             Ok(appended) => {
-                let version = appended.version;
+                let (state, version) = match until(fold, &appended) {
+                    None => (state, appended.version),
+                    Some(until) => {
+                        let now = replay::replay(scope, fold, aggregate_id, until, use_snapshots).map_err(of)?.replayed;
+                        (now.state, now.version)
+                    }
+                };
                 return Ok(Executed { state, version, appended: Some(appended), attempts });
             }
             Err(error) if error.kind() == ErrorKind::Conflict && attempts < most => {}
@@ -73,9 +71,22 @@ where
     }
 }
 
+/// How far to replay after the append, where the state at hand is not the one that it led to.
+fn until<F: Fold>(fold: &F, appended: &Appended) -> Option<Until> {
+    if appended.already_there {
+        // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
+        Some(Until::Now)
+    } else if fold.wants_context() {
+        // Only now the events have the times and positions that the fold asks for.
+        Some(Until::Version(appended.version.get()))
+    } else {
+        None
+    }
+}
+
 /// A decision that is ready to be appended.
 pub(crate) struct Decided<S> {
-    /// The state with the events in it.
+    /// The state with the events in it; without them if the fold wants their context.
     pub(crate) state: S,
     /// The version without them.
     pub(crate) version: Version,
@@ -84,28 +95,22 @@ pub(crate) struct Decided<S> {
 }
 
 /// Decides on what was loaded, or on the initial state.
-pub(crate) fn decide_on<F: Fold, I, E>(
+pub(crate) fn decide_on<F: Fold, D: IntoDecision<F::Event>>(
     fold: &F,
     metadata: Option<&Json>,
     loaded: Option<Loaded<F::State>>,
-    decide: impl FnOnce(&F::State) -> Result<I, E>,
+    decide: impl FnOnce(&F::State) -> D,
     of: impl Fn(Error) -> Error,
-) -> Result<Decided<F::State>, E>
-where
-    I: IntoIterator<Item = F::Event>,
-    E: From<Error>,
-{
+) -> Result<Decided<F::State>, ExecuteError<D::Error>> {
     let (mut state, version, newest_snapshot) = match loaded {
         Some(loaded) => (loaded.replayed.state, loaded.replayed.version, loaded.newest_snapshot),
         None => (fold.initial(), Version::ZERO, 0),
     };
-    let decided: Vec<F::Event> = decide(&state)?.into_iter().collect();
-    let mut events = Vec::with_capacity(decided.len());
-    for event in &decided {
-        events.push(with_metadata(fold.encode(event).map_err(&of)?, metadata));
-    }
+    let decided = decide(&state).into_decision().map_err(ExecuteError::Decision)?;
+    let mut events = Vec::new();
     for event in decided {
-        fold.apply(&mut state, event).map_err(&of)?;
+        let event = if fold.wants_context() { fold.encode(event) } else { fold.take(&mut state, event) };
+        events.push(with_metadata(event.map_err(&of)?, metadata));
     }
     Ok(Decided { state, version, newest_snapshot, events })
 }
@@ -119,9 +124,12 @@ fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, use_snapshots: boo
     Ok(loaded)
 }
 
-/// The snapshot of a state with events in it that are about to be appended; `None` if it cannot be written as JSON, for
-/// a cache must not keep events out of the log.
+/// The snapshot of a state with events in it that are about to be appended. `None` if it cannot be written as JSON, for a
+/// cache must not keep events out of the log, or if the state does not hold the events yet; then the next replay makes one.
 fn draft<'a, F: Fold>(fold: &'a F, version: Version, base: u64, events: &[NewEvent], state: &F::State) -> Option<Draft<'a>> {
+    if fold.wants_context() {
+        return None;
+    }
     let new_version = version.get() + events.len() as u64;
     Some(Draft {
         version: new_version,

@@ -5,7 +5,9 @@ use chrono::{DateTime, Utc};
 use crate::log::gauges;
 use crate::log::scope::{Scope, history_removed, not_found};
 use crate::metrics::{self, Timer};
+use crate::model::clock::from_micros;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::EventContext;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::Version;
 use crate::model::redacted::Misfit;
@@ -259,13 +261,20 @@ fn fold_page<F: Fold>(
     progress: &mut Progress<F::State>,
 ) -> Result<()> {
     let before = progress.scanned;
-    if let Until::Time(time) = until {
-        let latest = time.timestamp_micros();
+    if matches!(until, Until::Time(_)) || fold.wants_context() {
+        let latest = if let Until::Time(time) = until { time.timestamp_micros() } else { i64::MAX };
         events::scan_aggregate(view, owner, (before, target), false, PAGE, |raw| {
             progress.scanned = raw.version;
             if raw.created_at <= latest {
-                fold.apply_stored(&mut progress.state, &raw.event_type.name, raw.data)
-                    .map_err(|error| error.at_version(Version::new(raw.version)).at_position(raw.position.into()))?;
+                let (version, position) = (Version::new(raw.version), raw.position.into());
+                let at = EventContext::new(version, position, from_micros(raw.created_at)?, raw.metadata);
+                let state = &mut progress.state;
+                let applied = if fold.wants_context() {
+                    fold.apply_recorded(state, &raw.event_type.name, raw.data, &at)
+                } else {
+                    fold.apply_stored(state, &raw.event_type.name, raw.data)
+                };
+                applied.map_err(|error| error.at_version(version).at_position(position))?;
                 progress.version = raw.version;
                 progress.folded += 1;
             }

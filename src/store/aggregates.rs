@@ -11,6 +11,7 @@ use crate::log::scope::Scope;
 use crate::maintenance::verify::{self, VerifyProgress, VerifyReport};
 use crate::metrics::Timer;
 use crate::model::aggregate::{Aggregate, Expected};
+use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, Result};
 use crate::model::event::{Metadata, NewEvent};
 use crate::model::fold::sealed::Fold;
@@ -140,7 +141,7 @@ impl<A: Folds> Aggregates<A> {
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = A::Event>,
     ) -> Result<Appended> {
-        let encoded: Result<Vec<NewEvent>> = events.into_iter().map(|event| self.fold.encode(&event)).collect();
+        let encoded: Result<Vec<NewEvent>> = events.into_iter().map(|event| self.fold.encode(event)).collect();
         self.append_events(aggregate_id, expected, encoded.map_err(|error| self.of("append", aggregate_id, error))?)
     }
 
@@ -176,21 +177,17 @@ impl<A: Folds> Aggregates<A> {
     /// faster, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
     ///
     /// An aggregate without events is decided on its initial state. A decision without events writes nothing. `decide`
-    /// must be free of side effects, for it may run more than once. The application's own error comes back as it is;
-    /// its type takes up the store's errors with `From<foldlog::Error>` (`Box<dyn Error>` and `anyhow::Error` do).
+    /// must be free of side effects, for it may run more than once. It returns events, or a `Result` of events and an error
+    /// of any type: see [`IntoDecision`].
     ///
     /// # Errors
-    /// The decision's own; those of [`Aggregates::append`] and [`Aggregates::replay`]. After each of them nothing of the
-    /// decision is in the log.
-    pub fn execute<I, E>(
+    /// [`ExecuteError::Decision`] with the decision's own error; [`ExecuteError::Store`] with those of
+    /// [`Aggregates::append`] and [`Aggregates::replay`]. After each of them nothing of the decision is in the log.
+    pub fn execute<D: IntoDecision<A::Event>>(
         &self,
         aggregate_id: &str,
-        decide: impl FnMut(&A::State) -> Result<I, E>,
-    ) -> Result<Executed<A::State>, E>
-    where
-        I: IntoIterator<Item = A::Event>,
-        E: From<Error>,
-    {
+        decide: impl FnMut(&A::State) -> D,
+    ) -> Result<Executed<A::State>, ExecuteError<D::Error>> {
         execute::execute(&self.scope, &self.fold, self.metadata.as_ref(), aggregate_id, self.use_snapshots, decide)
     }
 

@@ -3,6 +3,7 @@
 use crate::log::append::{self, Appended, Batch};
 use crate::log::scope::Scope;
 use crate::model::aggregate::Expected;
+use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::fold::Folds;
@@ -80,23 +81,19 @@ impl<A: Folds> Aggregates<A> {
     /// ```
     ///
     /// # Errors
-    /// The decision's own, and whatever would make the append fail.
-    pub fn preview<I, E>(
+    /// [`ExecuteError::Decision`] with the decision's own; [`ExecuteError::Store`] for whatever would make the append fail.
+    pub fn preview<D: IntoDecision<A::Event>>(
         &self,
         aggregate_id: &str,
-        mut decide: impl FnMut(&A::State) -> Result<I, E>,
-    ) -> Result<Preview<A::State>, E>
-    where
-        I: IntoIterator<Item = A::Event>,
-        E: From<Error>,
-    {
+        mut decide: impl FnMut(&A::State) -> D,
+    ) -> Result<Preview<A::State>, ExecuteError<D::Error>> {
         let (scope, fold) = (&self.scope, &self.fold);
         let of = |error: Error| error.during("preview").of(&scope.aggregate(fold.aggregate_type(), aggregate_id));
         let mut attempts = 0;
         loop {
             attempts += 1;
             let loaded = replay::replay_if_any(scope, fold, aggregate_id, self.use_snapshots).map_err(of)?;
-            let Decided { state, version, events, .. } =
+            let Decided { mut state, version, events, .. } =
                 execute::decide_on(fold, self.metadata.as_ref(), loaded, &mut decide, of)?;
             if events.is_empty() {
                 return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
@@ -109,6 +106,12 @@ impl<A: Folds> Aggregates<A> {
                     return Ok(Preview { state: now.state, version: now.version, events: Vec::new(), changes: Vec::new() });
                 }
                 Ok(Rehearsed { appended, events, changes }) => {
+                    if fold.wants_context() {
+                        for event in &events {
+                            fold.apply_recorded(&mut state, &event.event_type, event.data.as_str(), &event.context())
+                                .map_err(of)?;
+                        }
+                    }
                     return Ok(Preview { state, version: appended.version, events, changes });
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict && attempts < scope.options().execute_attempts => {}

@@ -1,9 +1,9 @@
 //! Decisions: given events, when decided, then events, an error or nothing.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 use super::{difference, unexpected};
-use crate::{Aggregate, Aggregates, ErrorKind, Expected, Store};
+use crate::{Aggregate, Aggregates, ErrorKind, Expected, IntoDecision, Store};
 
 /// The aggregate that the events make.
 const ID: &str = "given";
@@ -27,13 +27,10 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Lets it decide on the state.
+    /// Lets it decide on the state. The decision is what [`Aggregates::execute`] takes.
     #[track_caller]
-    pub fn when<I, E>(self, decide: impl FnOnce(&A) -> Result<I, E>) -> Then<A, E>
-    where
-        I: IntoIterator<Item = A::Event>,
-    {
-        let decided = decide(&self.state()).map(|events| events.into_iter().collect());
+    pub fn when<D: IntoDecision<A::Event>>(self, decide: impl FnOnce(&A) -> D) -> Then<A, D::Error> {
+        let decided = decide(&self.state()).into_decision().map(|events| events.into_iter().collect());
         Then { given: self, decided }
     }
 
@@ -65,7 +62,7 @@ impl<A: Aggregate> Given<A> {
 }
 
 /// What was decided.
-#[must_use = "say what is expected: then_events, then_nothing, then_error or then_error_eq"]
+#[must_use = "say what is expected: then_events, then_nothing, then_error, then_error_eq or then_error_says"]
 pub struct Then<A: Aggregate, E> {
     given: Given<A>,
     decided: Result<Vec<A::Event>, E>,
@@ -119,12 +116,27 @@ impl<A: Aggregate, E> Then<A, E> {
         }
     }
 
-    /// This error.
+    /// An error whose text holds this one: for `String` and `Box<dyn Error>`, and for every error that can be printed.
     #[track_caller]
-    pub fn then_error_eq(self, expected: E)
+    pub fn then_error_says(self, expected: &str)
     where
         A::Event: Debug,
-        E: PartialEq + Debug,
+        E: Display,
+    {
+        match self.decided.map_err(|error| error.to_string()) {
+            Err(error) if error.contains(expected) => {}
+            Err(error) => panic!("the decision failed with another error:\n  - {expected}\n  + {error}"),
+            Ok(events) => panic!("the decision did not fail with {expected:?}; it gave{}", list(&events)),
+        }
+    }
+
+    /// This error.
+    #[track_caller]
+    pub fn then_error_eq<X>(self, expected: X)
+    where
+        A::Event: Debug,
+        E: PartialEq<X> + Debug,
+        X: Debug,
     {
         match self.decided {
             Err(error) if error == expected => {}

@@ -36,15 +36,17 @@
 //!     .when(|account| account.withdraw(30))
 //!     .then_events([AccountEvent::Withdrawn { cents: 30 }])
 //!     .and_state(|account| assert_eq!(account.cents, 20));
-//! given::<Account>([]).when(|account| account.withdraw(1)).then_error_eq("not enough".to_owned());
+//! given::<Account>([]).when(|account| account.withdraw(1)).then_error_eq("not enough");
 //! ```
 #![allow(clippy::panic, reason = "a test kit tells by a panic that a test has failed")]
 
 mod decision;
+mod events;
 mod fixture;
 mod projected;
 
 pub use decision::{Given, Then, given};
+pub use events::check_events;
 pub use fixture::Fixture;
 pub use projected::{Projected, project};
 

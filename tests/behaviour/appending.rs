@@ -180,7 +180,7 @@ fn a_handle_with_metadata_fills_in_what_is_missing() {
     let lists = place.open().json_aggregates("list").with_metadata(&Metadata::new().user_id("u-1")).unwrap();
     let own = noted(2).metadata(&Metadata::new().user_id("u-2")).unwrap();
     lists.append_events("a", 0, [noted(1), own]).unwrap();
-    lists.execute("a", |_| Ok::<_, foldlog::Error>([noted(3)])).unwrap();
+    lists.execute("a", |_| [noted(3)]).unwrap();
     let users: Vec<_> = lists.history("a").map(|event| event.unwrap().metadata().unwrap().user_id.unwrap()).collect();
     assert_eq!(users, ["u-1", "u-2", "u-1"]);
 }

@@ -39,7 +39,7 @@ fn every_write_gives_up_after_the_time_out() {
     let accounts = store.aggregates::<Account>();
     is_busy(|| store.append("list", "new", 0, [noted(1)]));
     is_busy(|| accounts.append("a", 2, deposits(1)));
-    is_busy(|| accounts.execute("a", |_| Ok::<_, foldlog::Error>(deposits(1))));
+    is_busy(|| accounts.execute("a", |_| deposits(1)).map_err(foldlog::Error::from));
     is_busy(|| accounts.create_snapshot("a", SnapshotReason::Manual));
     is_busy(|| accounts.delete_snapshots("a"));
     is_busy(|| store.purge(foldlog::Purge::created_before(chrono::Utc::now())));
@@ -48,7 +48,7 @@ fn every_write_gives_up_after_the_time_out() {
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.version("list", "new").unwrap(), 0);
     assert_eq!(store.append("list", "new", 0, [noted(1)]).unwrap().position, 3);
-    accounts.execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Closed])).unwrap();
+    accounts.execute("a", |_| [AccountEvent::Closed]).unwrap();
 }
 
 #[test]

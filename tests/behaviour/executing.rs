@@ -3,24 +3,17 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use foldlog::{Aggregate, ErrorKind, EventId, Expected, Query, SnapshotPolicy, Version};
+use foldlog::{Aggregate, ErrorKind, EventId, ExecuteError, Expected, Query, SnapshotPolicy, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
 use crate::support::{Place, fast, noted, read, refused, says};
 
-/// An error of the application's own.
-#[derive(Debug)]
+/// An error of the application's own: it has no place for the store's, and no `From`.
+#[derive(Debug, PartialEq)]
 enum Refusal {
     Overdrawn { missing: u64 },
-    Store(foldlog::Error),
-}
-
-impl From<foldlog::Error> for Refusal {
-    fn from(error: foldlog::Error) -> Refusal {
-        Refusal::Store(error)
-    }
 }
 
 fn withdraw(account: &Account, cents: u64) -> Result<Vec<AccountEvent>, Refusal> {
@@ -37,7 +30,7 @@ fn a_new_aggregate_is_decided_on_its_initial_state() {
     let executed = accounts
         .execute("a", |account| {
             assert_eq!(*account, Account::default());
-            Ok::<_, Refusal>([opened(), AccountEvent::Deposited { cents: 5 }])
+            [opened(), AccountEvent::Deposited { cents: 5 }]
         })
         .unwrap();
     assert_eq!((executed.version.get(), executed.attempts, executed.state.cents), (2, 1, 5));
@@ -47,7 +40,7 @@ fn a_new_aggregate_is_decided_on_its_initial_state() {
     let lists = place.open().json_aggregates("list");
     let executed = lists.execute("a", |state| {
         assert_eq!(*state, json!({}), "without types it is an object without members");
-        Ok::<_, Refusal>([noted(1)])
+        [noted(1)]
     });
     assert_eq!(executed.unwrap().state, json!({ "n": 1 }));
 }
@@ -58,7 +51,7 @@ fn the_applications_own_error_comes_back_as_it_is() {
     let accounts = place.open().aggregates::<Account>();
     accounts.append("a", 0, deposits(7)).unwrap();
     let refusal = accounts.execute("a", |account| withdraw(account, 10)).unwrap_err();
-    assert!(matches!(refusal, Refusal::Overdrawn { missing: 3 }), "{refusal:?}");
+    assert_eq!(refusal.decision(), Some(&Refusal::Overdrawn { missing: 3 }));
     assert_eq!(accounts.version("a").unwrap(), 7);
     assert_eq!(accounts.execute("a", |account| withdraw(account, 7)).unwrap().state.cents, 0);
 }
@@ -67,10 +60,10 @@ fn the_applications_own_error_comes_back_as_it_is() {
 fn a_decision_without_events_writes_nothing() {
     let place = Place::new();
     let accounts = place.open().aggregates::<Account>();
-    let executed = accounts.execute("new", |_| Ok::<[AccountEvent; 0], Refusal>([])).unwrap();
+    let executed = accounts.execute("new", |_| []).unwrap();
     assert_eq!((executed.version, executed.appended, executed.state), (Version::ZERO, None, Account::default()));
     accounts.append("a", 0, deposits(2)).unwrap();
-    let executed = accounts.execute("a", |_| Ok::<[AccountEvent; 0], Refusal>([])).unwrap();
+    let executed = accounts.execute("a", |_| []).unwrap();
     assert_eq!((executed.version.get(), executed.appended, executed.state.cents), (2, None, 2));
     assert_eq!(place.open().last_position().unwrap(), 2);
 }
@@ -113,7 +106,7 @@ fn the_attempts_are_bounded() {
                 withdraw(account, 1)
             })
             .unwrap_err();
-        let Refusal::Store(error) = refusal else { panic!("{refusal:?}") };
+        let ExecuteError::Store(error) = refusal else { panic!("{refusal:?}") };
         assert_eq!((error.kind(), attempts), (ErrorKind::Conflict, most.max(1)));
         assert_eq!(error.conflict().unwrap().actual, before + u64::from(attempts));
         says(&error, &["account \"a\"", "version conflict"]);
@@ -129,9 +122,9 @@ fn two_that_make_the_same_new_aggregate() {
         .execute("a", |account| {
             if account.owner.is_empty() {
                 accounts.append("a", Expected::New, [opened()]).unwrap();
-                return Ok::<_, Refusal>(vec![opened()]);
+                return Some(opened());
             }
-            Ok(vec![])
+            None
         })
         .unwrap();
     assert_eq!((executed.attempts, executed.appended, executed.version.get()), (2, None, 1));
@@ -141,8 +134,8 @@ fn two_that_make_the_same_new_aggregate() {
 fn events_that_cannot_be_stored_leave_nothing() {
     let place = Place::new();
     let lists = place.open().json_aggregates("list");
-    let executed = lists.execute("a", |_| Ok::<_, foldlog::Error>([noted(1), noted(2).schema_version(0)]));
-    let error = refused(executed.map(drop), ErrorKind::InvalidInput);
+    let executed = lists.execute("a", |_| [noted(1), noted(2).schema_version(0)]);
+    let error = refused(executed.map(drop).map_err(foldlog::Error::from), ErrorKind::InvalidInput);
     says(&error, &["list \"a\"", "Noted"]);
     assert_eq!(lists.version("a").unwrap(), 0);
 }
@@ -154,7 +147,7 @@ fn a_decision_that_was_stored_before_is_not_taken_twice() {
         state["sum"] = json!(state["sum"].as_u64().unwrap_or(0) + data["n"].as_u64().unwrap_or(0));
         Ok(())
     });
-    let decide = |_: &serde_json::Value| Ok::<_, foldlog::Error>([noted(5).id(EventId::from_u128(7))]);
+    let decide = |_: &serde_json::Value| [noted(5).id(EventId::from_u128(7))];
     assert_eq!(counters.execute("c", decide).unwrap().state, json!({ "sum": 5 }));
     counters.append("c", 1, [noted(1)]).unwrap();
     let again = counters.execute("c", decide).unwrap();
@@ -185,7 +178,7 @@ fn a_state_that_no_snapshot_can_hold_stops_nothing() {
     let store = fast().snapshots(SnapshotPolicy::every(3)).open(place.file()).unwrap();
     let accounts = store.aggregates::<Unwritable>();
     for n in 1..=8 {
-        let executed = accounts.execute("a", |_| Ok::<_, foldlog::Error>(deposits(1))).unwrap();
+        let executed = accounts.execute("a", |_| deposits(1)).unwrap();
         assert_eq!(executed.state.seen[&vec![1]], n);
     }
     accounts.append("a", 8, deposits(1)).unwrap();
@@ -220,14 +213,14 @@ fn a_panic_of_the_application_leaves_the_store_usable() {
     explosives.append("e", 0, [Fuse::Laid, Fuse::Lit]).unwrap();
     let panics = |work: &mut dyn FnMut()| assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
     for _ in 0..20 {
-        panics(&mut || drop(accounts.execute("a", |_| -> Result<[AccountEvent; 0], Refusal> { panic!("decide panics") })));
-        panics(&mut || drop(explosives.execute("f", |_| Ok::<_, Refusal>([Fuse::Lit]))));
+        panics(&mut || drop(accounts.execute("a", |_| -> [AccountEvent; 0] { panic!("decide panics") })));
+        panics(&mut || drop(explosives.execute("f", |_| [Fuse::Lit])));
         panics(&mut || drop(explosives.replay("e")));
         panics(&mut || drop(explosives.rebuild(|_, _| Ok::<_, String>(()), |_| ())));
         panics(&mut || drop(accounts.rebuild(|_, _| -> Result<(), String> { panic!("a read model panics") }, |_| ())));
     }
     assert_eq!((explosives.version("f").unwrap().get(), store.last_position().unwrap().get()), (0, 3));
-    accounts.execute("a", |_| Ok::<_, Refusal>(deposits(2))).unwrap();
+    accounts.execute("a", |_| deposits(2)).unwrap();
     assert_eq!(accounts.replay("a").unwrap().state.cents, 3);
     assert_eq!(read(&store, Query::new()).len(), 5);
     // Not from this store alone: no lock is left on the file.

@@ -103,7 +103,7 @@ fn an_unknown_event_type_is_an_error_that_names_it() {
     let error = refused(accounts.replay_to_time("a", chrono::Utc::now()), ErrorKind::UnknownEventType);
     assert_eq!((error.version(), error.event_type()), (Some(2.into()), Some("FrozenByCourt")));
     assert_eq!(accounts.replay_to_version("a", 1).unwrap().state.owner, "Ada");
-    let executed: Result<_, foldlog::Error> = accounts.execute("a", |_| Ok::<_, foldlog::Error>([opened()]));
+    let executed = accounts.execute("a", |_| [opened()]).map_err(foldlog::Error::from);
     assert_eq!(refused(executed.map(drop), ErrorKind::UnknownEventType).event_type(), Some("FrozenByCourt"));
     assert_eq!(accounts.version("a").unwrap(), 3);
 }
@@ -199,7 +199,7 @@ fn without_types_the_state_follows_by_merge_patch() {
     assert_eq!(users.aggregate_type(), "user");
     let executed = users.execute("u", |state| {
         assert_eq!(*state, expected);
-        Ok::<_, foldlog::Error>([patch("UserDeleted", json!({ "status": "deleted" }))])
+        [patch("UserDeleted", json!({ "status": "deleted" }))]
     });
     assert_eq!(executed.unwrap().state["status"], "deleted");
     assert_eq!(users.replay("u").unwrap().state["status"], "deleted");

@@ -35,7 +35,7 @@ fn every_write_is_refused() {
     let kind = ErrorKind::ReadOnly;
     says(&refused(store.append("account", "a", 2, [noted(1)]), kind), &["append", "opened for reading"]);
     refused(accounts.append("b", Expected::Any, [opened()]), kind);
-    let executed: Result<_, foldlog::Error> = accounts.execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Closed]));
+    let executed = accounts.execute("a", |_| [AccountEvent::Closed]).map_err(foldlog::Error::from);
     refused(executed.map(drop), kind);
     refused(accounts.create_snapshot("a", SnapshotReason::Manual), kind);
     refused(accounts.delete_snapshots("a"), kind);

@@ -72,14 +72,14 @@ fn data_that_does_not_fit() {
     let accounts = store.aggregates::<Account>();
     let error = refused(accounts.replay("a"), ErrorKind::Codec);
     error_is_silent(&error);
-    let reason = error.source().unwrap().to_string();
-    assert!(reason.contains("invalid type: string, expected u64"), "what is wrong is still said: {reason}");
+    let reason = error.to_string();
+    assert!(reason.contains("field `cents`: invalid type: string, expected u64"), "what is wrong is still said: {reason}");
 
     let stored = read(&store, Query::new()).remove(0);
     error_is_silent(&refused(stored.decode::<AccountEvent>(), ErrorKind::Codec));
     error_is_silent(&refused(stored.data.parse::<u64>(), ErrorKind::Codec));
     error_is_silent(&refused(stored.metadata(), ErrorKind::Codec));
-    let executed: Result<_, foldlog::Error> = accounts.execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Closed]));
+    let executed = accounts.execute("a", |_| [AccountEvent::Closed]).map_err(foldlog::Error::from);
     error_is_silent(&refused(executed.map(drop), ErrorKind::Codec));
     let rebuilt = accounts.rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap();
     assert_eq!(rebuilt.failed, 1);

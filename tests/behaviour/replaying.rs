@@ -125,9 +125,9 @@ fn a_snapshot_of_execute_knows_its_latest_time() {
     let store = fast().clock(clock.clone()).snapshots(SnapshotPolicy::every(2)).open(place.file()).unwrap();
     let lists = store.json_aggregates("list");
     let note = |n| [crate::support::noted(n)];
-    lists.execute("a", |_| Ok::<_, foldlog::Error>(note(1))).unwrap();
+    lists.execute("a", |_| note(1)).unwrap();
     clock.set(at(10));
-    lists.execute("a", |_| Ok::<_, foldlog::Error>(note(2))).unwrap();
+    lists.execute("a", |_| note(2)).unwrap();
     assert_eq!(lists.snapshots("a").unwrap().len(), 1);
     let early = lists.replay_to_time("a", at(50)).unwrap();
     assert_eq!((early.state["n"].as_u64(), early.events_folded, early.from_snapshot), (Some(2), 1, None));

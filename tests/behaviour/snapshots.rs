@@ -42,13 +42,13 @@ fn execute_makes_one_at_exactly_the_threshold() {
     let (_place, accounts) = accounts(fast());
     for n in 0..100 {
         assert_eq!(versions(&accounts, "a"), [0; 0], "{n}");
-        accounts.execute("a", |_| Ok::<_, foldlog::Error>(deposits(1))).unwrap();
+        accounts.execute("a", |_| deposits(1)).unwrap();
     }
     let snapshot = accounts.latest_snapshot("a").unwrap().unwrap();
     assert_eq!((snapshot.version.get(), snapshot.event_count, snapshot.reason), (100, 100, SnapshotReason::Threshold));
     let replayed = accounts.replay("a").unwrap();
     assert_eq!((replayed.state, replayed.events_folded), (accounts.without_snapshots().replay("a").unwrap().state, 0));
-    accounts.execute("a", |_| Ok::<_, foldlog::Error>(deposits(150))).unwrap();
+    accounts.execute("a", |_| deposits(150)).unwrap();
     assert_eq!(versions(&accounts, "a"), [250, 100]);
 }
 
@@ -73,7 +73,7 @@ fn without_snapshots_none_is_made_or_used() {
     let without = accounts.without_snapshots();
     for n in 0..7 {
         without.append("a", n, deposits(1)).unwrap();
-        without.execute("b", |_| Ok::<_, foldlog::Error>(deposits(1))).unwrap();
+        without.execute("b", |_| deposits(1)).unwrap();
         without.replay("a").unwrap();
     }
     assert_eq!((versions(&accounts, "a"), versions(&accounts, "b")), (vec![], vec![]));
@@ -114,7 +114,7 @@ fn none_by_themselves_under_a_manual_policy() {
     let (_place, accounts) = accounts(fast().snapshots(SnapshotPolicy::manual()));
     accounts.append("a", 0, deposits(300)).unwrap();
     accounts.replay("a").unwrap();
-    accounts.execute("a", |_| Ok::<_, foldlog::Error>(deposits(1))).unwrap();
+    accounts.execute("a", |_| deposits(1)).unwrap();
     assert_eq!(accounts.auto_snapshot("a").unwrap(), None);
     assert_eq!(versions(&accounts, "a"), [0; 0]);
     assert_eq!(accounts.create_snapshot("a", SnapshotReason::Manual).unwrap(), 301);

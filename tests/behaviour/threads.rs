@@ -112,7 +112,7 @@ fn nothing_is_lost_when_all_execute_on_one_aggregate() {
             scope.spawn(|| {
                 let accounts = store.aggregates::<Account>();
                 for _ in 0..30 {
-                    let executed = accounts.execute("a", |_| Ok::<_, foldlog::Error>([AccountEvent::Deposited { cents: 1 }]));
+                    let executed = accounts.execute("a", |_| [AccountEvent::Deposited { cents: 1 }]);
                     attempts.fetch_add(u64::from(executed.unwrap().attempts), Ordering::Relaxed);
                 }
             });

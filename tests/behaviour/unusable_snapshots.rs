@@ -152,7 +152,7 @@ fn execute_goes_on_and_replaces_it() {
     let accounts = store.aggregates::<Account>();
     let executed = accounts.execute("a", |account| {
         assert_eq!(account.cents, 10);
-        Ok::<_, foldlog::Error>(deposits(1))
+        deposits(1)
     });
     assert_eq!(executed.unwrap().state.cents, 11);
     assert!(accounts.replay("a").unwrap().warnings.is_empty());

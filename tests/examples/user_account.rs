@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use foldlog::{Aggregate as _, NewEvent, Query, Store};
+use foldlog::{Aggregate as _, ExecuteError, NewEvent, Query, Store};
 use serde_json::{Value, json};
 
 use crate::domain::{AccountError, Changes, Status, User, UserEvent};
@@ -162,15 +162,18 @@ fn decisions_refuse_what_must_not_be() {
     let users = store.aggregates::<User>();
     let create = || users.execute("u", |user| user.create("ada", "a@example.org", "Ada"));
     let until = time("2026-01-02T00:00:00Z");
-    assert!(matches!(users.execute("u", |user| user.delete("x")), Err(AccountError::NoSuchUser)));
+    assert!(matches!(users.execute("u", |user| user.delete("x")), Err(ExecuteError::Decision(AccountError::NoSuchUser))));
     create().unwrap();
-    assert!(matches!(create(), Err(AccountError::AlreadyExists)));
+    assert!(matches!(create(), Err(ExecuteError::Decision(AccountError::AlreadyExists))));
     assert!(users.execute("u", |user| user.unlock("x")).unwrap().appended.is_none(), "nothing to unlock, nothing to append");
     users.execute("u", |user| user.lock("r", 5, until)).unwrap();
     let log_in = |at| users.execute("u", move |user| user.log_in("i", at));
-    assert!(matches!(log_in(time("2026-01-01T23:59:59Z")), Err(AccountError::Locked { .. })));
+    assert!(matches!(log_in(time("2026-01-01T23:59:59Z")), Err(ExecuteError::Decision(AccountError::Locked { .. }))));
     assert_eq!(log_in(until).unwrap().version, 3);
     users.execute("u", |user| user.delete("x")).unwrap();
-    assert!(matches!(users.execute("u", |user| user.assign_roles(&["r"], "x")), Err(AccountError::Deleted)));
+    assert!(matches!(
+        users.execute("u", |user| user.assign_roles(&["r"], "x")),
+        Err(ExecuteError::Decision(AccountError::Deleted))
+    ));
     assert_eq!(users.version("u").unwrap(), 4, "a refusal appends nothing");
 }

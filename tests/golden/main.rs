@@ -217,9 +217,7 @@ fn make(path: &Path) {
     let metadata = Metadata::new().user_id("u-1").ip_address("192.0.2.7").correlation_id("r-1").extra("channel", "mobile");
     let orders = store.json_aggregates("order").with_metadata(&metadata).unwrap();
     let note = |n: u64| NewEvent::new("Noted", &json!({ "n": n, "text": "naïve \u{1F980} \"quoted\"" })).unwrap();
-    orders
-        .append("o-1", Expected::New, [NewEvent::new("Placed", &json!({ "customer": "c-1", "open": true })).unwrap()])
-        .unwrap();
+    orders.append("o-1", Expected::New, [NewEvent::new("Placed", &json!({ "customer": "c-1", "open": true })).unwrap()]).unwrap();
     // More than one block of 512 positions, with snapshots on the way.
     for n in 0..120 {
         orders.append("o-1", Expected::Any, (0..5).map(|part| note(n * 5 + part))).unwrap();

@@ -124,12 +124,12 @@ fn a_conflict_that_execute_settles_by_itself_counts() {
         append(&store, "a", "Opened");
         let mut rounds = 0;
         let done = accounts
-            .execute("a", |_| -> Result<_, Error> {
+            .execute("a", |_| {
                 rounds += 1;
                 if rounds < 3 {
                     append(&store, "a", "Interfered");
                 }
-                Ok([event("Decided")])
+                [event("Decided")]
             })
             .unwrap();
         assert_eq!(done.attempts, 3);
@@ -148,7 +148,7 @@ fn replays_of_every_kind_count_with_outcome_and_mode() {
         accounts.replay_to_time("a", chrono::Utc::now()).unwrap();
         accounts.without_snapshots().replay("a").unwrap();
         accounts.rebuild(|_, _| Ok::<_, Error>(()), |_| {}).unwrap();
-        accounts.execute("a", |_| Ok::<_, Error>([event("Decided")])).unwrap();
+        accounts.execute("a", |_| [event("Decided")]).unwrap();
         accounts.replay("nobody").unwrap_err();
         accounts.without_snapshots().replay("nobody").unwrap_err();
 
@@ -174,7 +174,7 @@ fn replays_of_every_kind_count_with_outcome_and_mode() {
 fn executing_on_a_new_aggregate_is_no_failed_replay() {
     recorded(|metrics| {
         let accounts = in_memory().json_aggregates("account");
-        accounts.execute("new", |_| Ok::<_, Error>([event("Opened")])).unwrap();
+        accounts.execute("new", |_| [event("Opened")]).unwrap();
         assert_eq!(metrics.sum("event_replay_requests_total"), 0.0);
         assert_eq!(metrics.sum("foldlog_errors_total"), 0.0);
     });
@@ -186,7 +186,7 @@ fn snapshots_count_by_reason_wherever_they_are_made() {
         let store = Options::new().snapshots(SnapshotPolicy::every(10)).in_memory().unwrap();
         let accounts = store.json_aggregates("account");
         accounts.append("a", Expected::Any, (0..10).map(|_| event("Deposited"))).unwrap();
-        accounts.execute("a", |_| Ok::<_, Error>((0..10).map(|_| event("Deposited")).collect::<Vec<_>>())).unwrap();
+        accounts.execute("a", |_| (0..10).map(|_| event("Deposited")).collect::<Vec<_>>()).unwrap();
         (0..10).for_each(|_| append(&store, "a", "Deposited"));
         accounts.replay("a").unwrap();
         append(&store, "a", "Deposited");

@@ -50,7 +50,7 @@ fn work(file: &Path, number: u64) {
         match random.below(4) {
             0 => say(&own, cents, &accounts.append(&own, Expected::Any, [event]).expect("appends")),
             1 => {
-                let done = accounts.execute(SHARED, |_| Ok::<_, foldlog::Error>([event.clone()])).expect("executes");
+                let done = accounts.execute(SHARED, |_| [event.clone()]).expect("executes");
                 say(SHARED, cents, &done.appended.expect("an event"));
             }
             _ => {

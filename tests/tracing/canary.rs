@@ -114,8 +114,8 @@ fn writes(said: &Said, store: &Store) {
     said.error(store.append("account", "", Expected::Any, [secret("Opened")]));
     let id = store.recent_events(1).unwrap()[0].id;
     said.error(store.append("account", "b", Expected::Any, [secret("Closed").id(id)]));
-    said.value(accounts.execute("a", |_| Ok::<_, Error>([secret("Opened")])).unwrap().appended);
-    let preview = accounts.preview("b", |_| Ok::<_, Error>([secret("Opened")])).unwrap();
+    said.value(accounts.execute("a", |_| [secret("Opened")]).unwrap().appended);
+    let preview = accounts.preview("b", |_| [secret("Opened")]).unwrap();
     assert!(preview.changes[0].after.as_ref().unwrap().as_str().contains(CANARY));
     said.value((preview.version, preview.events, preview.changes));
     said.value(accounts.create_snapshot("a", SnapshotReason::Manual).unwrap());

@@ -101,7 +101,7 @@ fn execute_holds_its_replay_append_and_snapshot() {
     let store = Options::new().snapshots(SnapshotPolicy::every(2)).in_memory().unwrap();
     let accounts = store.json_aggregates("account");
     (0..2).for_each(|_| drop(store.append("account", "a", Expected::Any, [event()]).unwrap()));
-    let made = spans(|| drop(accounts.execute("a", |_| Ok::<_, Error>([event()])).unwrap()));
+    let made = spans(|| drop(accounts.execute("a", |_| [event()]).unwrap()));
     assert_eq!(names(&made), ["execute account", "replay account", "snapshot account", "append account"]);
     assert!(!made[0].contains_key("parent"));
     assert!(made[1..].iter().all(|span| span.contains_key("parent")));

@@ -57,17 +57,13 @@ impl Machine {
             Call::Execute(handle, which, numbers) => {
                 let (tenant, id) = name(*which);
                 let decided: Vec<AccountEvent> = events(numbers).into_iter().map(|planned| planned.event).collect();
-                let done = accounts(self.store(*handle), &tenant).execute(&id, |_| Ok::<_, Error>(decided.clone()))?;
+                let done = accounts(self.store(*handle), &tenant).execute(&id, |_| decided.clone())?;
                 Ok(done.appended.map_or(End::Done, appended))
             }
             Call::Refuse(handle, which) => {
                 let (tenant, id) = name(*which);
-                let refused: Result<_, Refusal> =
-                    accounts(self.store(*handle), &tenant).execute(&id, |_| Err::<Vec<AccountEvent>, _>(Refusal::Own));
-                match refused.expect_err("the decision is an error") {
-                    Refusal::Own => Ok(End::Refused),
-                    Refusal::Store(error) => Err(error),
-                }
+                let refused = accounts(self.store(*handle), &tenant).execute(&id, |_| Err::<Vec<AccountEvent>, _>(Refusal));
+                refused.expect_err("the decision is an error").into_decision().map(|Refusal| End::Refused)
             }
             Call::Snapshot(handle, which) => {
                 let (tenant, id) = name(*which);
@@ -100,16 +96,7 @@ impl Machine {
 
 /// An application's own error.
 #[derive(Debug)]
-enum Refusal {
-    Own,
-    Store(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        Refusal::Store(error)
-    }
-}
+struct Refusal;
 
 fn believed(store: &Store, id: &str, belief: Belief) -> Result<Expected, Error> {
     Ok(match belief {

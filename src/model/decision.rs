@@ -1,0 +1,187 @@
+//! What a decision may return, and how `execute` fails.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::model::error::Error;
+
+/// What a decision returns: events, or the application's own error.
+///
+/// A decision that cannot fail returns its events as an array, a `Vec` or an `Option`, without `Ok`. One that can fail
+/// returns a `Result` of anything that iterates over events; its error can be of any type.
+///
+/// ```
+/// use foldlog::{Aggregate, Store};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum CounterEvent { Added(u64) }
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Counter { sum: u64 }
+///
+/// impl Aggregate for Counter {
+///     const TYPE: &'static str = "counter";
+///     type Event = CounterEvent;
+///     fn apply(&mut self, CounterEvent::Added(n): CounterEvent) { self.sum += n }
+/// }
+///
+/// impl Counter {
+///     fn add(&self, n: u64) -> Result<Vec<CounterEvent>, String> {
+///         if self.sum + n > 10 { return Err("too much".into()) }
+///         Ok(vec![CounterEvent::Added(n)])
+///     }
+/// }
+///
+/// let store = Store::in_memory()?;
+/// let counters = store.aggregates::<Counter>();
+/// counters.execute("c", |_| [CounterEvent::Added(4)])?;
+/// counters.execute("c", |counter| counter.add(5))?;
+/// let error = counters.execute("c", |counter| counter.add(5)).unwrap_err();
+/// assert_eq!(error.decision().unwrap(), "too much");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not what a decision returns",
+    label = "a decision returns events of type `{Event}`",
+    note = "return an array, a `Vec` or an `Option` of events, or a `Result` of anything that iterates over events"
+)]
+pub trait IntoDecision<Event> {
+    /// The application's error; [`Infallible`] if there is none.
+    type Error;
+    /// The events.
+    type Events: IntoIterator<Item = Event>;
+
+    /// The events, or the application's error.
+    ///
+    /// # Errors
+    /// The decision's own.
+    fn into_decision(self) -> Result<Self::Events, Self::Error>;
+}
+
+impl<Event, Events: IntoIterator<Item = Event>, E> IntoDecision<Event> for Result<Events, E> {
+    type Error = E;
+    type Events = Events;
+
+    fn into_decision(self) -> Result<Events, E> {
+        self
+    }
+}
+
+macro_rules! infallible {
+    ($([$($generics:tt)*] $events:ty),*) => {
+        $(impl<Event $($generics)*> IntoDecision<Event> for $events {
+            type Error = Infallible;
+            type Events = $events;
+
+            fn into_decision(self) -> Result<$events, Infallible> {
+                Ok(self)
+            }
+        })*
+    };
+}
+
+infallible! { [] Vec<Event>, [] Option<Event>, [, const N: usize] [Event; N] }
+
+/// Why `execute` or `preview` failed: the decision said no, or the store could not do it.
+///
+/// `?` turns it into `Box<dyn Error>` or `anyhow::Error` whenever the decision's error can be printed, `String` and
+/// `Box<dyn Error>` included. In a function that returns [`foldlog::Result`](crate::Result), `?` works if the decision
+/// cannot fail or fails with a [`foldlog::Error`](crate::Error). For an error type of your own that has a variant for the
+/// store, use [`ExecuteError::flatten`].
+#[derive(Debug)]
+pub enum ExecuteError<E> {
+    /// The decision's own error, as it returned it. Nothing was written.
+    Decision(E),
+    /// The store's: the state could not be read, or the events not be written.
+    Store(Error),
+}
+
+impl<E> ExecuteError<E> {
+    /// The decision's error, if it was the decision that failed.
+    pub fn decision(&self) -> Option<&E> {
+        match self {
+            ExecuteError::Decision(error) => Some(error),
+            ExecuteError::Store(_) => None,
+        }
+    }
+
+    /// The store's error, if it was the store that failed.
+    pub fn store(&self) -> Option<&Error> {
+        match self {
+            ExecuteError::Decision(_) => None,
+            ExecuteError::Store(error) => Some(error),
+        }
+    }
+
+    /// Takes the decision's error out.
+    ///
+    /// # Errors
+    /// The store's error, if it was the store that failed.
+    pub fn into_decision(self) -> Result<E, Error> {
+        match self {
+            ExecuteError::Decision(error) => Ok(error),
+            ExecuteError::Store(error) => Err(error),
+        }
+    }
+
+    /// One error out of the two, for an error type that takes up the store's.
+    ///
+    /// ```
+    /// # use foldlog::{Error, ExecuteError};
+    /// #[derive(Debug)]
+    /// enum BankError { Overdrawn, Store(Error) }
+    ///
+    /// impl From<Error> for BankError {
+    ///     fn from(error: Error) -> BankError { BankError::Store(error) }
+    /// }
+    ///
+    /// let refused: Result<(), ExecuteError<BankError>> = Err(ExecuteError::Decision(BankError::Overdrawn));
+    /// assert!(matches!(refused.map_err(ExecuteError::flatten), Err(BankError::Overdrawn)));
+    /// ```
+    pub fn flatten(self) -> E
+    where
+        E: From<Error>,
+    {
+        self.into_decision().unwrap_or_else(E::from)
+    }
+}
+
+impl<E> From<Error> for ExecuteError<E> {
+    fn from(error: Error) -> ExecuteError<E> {
+        ExecuteError::Store(error)
+    }
+}
+
+impl From<ExecuteError<Error>> for Error {
+    fn from(error: ExecuteError<Error>) -> Error {
+        error.flatten()
+    }
+}
+
+impl From<ExecuteError<Infallible>> for Error {
+    fn from(error: ExecuteError<Infallible>) -> Error {
+        match error {
+            ExecuteError::Decision(never) => match never {},
+            ExecuteError::Store(error) => error,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecuteError::Decision(error) => error.fmt(f),
+            ExecuteError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+// Without the bound `E: Error`, which neither `String` nor `Box<dyn Error>` meets. So a decision's error is printed, but
+// not the head of a chain.
+impl<E: fmt::Display + fmt::Debug> StdError for ExecuteError<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.store().and_then(StdError::source)
+    }
+}
