@@ -1,5 +1,6 @@
 //! Subscriptions: named readers of the log that remember how far they have come.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::delivery::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, SubscriptionStatus, Work};
@@ -54,6 +55,12 @@ pub struct Subscription {
     start: StartFrom,
     lease: Duration,
     checkpoint_every: u64,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("name", &self.name).field("filter", &self.filter).finish_non_exhaustive()
+    }
 }
 
 impl Subscription {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::log::gauges;
@@ -95,7 +96,8 @@ impl Batch {
 }
 
 /// What an append did to one aggregate. It is in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Appended {
     /// The version of the last event: what the next append expects.

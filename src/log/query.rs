@@ -1,6 +1,7 @@
 //! Reading events: what is wanted, and an iterator over it that holds nothing open between two pages.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -209,6 +210,12 @@ impl Events {
             };
             Ok(())
         })
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("query", &self.query).finish_non_exhaustive()
     }
 }
 

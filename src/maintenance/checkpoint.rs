@@ -1,12 +1,15 @@
 //! Emptying the write-ahead log on request.
 
+use serde::Serialize;
+
 use crate::log::gauges;
 use crate::log::scope::Scope;
 use crate::metrics::{self, Timer};
 use crate::model::error::Result;
 
 /// What a checkpoint did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Checkpoint {
     /// Whether the write-ahead log is empty now. `false`: a reader holds on to an older state of the file, or another

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::readers::{Reader, readers};
+use serde::Serialize;
+
 use crate::log::scope::Scope;
 use crate::model::error::Result;
 use crate::model::place::{AggregateRef, Version};
@@ -75,7 +77,8 @@ impl Purge {
 }
 
 /// What a purge did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PurgeReport {
     /// Events taken out of the file.
@@ -98,7 +101,8 @@ pub struct PurgeReport {
 
 /// A subscription, a projection or an outbox that a purge did not overtake. Let it run, retry or discard its dead letters,
 /// finish its rebuild; or, if it is not used any more, [remove](crate::Store::remove_subscription) it. Then purge again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct HeldBack {
     /// Its name.

@@ -1,5 +1,7 @@
 //! Verifying: is everything in the file as the library left it?
 
+use serde::Serialize;
+
 use crate::log::scope::Scope;
 use crate::model::damage::{Damage, Found};
 use crate::model::error::{ErrorKind, Result};
@@ -18,7 +20,8 @@ const STRETCHES: u32 = 62;
 const AGGREGATES_AT_ONCE: usize = 256;
 
 /// A part of the verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VerifyStep {
     /// The file's pages, by SQLite's own check.
@@ -44,7 +47,8 @@ pub enum VerifyStep {
 }
 
 /// How far a verification has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerifyProgress {
     /// What is looked at.
@@ -58,7 +62,8 @@ pub struct VerifyProgress {
 }
 
 /// What a verification found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Events that were looked at.

@@ -87,6 +87,7 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned {
 
 /// What a replay does with an event type that the fold does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnknownEvents {
     /// The replay fails with [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and names the type.
     Refuse,
@@ -100,7 +101,9 @@ pub enum UnknownEvents {
 /// use foldlog::{Expected, Version};
 /// assert_eq!(Expected::from(3), Expected::Exactly(Version::new(3)));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Expected {
     /// Anything: append after whatever is there.
     Any,
@@ -130,11 +133,32 @@ impl From<Version> for Expected {
     }
 }
 
-impl From<u64> for Expected {
-    fn from(version: u64) -> Expected {
-        Expected::Exactly(Version::new(version))
-    }
+macro_rules! from_unsigned {
+    ($($number:ty)*) => {
+        $(impl From<$number> for Expected {
+            fn from(version: $number) -> Expected {
+                Expected::Exactly(Version::new(version as u64))
+            }
+        })*
+    };
 }
+
+macro_rules! from_signed {
+    ($($number:ty)*) => {
+        $(
+            /// A negative number is a version that no aggregate has: the append conflicts.
+            impl From<$number> for Expected {
+                fn from(version: $number) -> Expected {
+                    Expected::Exactly(Version::new(u64::try_from(version).unwrap_or(u64::MAX)))
+                }
+            }
+        )*
+    };
+}
+
+from_unsigned! { u8 u16 u32 u64 usize }
+// Where several integers can be meant a bare literal is an i32.
+from_signed! { i32 i64 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,6 +166,7 @@ impl fmt::Display for Expected {
             Expected::Any => f.write_str("any version"),
             Expected::New => f.write_str("no events"),
             Expected::Existing => f.write_str("at least one event"),
+            Expected::Exactly(version) if *version > Version::MAX => f.write_str("a version that no aggregate can have"),
             Expected::Exactly(version) => write!(f, "version {version}"),
         }
     }

@@ -1,5 +1,6 @@
 //! What a check of the file finds.
 
+use serde::Serialize;
 use std::fmt;
 
 use crate::model::place::{AggregateRef, Position, Version};
@@ -8,7 +9,8 @@ use crate::model::place::{AggregateRef, Position, Version};
 const RESTORE: &str = "copy the file before anything else, then restore a backup";
 
 /// One thing in the file that is not as the library left it. Says where, never what an event holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Damage {
     /// What is wrong.

@@ -1,5 +1,6 @@
 //! The one error type: what went wrong, where, and what to do about it.
 
+use serde::{Serialize, Serializer};
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -10,7 +11,8 @@ use crate::model::place::{AggregateRef, Position, Version};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What sort of failure an [`Error`] is; more sorts may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The aggregate is at another version than the writer expected. Nothing was written: replay, decide again, append.
@@ -91,7 +93,8 @@ impl ErrorKind {
 }
 
 /// The expected and the actual version of a refused append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Conflict {
     /// What the writer believed.
@@ -275,6 +278,43 @@ impl fmt::Display for Error {
             write!(f, "; {advice}")?;
         }
         Ok(())
+    }
+}
+
+/// An object of kind, message, place and what else is known, for output that a program reads.
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Fields<'a> {
+            kind: ErrorKind,
+            message: String,
+            operation: Option<&'static str>,
+            aggregate: Option<&'a AggregateRef>,
+            version: Option<Version>,
+            position: Option<Position>,
+            event_type: Option<&'a str>,
+            conflict: Option<Conflict>,
+            is_retryable: bool,
+        }
+        let fields = Fields {
+            kind: self.kind(),
+            message: self.to_string(),
+            operation: self.operation(),
+            aggregate: self.aggregate(),
+            version: self.version(),
+            position: self.position(),
+            event_type: self.event_type(),
+            conflict: self.conflict().copied(),
+            is_retryable: self.is_retryable(),
+        };
+        fields.serialize(serializer)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -27,6 +28,7 @@ pub type EventId = Uuid;
 /// ```
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Metadata {
     /// `userId`
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,8 +48,9 @@ pub struct Metadata {
     /// `causationId`: the event or command that was the immediate cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// Whatever else the application wants to remember, under names of its own.
-    #[serde(flatten)]
+    /// Whatever else the application wants to remember, under names of its own. With one of the six names above in it the
+    /// metadata is refused.
+    #[serde(flatten, serialize_with = "names_of_its_own")]
     pub extra: Map<String, Value>,
 }
 
@@ -104,15 +107,50 @@ impl Metadata {
         self
     }
 
-    /// Sets a member of the application's own. The six names above belong to their fields.
+    /// Sets a member of the application's own. Under one of the six names of the fields it sets that field, if it is a text;
+    /// any other value makes the metadata one that is refused.
+    ///
+    /// ```
+    /// use foldlog::Metadata;
+    /// let metadata = Metadata::new().user_id("u-1").extra("userId", "u-2").extra("channel", "mobile");
+    /// assert_eq!(metadata.user_id.as_deref(), Some("u-2"));
+    /// assert_eq!(metadata.extra.len(), 1);
+    /// ```
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Metadata {
-        self.extra.insert(name.into(), value.into());
+        match (name.into(), value.into()) {
+            (name, Value::String(value)) => match self.field(&name) {
+                Some(field) => *field = Some(value),
+                None => drop(self.extra.insert(name, Value::String(value))),
+            },
+            (name, value) => drop(self.extra.insert(name, value)),
+        }
         self
+    }
+
+    fn field(&mut self, name: &str) -> Option<&mut Option<String>> {
+        match name {
+            "userId" => Some(&mut self.user_id),
+            "username" => Some(&mut self.username),
+            "ipAddress" => Some(&mut self.ip_address),
+            "userAgent" => Some(&mut self.user_agent),
+            "correlationId" => Some(&mut self.correlation_id),
+            "causationId" => Some(&mut self.causation_id),
+            _ => None,
+        }
     }
 
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
         *self == Metadata::default()
+    }
+}
+
+/// Refuses what would be in the JSON twice.
+fn names_of_its_own<S: Serializer>(extra: &Map<String, Value>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let mut fields = Metadata::default();
+    match extra.keys().find(|name| fields.field(name).is_some()) {
+        Some(name) => Err(S::Error::custom(format!("{name} is a field of Metadata, and a text; it cannot be in `extra`"))),
+        None => extra.serialize(serializer),
     }
 }
 
@@ -140,23 +178,41 @@ impl fmt::Debug for Metadata {
 ///     .tag("branch:7");
 /// # Ok::<(), foldlog::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// As JSON it has the names of a [`RecordedEvent`], so that a line of an export can be appended again; all but `eventType`
+/// and `data` may be missing.
+///
+/// ```
+/// let event: foldlog::NewEvent = serde_json::from_str(r#"{"eventType":"Deposited","data":{"cents":500}}"#)?;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NewEvent {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<EventId>,
     pub(crate) event_type: String,
+    #[serde(default = "first_schema_version")]
     pub(crate) schema_version: u32,
-    pub(crate) data: Json,
-    pub(crate) metadata: Option<Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) created_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<String>,
+    pub(crate) data: Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<Json>,
+}
+
+fn first_schema_version() -> u32 {
+    1
 }
 
 impl NewEvent {
     /// An event of this type with any serialisable value as its data.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value cannot be written as JSON or nests deeper than 127 levels.
-    pub fn new(event_type: impl Into<String>, data: &impl Serialize) -> Result<NewEvent> {
+    /// [`ErrorKind::Codec`] as for [`Json::from_serialize`].
+    pub fn new<T: Serialize + ?Sized>(event_type: impl Into<String>, data: &T) -> Result<NewEvent> {
         let event_type = event_type.into();
         let data = Json::from_serialize(data).map_err(|error| error.event_type_is(&event_type))?;
         Ok(NewEvent::with_json(event_type, data))
@@ -167,7 +223,7 @@ impl NewEvent {
         NewEvent {
             id: None,
             event_type: event_type.into(),
-            schema_version: 1,
+            schema_version: first_schema_version(),
             data,
             metadata: None,
             created_at: None,
@@ -178,10 +234,14 @@ impl NewEvent {
     /// An event from an enum with serde's derives: the variant's serde name is the event type, its content the data.
     /// A unit variant has the data `{}`.
     ///
+    /// The enum may be tagged externally (serde's default), internally or adjacently: what is stored is the same, for the
+    /// tag is the event type and not in the data. An external enum may have an untagged variant for event types that it
+    /// does not know, such as `#[serde(untagged)] Other(serde_json::Value)`; it holds `{event type: data}`.
+    ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value is not an externally tagged enum (serde's default), or if what was written
-    /// could not be read back as the same type: a NaN, for example, becomes `null` in JSON. Refused here, such an
-    /// event cannot make its aggregate unreadable.
+    /// [`ErrorKind::Codec`] if the value is not an enum with named variants, or if what was written could not be read back
+    /// as the same type: a NaN, for example, becomes `null` in JSON. Refused here, such an event cannot make its aggregate
+    /// unreadable.
     ///
     /// ```
     /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -196,7 +256,7 @@ impl NewEvent {
     /// The same, with the event as it will be read from the log.
     pub(crate) fn there_and_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
         let (event_type, data) = codec::encode(event)?;
-        let data = Json::trusted(data).map_err(|error| error.event_type_is(&event_type))?;
+        let data = Json::written(data).map_err(|error| error.event_type_is(&event_type))?;
         match codec::decode::<E>(&event_type, data.as_str()) {
             Ok(stored) => Ok((NewEvent::with_json(event_type, data), stored)),
             Err(error) => Err(Error::new(
@@ -309,7 +369,7 @@ impl fmt::Debug for EventContext<'_> {
 }
 
 /// An event as it stands in the log.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RecordedEvent {

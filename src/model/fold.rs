@@ -1,6 +1,7 @@
 //! The two sorts of fold, typed and JSON, as one to everything that replays.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -161,12 +162,24 @@ type Function = dyn Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send
 
 /// Why a fold over JSON could not take an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FoldError {
     /// It does not know the event type. A fold that wants to pass over such events returns `Ok` instead.
     UnknownEventType,
     /// The data is not as the fold needs it; says why, without the data.
     Data(String),
 }
+
+impl fmt::Display for FoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FoldError::UnknownEventType => f.write_str("the fold does not know this event type"),
+            FoldError::Data(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for FoldError {}
 
 impl FoldError {
     fn into_decode_error(self) -> DecodeError {
@@ -186,6 +199,12 @@ pub struct JsonFold {
     version: u32,
     // None: JSON Merge Patch
     function: Option<Arc<Function>>,
+}
+
+impl fmt::Debug for JsonFold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonFold").field("aggregate_type", &self.aggregate_type).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl JsonFold {

@@ -1,8 +1,9 @@
 //! JSON text that is kept byte for byte.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -35,28 +36,39 @@ impl Json {
     /// [`serde_json::Value`] cannot.
     pub fn from_text(text: impl Into<String>) -> Result<Json> {
         let text = text.into();
-        // As a value, not only as a grammar: half of a surrogate pair, or 1e999, is a text that nobody could read again.
-        serde_json::from_str::<Value>(&text)
-            .map_err(|error| Error::new(ErrorKind::Codec, "the text is not JSON").caused_by(Misfit::from(error)))?;
-        Json::trusted(text)
+        readable(&text)?;
+        Ok(Json(text))
+    }
+
+    /// Takes the bytes of a text as they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`] if they are not UTF-8, and as for [`Json::from_text`].
+    pub fn from_slice(bytes: &[u8]) -> Result<Json> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| Error::new(ErrorKind::Codec, format!("the bytes are not JSON: {error}")))?;
+        Json::from_text(text)
     }
 
     /// Turns any serialisable value into JSON text.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value cannot be represented or is nested deeper than 127 levels.
-    pub fn from_serialize(value: &impl Serialize) -> Result<Json> {
+    /// [`ErrorKind::Codec`] if the value cannot be written as JSON, or as what [`Json::from_text`] takes.
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Json> {
         let text = serde_json::to_string(value)
-            .map_err(|error| Error::new(ErrorKind::Codec, "the value cannot be written as JSON").caused_by(error))?;
-        Json::trusted(text)
+            .map_err(|error| Error::new(ErrorKind::Codec, format!("the value cannot be written as JSON: {error}")))?;
+        Json::written(text)
     }
 
-    /// A text that is known to be JSON; only its depth is left to check.
-    pub(crate) fn trusted(text: String) -> Result<Json> {
-        if deeper_than(&text, MAX_DEPTH) {
-            return Err(Error::new(ErrorKind::Codec, format!("the JSON is nested deeper than {MAX_DEPTH} levels")));
+    /// A text that serde_json wrote. It may hold a part that it did not write itself, a `RawValue`.
+    pub(crate) fn written(text: String) -> Result<Json> {
+        match scan(&text) {
+            Scan { depth, .. } if depth > MAX_DEPTH => {
+                Err(Error::new(ErrorKind::Codec, format!("the JSON is nested deeper than {MAX_DEPTH} levels")))
+            }
+            Scan { is_doubtful: true, .. } => readable(&text).map(|()| Json(text)),
+            _ => Ok(Json(text)),
         }
-        Ok(Json(text))
     }
 
     /// A text that was read from the file and whose checksum was right.
@@ -112,36 +124,76 @@ impl Serialize for Json {
     }
 }
 
-/// Whether a valid JSON text nests deeper than `limit`.
-fn deeper_than(text: &str, limit: usize) -> bool {
-    // Each level takes an opening and a closing byte, so most texts are too short to be looked at.
-    if text.len() <= 2 * limit {
-        return false;
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Json, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Json::from_text(Box::<str>::from(raw)).map_err(D::Error::custom)
     }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+}
+
+impl FromStr for Json {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Json> {
+        Json::from_text(text)
+    }
+}
+
+/// As a value, not only as a grammar: half of a surrogate pair, or 1e999, is a text that nobody could read again.
+fn readable(text: &str) -> Result<()> {
+    let read = serde_json::from_str::<Value>(text);
+    read.map(drop).map_err(|error| Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Misfit::from(error))))
+}
+
+/// What a look at the bytes of a valid JSON text says.
+#[derive(Default)]
+struct Scan {
+    depth: usize,
+    /// Whether it holds something that is valid JSON and perhaps cannot be read: a very long number, one with an exponent,
+    /// or an escaped surrogate. serde_json writes the second only.
+    is_doubtful: bool,
+}
+
+/// Digits that a number may have without an exponent before it can be too great for a float.
+const MOST_DIGITS: usize = 300;
+
+fn scan(text: &str) -> Scan {
+    let mut scan = Scan::default();
+    let (mut depth, mut digits) = (0usize, 0usize);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
         match byte {
-            b'"' => in_string = true,
+            b'"' => {
+                scan_string(&mut bytes, &mut scan);
+                digits = 0;
+            }
             b'{' | b'[' => {
                 depth += 1;
-                if depth > limit {
-                    return true;
-                }
+                scan.depth = scan.depth.max(depth);
             }
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                digits = 0;
+            }
+            b'0'..=b'9' => {
+                digits += 1;
+                scan.is_doubtful |= digits > MOST_DIGITS;
+            }
+            b'e' | b'E' => scan.is_doubtful |= digits > 0,
+            _ => digits = 0,
+        }
+    }
+    scan
+}
+
+fn scan_string(bytes: &mut std::str::Bytes<'_>, scan: &mut Scan) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' if bytes.next() == Some(b'u') => scan.is_doubtful |= matches!(bytes.next(), Some(b'd' | b'D')),
             _ => {}
         }
     }
-    false
 }
 
 #[cfg(test)]

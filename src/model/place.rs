@@ -1,9 +1,13 @@
 //! Where an event stands: the aggregate, the version in it, the position in the file.
 
 use std::fmt;
+use std::ops::Add;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::error::{Error, ErrorKind, Result};
 
 macro_rules! place {
     ($(#[$doc:meta])* $name:ident) => {
@@ -30,6 +34,32 @@ macro_rules! place {
         impl From<u64> for $name {
             fn from(number: u64) -> $name {
                 $name(number)
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(place: $name) -> u64 {
+                place.0
+            }
+        }
+
+        /// So many places further on; at the end of the numbers it stays.
+        impl Add<u64> for $name {
+            type Output = $name;
+
+            fn add(self, places: u64) -> $name {
+                $name(self.0.saturating_add(places))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<$name> {
+                text.parse().map($name).map_err(|error| {
+                    let what = stringify!($name).to_lowercase();
+                    Error::new(ErrorKind::InvalidInput, format!("the text is not a {what}: {error}"))
+                })
             }
         }
 
@@ -69,7 +99,8 @@ impl Version {
 }
 
 /// Names one aggregate: its type and its id, in a tenant.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct AggregateRef {
     /// The tenant; `"default"` when none was named.

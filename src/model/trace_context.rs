@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::error::{Error, ErrorKind, Result};
@@ -27,7 +27,8 @@ const PARENT_BYTES: usize = 55;
 /// assert!(context.is_sampled());
 /// # Ok::<(), foldlog::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TraceContext {
     traceparent: String,
     tracestate: Option<String>,

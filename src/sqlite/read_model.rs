@@ -1,6 +1,7 @@
 //! What a projection writes: tables of its own, in the same file and the same transaction as its checkpoint.
 
 use std::cell::RefCell;
+use std::fmt;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
 
@@ -45,6 +46,12 @@ impl Naming {
             true => format!("\"{table}__rebuild\""),
             false => format!("\"{table}\""),
         }
+    }
+}
+
+impl fmt::Debug for ReadModel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadModel").field("tables", &self.tables).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! execute: load, decide, append, and again if somebody else was faster.
 
+use serde::Serialize;
+
 use crate::log::append::{self, Appended, Batch};
 use crate::log::scope::Scope;
 use crate::metrics::Timer;
@@ -16,7 +18,8 @@ use crate::state::snapshot::{Draft, SnapshotReason};
 use crate::trace;
 
 /// What a decision led to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Executed<S> {
     /// The state with the new events in it.

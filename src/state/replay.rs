@@ -1,6 +1,7 @@
 //! Replay: the latest usable snapshot, then the events after it.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::log::gauges;
 use crate::log::scope::{Scope, history_removed, not_found};
@@ -23,7 +24,8 @@ const PAGE: usize = 1_024;
 const SNAPSHOTS_TRIED: usize = 32;
 
 /// A state, and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Replayed<S> {
     /// The state.

@@ -101,7 +101,8 @@ impl fmt::Debug for Snapshot {
 }
 
 /// Why a replay passed over a snapshot. The replay's result is right all the same: it folded more events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SnapshotWarning {
     /// The snapshot's version.
@@ -111,7 +112,8 @@ pub struct SnapshotWarning {
 }
 
 /// What is wrong with a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Rejected {
     /// Its checksum is wrong: the file was damaged.

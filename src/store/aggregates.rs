@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::log::append::{self, Appended, Batch};
@@ -393,7 +394,8 @@ impl<A: Folds> Aggregates<A> {
 }
 
 /// How far a rebuild has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Rebuilt {
     /// Aggregates of the type when it began.

@@ -1,5 +1,7 @@
 //! Preview: what a decision would do, without doing it.
 
+use serde::Serialize;
+
 use crate::log::append::{self, Appended, Batch};
 use crate::log::scope::Scope;
 use crate::model::aggregate::Expected;
@@ -17,7 +19,8 @@ use crate::state::replay::{self, Until};
 use crate::store::aggregates::Aggregates;
 
 /// What a decision would do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Preview<S> {
     /// The state with the new events in it.
@@ -32,7 +35,8 @@ pub struct Preview<S> {
 }
 
 /// What would happen to one row of a read model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RowChange {
     /// The table.
@@ -46,7 +50,8 @@ pub struct RowChange {
 }
 
 /// What would happen to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// It would be there.
     Insert,

@@ -1,6 +1,6 @@
 //! Decisions: given events, when decided, then events, an error or nothing.
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display};
 
 use super::{difference, unexpected};
 use crate::{Aggregate, Aggregates, ErrorKind, Expected, IntoDecision, Store};
@@ -24,6 +24,12 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<
     let given = Given { aggregates };
     given.append(events.into_iter().collect());
     given
+}
+
+impl<A: Aggregate> fmt::Debug for Given<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given").field("aggregates", &self.aggregates).finish_non_exhaustive()
+    }
 }
 
 impl<A: Aggregate> Given<A> {
@@ -66,6 +72,12 @@ impl<A: Aggregate> Given<A> {
 pub struct Then<A: Aggregate, E> {
     given: Given<A>,
     decided: Result<Vec<A::Event>, E>,
+}
+
+impl<A: Aggregate, E> fmt::Debug for Then<A, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Then").field("given", &self.given).finish_non_exhaustive()
+    }
 }
 
 impl<A: Aggregate, E> Then<A, E> {

@@ -1,6 +1,7 @@
 //! Projections: given events, then rows, in whatever way the events come.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,6 +41,12 @@ pub struct Projected<P> {
 /// ```
 pub fn project<P: Projection>(projection: P) -> Projected<P> {
     Projected { projection: Arc::new(projection), appends: Vec::new() }
+}
+
+impl<P> fmt::Debug for Projected<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Projected").field("appends", &self.appends.len()).finish_non_exhaustive()
+    }
 }
 
 impl<P: Projection> Projected<P> {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use super::event_at;
+use serde::Serialize;
+
 use crate::delivery::runner::now;
 use crate::delivery::subscription;
 use crate::log::scope::Scope;
@@ -47,7 +49,8 @@ pub struct DeadLetters {
 }
 
 /// One of the [`DeadLetters`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// Where the event stands in the log: the letter's name.

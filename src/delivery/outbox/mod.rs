@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::delivery::runner::{self, Follower, Identity, SubscriptionStatus};
@@ -217,7 +218,8 @@ impl<P> std::fmt::Debug for Outbox<P> {
 }
 
 /// How an outbox stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OutboxStatus {
     /// Every event up to here was tried; those that are not through are counted below.

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use super::feed::{Feed, TAIL, Taken};
 use super::{ProjectionRunner, row_of};
+use serde::Serialize;
+
 use crate::log::query;
 use crate::model::error::Result;
 use crate::model::place::Position;
@@ -111,7 +113,8 @@ impl ProjectionRunner {
 }
 
 /// How far a rebuild has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RebuildProgress {
     /// The new tables hold every event up to here.
