@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Once};
 use std::time::{Duration, Instant};
 
 use foldlog::rusqlite::params;
-use foldlog::testing::{Fixture, given, project};
+use foldlog::testing::{Fixture, check_events, given, project};
 use foldlog::{
     Aggregate, Batch, Clock, Documents, Expected, HandlerError, NewEvent, Options, Projection, Query, ReadModel, RecordedEvent,
     Store,
@@ -24,7 +24,7 @@ enum AccountEvent {
 }
 use AccountEvent::{Deposited, Opened, Withdrawn};
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Account {
     owner: String,
     cents: u64,
@@ -148,6 +148,95 @@ fn events_that_cannot_be_stored_fail() {
     }
     let (message, place) = failure(|| drop(given::<Sensor>([Measured::Value(f64::NAN)])));
     assert!(message.contains("cannot be appended") && place.contains("testing_kit.rs"), "{message} at {place}");
+}
+
+#[test]
+fn one_decision_serves_the_kit_and_the_store() {
+    #[derive(Debug, PartialEq)]
+    enum Refused {
+        TooMuch { most: u64 },
+    }
+    fn as_text(account: &Account) -> Result<Vec<AccountEvent>, String> {
+        if account.cents < 60 { Err("not enough money".into()) } else { Ok(vec![]) }
+    }
+    fn as_enum(_: &Account) -> Result<Option<AccountEvent>, Refused> {
+        Err(Refused::TooMuch { most: 50 })
+    }
+    fn boxed(account: &Account) -> Result<[AccountEvent; 1], Box<dyn std::error::Error>> {
+        let cents = account.owner.parse::<u64>()?;
+        Ok([Deposited { cents }])
+    }
+    fn never_fails(_: &Account) -> [AccountEvent; 1] {
+        [Deposited { cents: 1 }]
+    }
+    account().when(as_text).then_error_eq("not enough money");
+    account().when(as_text).then_error_says("not enough");
+    account().when(as_enum).then_error_eq(Refused::TooMuch { most: 50 });
+    account().when(boxed).then_error_says("invalid digit");
+    account().when(never_fails).then_events([Deposited { cents: 1 }]).and_state(|account| assert_eq!(account.cents, 51));
+    account().when(|_| [Deposited { cents: 1 }]).then_events([Deposited { cents: 1 }]);
+    account().when(|account| (account.cents > 50).then_some(Deposited { cents: 1 })).then_nothing();
+    account().when(|_| vec![]).then_nothing();
+
+    fn as_an_application_calls_it(accounts: &foldlog::Aggregates<Account>) -> Result<(), Box<dyn std::error::Error>> {
+        accounts.execute("a", |_| [Opened { owner: "Ada".into() }, Deposited { cents: 50 }])?;
+        accounts.execute("a", never_fails)?;
+        accounts.execute("a", |account| as_text(account))?;
+        Ok(())
+    }
+    fn without_errors_of_its_own(accounts: &foldlog::Aggregates<Account>) -> foldlog::Result<()> {
+        accounts.execute("a", |_| [Deposited { cents: 1 }])?;
+        accounts.execute("a", |_| vec![Deposited { cents: 1 }])?;
+        accounts.execute("a", |_| None)?;
+        Ok(())
+    }
+    let store = Store::in_memory().unwrap();
+    let accounts = store.aggregates::<Account>();
+    assert_eq!(as_an_application_calls_it(&accounts).unwrap_err().to_string(), "not enough money");
+    without_errors_of_its_own(&accounts).unwrap();
+    assert_eq!(accounts.execute("a", as_text).unwrap_err().decision().unwrap(), "not enough money");
+    assert_eq!(accounts.execute("a", as_enum).unwrap_err().into_decision().unwrap(), Refused::TooMuch { most: 50 });
+    assert!(accounts.execute("a", boxed).unwrap_err().to_string().contains("invalid digit"));
+    let long = "a".repeat(100_000);
+    let failed = accounts.execute(&long, as_text).unwrap_err();
+    assert!(failed.store().is_none(), "the decision comes first: {failed}");
+    let failed = accounts.execute(&long, never_fails).unwrap_err();
+    assert_eq!(failed.store().unwrap().kind(), foldlog::ErrorKind::LimitExceeded);
+    assert_eq!(accounts.version("a").unwrap(), 5);
+}
+
+#[test]
+fn events_are_checked() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Skipping {
+        Kept(u64),
+        Lost {
+            #[serde(skip)]
+            cached: u64,
+        },
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Whole {
+        cents: u64,
+    }
+    check_events([Deposited { cents: 1 }, Opened { owner: "Ada".into() }]);
+    check_events([Skipping::Kept(1), Skipping::Lost { cached: 0 }]);
+    for (test, parts) in [
+        (
+            Box::new(|| check_events([Skipping::Kept(1), Skipping::Lost { cached: 7 }])) as Box<dyn FnOnce()>,
+            ["- Lost { cached: 7 }", "+ Lost { cached: 0 }", "serde skips"],
+        ),
+        (
+            Box::new(|| check_events([Whole { cents: 1 }])),
+            ["Whole { cents: 1 } cannot be an event", "is a struct", "write an enum"],
+        ),
+    ] {
+        let (message, place) = failure(test);
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in {message:?}");
+        }
+        assert!(place.contains("testing_kit.rs"), "shown at {place}");
+    }
 }
 
 /// The cents of each account; `broken` says in which way.

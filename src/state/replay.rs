@@ -244,7 +244,9 @@ fn first_page<F: Fold>(
     progress: &mut Progress<F::State>,
 ) -> Result<()> {
     let before = progress.scanned;
-    fold_page(view, fold, owner, Version::MAX.get(), Until::Now, progress)?;
+    // With their context events are read by a scan, which has to know where it ends.
+    let target = if fold.wants_context() { row.version } else { Version::MAX.get() };
+    fold_page(view, fold, owner, target, Until::Now, progress)?;
     // A full page need not be the last one.
     if progress.scanned - before < PAGE as u64 {
         aggregates::check_newest(row, progress.scanned)

@@ -145,12 +145,6 @@ enum Reading {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "type")]
-enum Tagged {
-    Measured { kelvin: f64 },
-}
-
-#[derive(Serialize, Deserialize)]
 struct NotAnEnum {
     kelvin: f64,
 }
@@ -163,12 +157,11 @@ fn a_typed_event_that_json_cannot_carry() {
     }
     refused(NewEvent::of(&Reading::Counted(HashMap::from([(vec![1], 1)]))), ErrorKind::Codec);
     for error in [
-        refused(NewEvent::of(&Tagged::Measured { kelvin: 1.0 }), ErrorKind::Codec),
         refused(NewEvent::of(&NotAnEnum { kelvin: 1.0 }), ErrorKind::Codec),
         refused(NewEvent::of(&"text".to_owned()), ErrorKind::Codec),
         refused(NewEvent::of(&Some(Reading::Measured { kelvin: 1.0 })), ErrorKind::Codec),
     ] {
-        assert!(format!("{error:?}").contains("must be an enum"), "{error:?}");
+        says(&error, &["must be an enum"]);
     }
     NewEvent::of(&Reading::Measured { kelvin: f64::MIN_POSITIVE }).unwrap();
 }

@@ -3,10 +3,12 @@
 mod appending;
 mod busy;
 mod clean_up;
+mod context;
 mod damaged_indexes;
 mod domain;
 mod executing;
 mod folding;
+mod forms;
 mod hostile_paths;
 mod hostile_settings;
 mod idempotency;
@@ -25,3 +27,4 @@ mod support;
 mod tenants;
 mod threads;
 mod unusable_snapshots;
+mod words;

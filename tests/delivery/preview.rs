@@ -198,7 +198,7 @@ fn a_conflict_in_between_is_decided_again() {
         .preview("nut", |_| {
             calls += 1;
             if calls == 1 {
-                articles.append("nut", Expected::Any, [event("Moved", 1)])?;
+                articles.append("nut", Expected::Any, [event("Moved", 1)]).unwrap();
             }
             [event("Moved", 2)]
         })

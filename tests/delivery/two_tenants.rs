@@ -90,7 +90,7 @@ impl File {
                 told(lists(kind).append(IDS[id], version, [event(0)]).map(|appended| appended.version))
             }
             Call::Execute { kind, id } => {
-                let executed = lists(kind).execute(IDS[id], |_| [event(1)]);
+                let executed = lists(kind).execute(IDS[id], |_| [event(1)]).map_err(Error::from);
                 told(executed.map(|executed| (executed.state, executed.version)))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),

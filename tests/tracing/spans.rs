@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use foldlog::{Batch, Error, Expected, Metadata, NewEvent, Options, SnapshotPolicy, SnapshotReason, Store, TraceContext};
+use foldlog::{Batch, Expected, Metadata, NewEvent, Options, SnapshotPolicy, SnapshotReason, Store, TraceContext};
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
