@@ -181,7 +181,7 @@ fn one_decision_serves_the_kit_and_the_store() {
     fn as_an_application_calls_it(accounts: &foldlog::Aggregates<Account>) -> Result<(), Box<dyn std::error::Error>> {
         accounts.execute("a", |_| [Opened { owner: "Ada".into() }, Deposited { cents: 50 }])?;
         accounts.execute("a", never_fails)?;
-        accounts.execute("a", |account| as_text(account))?;
+        accounts.execute("a", as_text)?;
         Ok(())
     }
     fn without_errors_of_its_own(accounts: &foldlog::Aggregates<Account>) -> foldlog::Result<()> {

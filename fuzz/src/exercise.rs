@@ -91,7 +91,7 @@ pub fn writes(store: &Store) {
     }
     told(store.append("new", "t-1", Expected::New, [NewEvent::new("New", &1).expect("an event")]));
     let things = store.aggregates::<State>();
-    told(things.execute("t-1", |_| [Event::Empty {}]));
+    told(things.execute("t-1", |_| [Event::Empty {}]).map_err(foldlog::Error::from));
     told(things.create_snapshot("t-1", SnapshotReason::Manual));
     told(things.clean_up_snapshots("t-1"));
     told(store.subscription("reader").run_to_end(|_| Ok(())));

@@ -189,7 +189,8 @@ fn note(scope: &Scope, lease: &Lease, error: Error) -> Error {
 }
 
 /// Why a follower ended.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
     /// It was asked to.

@@ -159,6 +159,11 @@ const MOST_DIGITS: usize = 300;
 
 fn scan(text: &str) -> Scan {
     let mut scan = Scan::default();
+    // Most texts are neither deep nor long enough, and have nothing in them that looks like one of the rest.
+    let has_exponent = || text.as_bytes().windows(2).any(|pair| matches!(pair, [b'0'..=b'9', b'e' | b'E']));
+    if text.len() <= 2 * MAX_DEPTH && !text.contains("\\u") && !has_exponent() {
+        return scan;
+    }
     let (mut depth, mut digits) = (0usize, 0usize);
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

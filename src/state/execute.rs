@@ -32,7 +32,8 @@ pub struct Executed<S> {
     pub attempts: u32,
 }
 
-/// Runs a decision on the current state and appends its events.
+/// Runs a decision on the current state and appends its events; again, while another writer is faster and attempts are
+/// left.
 pub(crate) fn execute<F: Fold, D: IntoDecision<F::Event>>(
     scope: &Scope,
     fold: &F,
@@ -42,36 +43,46 @@ pub(crate) fn execute<F: Fold, D: IntoDecision<F::Event>>(
     mut decide: impl FnMut(&F::State) -> D,
 ) -> Result<Executed<F::State>, ExecuteError<D::Error>> {
     let span = trace::span("execute", fold.aggregate_type());
-    let of = |error: Error| {
-        span.failed(&error);
-        error.during("execute").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))
-    };
     let most = scope.options().execute_attempts;
-    let mut attempts = 0;
+    let mut attempts = 1;
     loop {
-        attempts += 1;
-        let loaded = load(scope, fold, aggregate_id, use_snapshots).map_err(of)?;
-        let Decided { state, version, newest_snapshot, events } = decide_on(fold, metadata, loaded, &mut decide, of)?;
-        if events.is_empty() {
-            return Ok(Executed { state, version, appended: None, attempts });
-        }
-        let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
-        let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
-        match append_decided(scope, fold, aggregate_id, version, events, draft) {
-            Ok(appended) => {
-                let (state, version) = match until(fold, &appended) {
-                    None => (state, appended.version),
-                    Some(until) => {
-                        let now = replay::replay(scope, fold, aggregate_id, until, use_snapshots).map_err(of)?.replayed;
-                        (now.state, now.version)
-                    }
-                };
-                return Ok(Executed { state, version, appended: Some(appended), attempts });
+        match attempt(scope, fold, metadata, aggregate_id, use_snapshots, &mut decide) {
+            Err(ExecuteError::Store(error)) if error.kind() == ErrorKind::Conflict && attempts < most => attempts += 1,
+            Err(ExecuteError::Store(error)) => {
+                span.failed(&error);
+                let aggregate = scope.aggregate(fold.aggregate_type(), aggregate_id);
+                return Err(error.during("execute").of(&aggregate).into());
             }
-            Err(error) if error.kind() == ErrorKind::Conflict && attempts < most => {}
-            Err(error) => return Err(of(error).into()),
+            done => return done.map(|executed| Executed { attempts, ..executed }),
         }
     }
+}
+
+/// One attempt: load, decide, append.
+fn attempt<F: Fold, D: IntoDecision<F::Event>>(
+    scope: &Scope,
+    fold: &F,
+    metadata: Option<&Json>,
+    aggregate_id: &str,
+    use_snapshots: bool,
+    decide: impl FnOnce(&F::State) -> D,
+) -> Result<Executed<F::State>, ExecuteError<D::Error>> {
+    let loaded = load(scope, fold, aggregate_id, use_snapshots)?;
+    let Decided { state, version, newest_snapshot, events } = decide_on(fold, metadata, loaded, decide)?;
+    if events.is_empty() {
+        return Ok(Executed { state, version, appended: None, attempts: 1 });
+    }
+    let due = use_snapshots && scope.options().snapshots.is_due(newest_snapshot, version.get() + events.len() as u64);
+    let draft = if due { draft(fold, version, newest_snapshot, &events, &state) } else { None };
+    let appended = append_decided(scope, fold, aggregate_id, version, events, draft)?;
+    let (state, version) = match until(fold, &appended) {
+        None => (state, appended.version),
+        Some(until) => {
+            let now = replay::replay(scope, fold, aggregate_id, until, use_snapshots)?.replayed;
+            (now.state, now.version)
+        }
+    };
+    Ok(Executed { state, version, appended: Some(appended), attempts: 1 })
 }
 
 /// How far to replay after the append, where the state at hand is not the one that it led to.
@@ -103,7 +114,6 @@ pub(crate) fn decide_on<F: Fold, D: IntoDecision<F::Event>>(
     metadata: Option<&Json>,
     loaded: Option<Loaded<F::State>>,
     decide: impl FnOnce(&F::State) -> D,
-    of: impl Fn(Error) -> Error,
 ) -> Result<Decided<F::State>, ExecuteError<D::Error>> {
     let (mut state, version, newest_snapshot) = match loaded {
         Some(loaded) => (loaded.replayed.state, loaded.replayed.version, loaded.newest_snapshot),
@@ -113,7 +123,7 @@ pub(crate) fn decide_on<F: Fold, D: IntoDecision<F::Event>>(
     let mut events = Vec::new();
     for event in decided {
         let event = if fold.wants_context() { fold.encode(event) } else { fold.take(&mut state, event) };
-        events.push(with_metadata(event.map_err(&of)?, metadata));
+        events.push(with_metadata(event?, metadata));
     }
     Ok(Decided { state, version, newest_snapshot, events })
 }

@@ -6,7 +6,7 @@ use crate::log::append::{self, Appended, Batch};
 use crate::log::scope::Scope;
 use crate::model::aggregate::Expected;
 use crate::model::decision::{ExecuteError, IntoDecision};
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::fold::Folds;
 use crate::model::fold::sealed::Fold;
@@ -93,36 +93,47 @@ impl<A: Folds> Aggregates<A> {
         mut decide: impl FnMut(&A::State) -> D,
     ) -> Result<Preview<A::State>, ExecuteError<D::Error>> {
         let (scope, fold) = (&self.scope, &self.fold);
-        let of = |error: Error| error.during("preview").of(&scope.aggregate(fold.aggregate_type(), aggregate_id));
-        let mut attempts = 0;
+        let mut attempts = 1;
         loop {
-            attempts += 1;
-            let loaded = replay::replay_if_any(scope, fold, aggregate_id, self.use_snapshots).map_err(of)?;
-            let Decided { mut state, version, events, .. } =
-                execute::decide_on(fold, self.metadata.as_ref(), loaded, &mut decide, of)?;
-            if events.is_empty() {
-                return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
-            }
-            let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
-            match rehearse(scope, &batch) {
-                Ok(Rehearsed { appended, .. }) if appended.already_there => {
-                    // Told by its event ids, the decision was taken before: the state at hand holds the events twice.
-                    let now = replay::replay(scope, fold, aggregate_id, Until::Now, self.use_snapshots).map_err(of)?.replayed;
-                    return Ok(Preview { state: now.state, version: now.version, events: Vec::new(), changes: Vec::new() });
+            match self.attempt_preview(aggregate_id, &mut decide) {
+                Err(ExecuteError::Store(error))
+                    if error.kind() == ErrorKind::Conflict && attempts < scope.options().execute_attempts =>
+                {
+                    attempts += 1;
                 }
-                Ok(Rehearsed { appended, events, changes }) => {
-                    if fold.wants_context() {
-                        for event in &events {
-                            fold.apply_recorded(&mut state, &event.event_type, event.data.as_str(), &event.context())
-                                .map_err(of)?;
-                        }
-                    }
-                    return Ok(Preview { state, version: appended.version, events, changes });
+                Err(ExecuteError::Store(error)) => {
+                    let aggregate = scope.aggregate(fold.aggregate_type(), aggregate_id);
+                    return Err(error.during("preview").of(&aggregate).into());
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict && attempts < scope.options().execute_attempts => {}
-                Err(error) => return Err(of(error).into()),
+                done => return done,
             }
         }
+    }
+
+    fn attempt_preview<D: IntoDecision<A::Event>>(
+        &self,
+        aggregate_id: &str,
+        decide: impl FnOnce(&A::State) -> D,
+    ) -> Result<Preview<A::State>, ExecuteError<D::Error>> {
+        let (scope, fold) = (&self.scope, &self.fold);
+        let loaded = replay::replay_if_any(scope, fold, aggregate_id, self.use_snapshots)?;
+        let Decided { mut state, version, events, .. } = execute::decide_on(fold, self.metadata.as_ref(), loaded, decide)?;
+        if events.is_empty() {
+            return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
+        }
+        let batch = Batch::new().append(fold.aggregate_type(), aggregate_id, Expected::Exactly(version), events);
+        let Rehearsed { appended, events, changes } = rehearse(scope, &batch)?;
+        if appended.already_there {
+            // Told by its event ids, the decision was taken before: the state at hand holds the events twice.
+            let now = replay::replay(scope, fold, aggregate_id, Until::Now, self.use_snapshots)?.replayed;
+            return Ok(Preview { state: now.state, version: now.version, events: Vec::new(), changes: Vec::new() });
+        }
+        if fold.wants_context() {
+            for event in &events {
+                fold.apply_recorded(&mut state, &event.event_type, event.data.as_str(), &event.context())?;
+            }
+        }
+        Ok(Preview { state, version: appended.version, events, changes })
     }
 }
 
