@@ -11,7 +11,7 @@ use crate::model::place::Version;
 /// Something whose history is kept, and how its state follows from its events.
 ///
 /// The event type needs nothing but serde's derives: the variant's (serde) name is the event type in the log, its
-/// content the event's data. `apply` must be pure: the same events always give the same state.
+/// content the event's data, in whatever tagged form serde gives the enum; see [`NewEvent::of`](crate::NewEvent::of). `apply` must be pure: the same events always give the same state.
 ///
 /// ```
 /// use foldlog::Aggregate;

@@ -4,6 +4,9 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
 use crate::model::error::Error;
 
 /// What a decision returns: events, or the application's own error.
@@ -165,6 +168,21 @@ impl From<ExecuteError<Infallible>> for Error {
         match error {
             ExecuteError::Decision(never) => match never {},
             ExecuteError::Store(error) => error,
+        }
+    }
+}
+
+/// As [`Error`] is written; of the decision's error kind and message, with `"decision"` as the kind.
+impl<E: fmt::Display> Serialize for ExecuteError<E> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            ExecuteError::Store(error) => error.serialize(serializer),
+            ExecuteError::Decision(error) => {
+                let mut fields = serializer.serialize_struct("ExecuteError", 2)?;
+                fields.serialize_field("kind", "decision")?;
+                fields.serialize_field("message", &error.to_string())?;
+                fields.end()
+            }
         }
     }
 }

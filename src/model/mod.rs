@@ -10,6 +10,7 @@ pub(crate) mod event;
 pub(crate) mod fold;
 pub(crate) mod ids;
 pub(crate) mod json;
+pub(crate) mod metadata;
 pub(crate) mod place;
 pub(crate) mod redacted;
 pub(crate) mod trace_context;

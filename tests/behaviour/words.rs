@@ -6,7 +6,7 @@ use foldlog::{ErrorKind, Expected, Json, Metadata, NewEvent, Position, Query, Re
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::domain::{Account, deposits};
+use crate::domain::{Account, AccountEvent, deposits};
 use crate::support::{Place, at, noted, read, refused, says};
 
 #[test]
@@ -138,4 +138,8 @@ fn reports_and_errors_as_json() {
     });
     assert_eq!(serde_json::to_value(&error).unwrap(), expected);
     assert_eq!(ErrorKind::DiskFull.to_string(), "disk_full");
+    let refused = accounts.execute("a", |_| Err::<Vec<AccountEvent>, _>("closed")).unwrap_err();
+    assert_eq!(serde_json::to_value(&refused).unwrap(), json!({ "kind": "decision", "message": "closed" }));
+    let failed = accounts.execute("", |_| deposits(1)).unwrap_err();
+    assert_eq!(serde_json::to_value(&failed).unwrap()["kind"], "invalid_input");
 }

@@ -62,8 +62,9 @@ fn catch_all<E: DeserializeOwned>(name: &str, data: &str, known: &[&str]) -> Dec
     let read = |data| DecodeError::noting_the_first(|| E::deserialize(Entry { key: Key::Bytes(name.as_bytes()), data }));
     match read(data) {
         (Err(_), Some(DecodeError::Data(misfit))) if misfit.expects("unit") => read("null").0,
-        (Err(_), Some(DecodeError::UnknownVariant(_))) => {
-            Err(DecodeError::Data(Misfit::of("unknown variant `` in a field, expected another")))
+        // Of an enum in the data, for the event's own name is known.
+        (Err(_), Some(DecodeError::UnknownVariant(names))) => {
+            Err(DecodeError::Data(Misfit::of(&format!("unknown variant ``, expected `{}`", names.join("` or `")))))
         }
         (Err(error), first) => Err(first.unwrap_or(error)),
         (done, _) => done,

@@ -243,7 +243,7 @@ fn an_untagged_variant_takes_what_is_unknown_and_nothing_else() {
     assert_eq!(decode::<Catching>("Shut", "7").unwrap(), Catching::Counted(7));
     for (name, data, said) in [
         ("Counted", r#""secret""#, "invalid type: string, expected u64"),
-        ("Coloured", r#"{"colour":"secret"}"#, "field `colour`: "),
+        ("Coloured", r#"{"colour":"secret"}"#, "field `colour`: unknown variant, expected `Red`"),
         ("Coloured", "{}", "missing field `colour`"),
         ("Coloured", r#"{"colour":"Red","note":-1}"#, "field `note`: invalid value: integer, expected u64"),
         ("Optional", "{}", "missing field `x`"),
