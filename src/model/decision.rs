@@ -21,7 +21,7 @@ use crate::model::error::Error;
 /// #[derive(Serialize, Deserialize)]
 /// enum CounterEvent { Added(u64) }
 ///
-/// #[derive(Default, Serialize, Deserialize)]
+/// #[derive(Debug, Default, Serialize, Deserialize)]
 /// struct Counter { sum: u64 }
 ///
 /// impl Aggregate for Counter {
