@@ -14,15 +14,10 @@ use crate::model::place::Position;
 use crate::sqlite::log::{self, Along};
 use crate::sqlite::{View, deliveries, state};
 
-#[cfg(any(feature = "nats", feature = "webhook"))]
-mod cloud_event;
+pub(crate) mod cloud_events;
 pub(crate) mod dead_letters;
 mod delivering;
-#[cfg(feature = "nats")]
-pub(crate) mod nats;
 pub(crate) mod publisher;
-#[cfg(feature = "webhook")]
-pub(crate) mod webhook;
 
 use delivering::Delivering;
 use publisher::{Message, Publisher};

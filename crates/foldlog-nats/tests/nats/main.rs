@@ -1,0 +1,10 @@
+//! The publisher against a real NATS server, in the clear and over TLS.
+
+#[path = "../../../../tests/common/certificates.rs"]
+mod certificates;
+mod impostor;
+#[path = "../../../../tests/common/orders.rs"]
+mod orders;
+mod publishing;
+mod server;
+mod tls;
