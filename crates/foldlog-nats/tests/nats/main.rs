@@ -1,4 +1,5 @@
 //! The publisher against a real NATS server, in the clear and over TLS.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 #[path = "../../../../tests/common/certificates.rs"]
 mod certificates;
