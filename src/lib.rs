@@ -7,9 +7,20 @@
 //! It is not a server, not a message broker, and not for several machines writing one log. There is no async: inside an
 //! async application call it on a blocking thread.
 //!
+//! [docs/delivery.md]: guide::delivery
+//! [docs/metrics.md]: guide::metrics
+//! [docs/reliability.md]: guide::reliability
+//! [docs/figures.md]: guide::figures
+//! [ARCHITECTURE.md]: guide::architecture
+//! [schema.sql]: guide::file_format
+//! [docs/decisions]: guide::decisions
+//! [CHANGELOG.md]: guide::changelog
+//!
 #![doc = include_str!("../README.md")]
 
 mod delivery;
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 mod log;
 mod maintenance;
 pub mod metrics;
