@@ -7,16 +7,21 @@
 //! It is not a server, not a message broker, and not for several machines writing one log. There is no async: inside an
 //! async application call it on a blocking thread.
 //!
+//! [docs/delivery.md]: guide::delivery
+//! [docs/metrics.md]: guide::metrics
+//! [docs/reliability.md]: guide::reliability
+//! [docs/figures.md]: guide::figures
+//! [ARCHITECTURE.md]: guide::architecture
+//! [schema.sql]: guide::file_format
+//! [docs/decisions]: guide::decisions
+//! [CHANGELOG.md]: guide::changelog
+//!
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
-#![deny(missing_docs, missing_debug_implementations)]
-#![cfg_attr(
-    not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::todo, clippy::unimplemented)
-)]
 
 mod delivery;
 mod engine;
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 mod log;
 mod maintenance;
 pub mod metrics;
@@ -34,12 +39,9 @@ mod trace;
 
 pub use delivery::control::{Failure, SubscriptionStatus};
 pub use delivery::documents::Documents;
+pub use delivery::outbox::cloud_events::CloudEvents;
 pub use delivery::outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
-#[cfg(feature = "nats")]
-pub use delivery::outbox::nats::Nats;
 pub use delivery::outbox::publisher::{Message, PublishError, Publisher};
-#[cfg(feature = "webhook")]
-pub use delivery::outbox::webhook::Webhook;
 pub use delivery::outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
 pub use delivery::projection::{Projection, ProjectionRunner, RebuildProgress};
 pub use delivery::runner::{Follower, HandlerError, StopReason};
@@ -74,10 +76,6 @@ pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
 pub use store::aggregates::{Aggregates, Rebuilt};
 pub use store::preview::Preview;
-
-/// The NATS client that [`Nats::connect_options`] speaks: its version is part of this crate's public API.
-#[cfg(feature = "nats")]
-pub use async_nats;
 
 pub use model::trace_context::TraceContext;
 /// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.

@@ -1,12 +1,10 @@
-//! The other side: a billing service with a web address. It is down at first, and then refuses one order until it is
-//! mended. It books each event once, as a receiver should: it knows an event by the id that comes with it.
+//! The other side: a billing service. It is down at first, and then refuses one order until it is mended. It books each
+//! event once, as a receiver should: it knows an event by its id.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
+use foldlog::{EventId, Message, PublishError};
 
 /// A request, as the service saw it.
 #[derive(Clone)]
@@ -21,45 +19,31 @@ pub struct Request {
 struct State {
     down_for: usize,
     refused_order: Option<String>,
-    seen: HashSet<String>,
+    seen: HashSet<EventId>,
     /// Order and event.
     bookings: Vec<(String, String)>,
     requests: Vec<Request>,
 }
 
-/// The part of a CloudEvent that matters here.
-#[derive(Deserialize)]
-struct CloudEvent {
-    id: String,
-    subject: String,
-    r#type: String,
-}
-
-pub struct Billing {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
-}
+#[derive(Clone)]
+pub struct Billing(Arc<Mutex<State>>);
 
 impl Billing {
-    /// Starts it: the first requests get a 503, and those about one order a 422.
-    pub fn start(down_for: usize, refused_order: &str) -> io::Result<Billing> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
+    /// The first requests get a 503, and those about one order a 422.
+    pub fn new(down_for: usize, refused_order: &str) -> Billing {
         let state = State { down_for, refused_order: Some(refused_order.to_owned()), ..State::default() };
-        let state = Arc::new(Mutex::new(state));
-        let of_thread = state.clone();
-        // It ends with the program.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // A client that goes away does not stop the service.
-                let _ = answer(stream, &of_thread);
-            }
-        });
-        Ok(Billing { address, state })
+        Billing(Arc::new(Mutex::new(state)))
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}/events", self.address)
+    /// What a publisher does: hands over one event, and says whether to try again. A real one speaks HTTP, for instance by
+    /// the crate foldlog-webhook.
+    pub fn post(&self, message: &Message<'_>) -> Result<(), PublishError> {
+        let answer = self.with(|state| state.receive(message));
+        match answer.split_at(1).0 {
+            "2" => Ok(()),
+            "4" => Err(PublishError::Reject(format!("billing answered {answer}"))),
+            _ => Err(PublishError::Retry(format!("billing answered {answer}"))),
+        }
     }
 
     /// From now on it takes every order.
@@ -80,44 +64,25 @@ impl Billing {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn answer(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().map_err(io::Error::other)?;
-        }
+impl State {
+    fn receive(&mut self, message: &Message<'_>) -> &'static str {
+        let (order, what) = (message.event.aggregate_id.to_string(), message.event.event_type.to_string());
+        let answer = if self.down_for > 0 {
+            self.down_for -= 1;
+            "503 Service Unavailable"
+        } else if self.refused_order.as_ref() == Some(&order) {
+            "422 Unprocessable Content"
+        } else {
+            if self.seen.insert(message.id()) {
+                self.bookings.push((order.clone(), what.clone()));
+            }
+            "204 No Content"
+        };
+        self.requests.push(Request { order, what, answer });
+        answer
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let event: CloudEvent = serde_json::from_slice(&body)?;
-    let status = receive(event, &mut state.lock().unwrap_or_else(PoisonError::into_inner));
-    write!(reader.get_mut(), "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-}
-
-fn receive(event: CloudEvent, state: &mut State) -> &'static str {
-    let answer = if state.down_for > 0 {
-        state.down_for -= 1;
-        "503 Service Unavailable"
-    } else if state.refused_order.as_ref() == Some(&event.subject) {
-        "422 Unprocessable Content"
-    } else {
-        if state.seen.insert(event.id) {
-            state.bookings.push((event.subject.clone(), event.r#type.clone()));
-        }
-        "204 No Content"
-    };
-    state.requests.push(Request { order: event.subject, what: event.r#type, answer });
-    answer
 }

@@ -1,6 +1,6 @@
 //! A shop: how events reach read models and the outside world, and what happens when the outside world fails.
 //!
-//! `cargo run --example orders --features webhook -- [--json] [--db PATH] [--orders N]`
+//! `cargo run --example orders -- [--json] [--db PATH] [--orders N]`
 //!
 //! Read `story.rs` first: an inline projection, a preview, a following projection, an outbox whose receiver fails, a dead
 //! letter. Then `rebuild.rs`: a read model is built anew beside appends. `domain.rs` has the aggregates, `read_models.rs`

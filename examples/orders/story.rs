@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use foldlog::{Expected, Json, Query, Store, Webhook};
+use foldlog::{Expected, Json, Message, Query, Store};
 
 use crate::billing::Billing;
 use crate::domain::{Order, ShopError, Stock, StockEvent, Wish, place};
@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How many requests find the billing service down.
 const DOWN_FOR: usize = 3;
 
-/// Returns the billing service, which goes on listening.
+/// Returns the billing service.
 pub fn tell(store: &Store, telling: &mut Telling, mended: bool) -> Done<Billing> {
     store.aggregates::<Stock>().append("lamp", Expected::New, [StockEvent::Received { quantity: 10 }])?;
     store.aggregates::<Stock>().append("chair", Expected::New, [StockEvent::Received { quantity: 3 }])?;
@@ -80,13 +80,14 @@ fn following(store: &Store, telling: &mut Telling) -> Done {
 /// To the outside world, at least once and in order per aggregate, although the other side is down.
 fn outbox(store: &Store, telling: &mut Telling, mended: bool) -> Done<Billing> {
     telling.part("An outbox: billing hears of payments and parcels, although it is down at first");
-    let billing = Billing::start(DOWN_FOR, "o-3")?;
+    let billing = Billing::new(DOWN_FOR, "o-3");
+    let service = billing.clone();
     let follower = store
         .outbox("billing")
         .filter(Query::new().event_type("Paid").event_type("Shipped"))
         .max_attempts(5)
         .backoff(Duration::from_millis(20), Duration::from_millis(200))
-        .publisher(Webhook::new(&billing.url())?.source("/shop"))
+        .publisher(move |message: &Message<'_>| service.post(message))
         .follow()?;
     let orders = store.aggregates::<Order>();
     for (order, number) in [("o-1", 1), ("o-2", 2), ("o-3", 3)] {

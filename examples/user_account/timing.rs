@@ -105,5 +105,6 @@ fn median_us(mut call: impl FnMut() -> foldlog::Result<()>) -> foldlog::Result<f
         times.push(before.elapsed());
     }
     times.sort();
-    Ok((times[times.len() / 2].as_nanos() as f64 / 100.0).round() / 10.0)
+    let median = times.get(times.len() / 2).map_or(0, Duration::as_nanos);
+    Ok((median as f64 / 100.0).round() / 10.0)
 }

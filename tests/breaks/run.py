@@ -45,7 +45,7 @@ def copy_tree():
     for name in names:
         write(COPY / name, (ROOT / name).read_bytes())
     for left_over in [path for path in COPY.rglob("*") if path.is_file()]:
-        if str(left_over.relative_to(COPY)) not in names and left_over.parts[len(COPY.parts)] in ("src", "tests"):
+        if str(left_over.relative_to(COPY)) not in names and left_over.parts[len(COPY.parts)] in ("src", "tests", "crates"):
             left_over.unlink()
 
 

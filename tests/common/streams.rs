@@ -55,7 +55,7 @@ impl DataSet {
     pub fn find(name: &str) -> Option<DataSet> {
         let root = match std::env::var_os("FOLDLOG_DATA") {
             Some(root) => PathBuf::from(root),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
         };
         let folder = root.join(name);
         if folder.join("truth.json").is_file() {

@@ -2,7 +2,6 @@
 
 mod git_history;
 mod log_format;
-#[cfg(feature = "webhook")]
 mod orders;
 mod programs;
 mod repository;

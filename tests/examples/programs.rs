@@ -67,21 +67,22 @@ fn build() -> HashMap<String, PathBuf> {
     let mut command = Command::new(env!("CARGO"));
     command.args([
         "build",
+        "--package",
+        "foldlog",
         "--example",
         "git_history",
         "--example",
         "user_account",
+        "--example",
+        "orders",
         "--message-format=json",
         "--profile",
         profile,
     ]);
-    if cfg!(feature = "webhook") {
-        command.args(["--example", "orders", "--features", "webhook"]);
-    }
     let output = command
         .arg("--target-dir")
         .arg(profile_directory.parent().unwrap())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", Ran::of(output));

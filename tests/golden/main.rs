@@ -12,7 +12,7 @@ use foldlog::{
 use serde_json::{Value, json};
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 
 fn golden_files() -> Vec<PathBuf> {

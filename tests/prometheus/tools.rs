@@ -33,7 +33,7 @@ pub fn said(output: &Output) -> String {
 }
 
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 pub fn dashboards() -> PathBuf {
@@ -62,7 +62,7 @@ pub fn exists(series: &str) -> bool {
 pub fn example() -> PathBuf {
     let features = if cfg!(feature = "tracing") { "prometheus,tracing" } else { "prometheus" };
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--example", "metrics", "--features", features]).current_dir(root());
+    build.args(["build", "--quiet", "--package", "foldlog", "--example", "metrics", "--features", features]).current_dir(root());
     assert!(build.status().unwrap().success(), "the example cannot be built");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     target.join("debug/examples/metrics").with_extension(std::env::consts::EXE_EXTENSION)

@@ -19,15 +19,10 @@ use crate::storage::delivery::{
     Checkpoint, DeliveryCounts, FilterChange, Identity, NewSubscription, StartFrom, SubscriptionKind,
 };
 
-#[cfg(any(feature = "nats", feature = "webhook"))]
-mod cloud_event;
+pub(crate) mod cloud_events;
 pub(crate) mod dead_letters;
 mod delivering;
-#[cfg(feature = "nats")]
-pub(crate) mod nats;
 pub(crate) mod publisher;
-#[cfg(feature = "webhook")]
-pub(crate) mod webhook;
 
 use delivering::Delivering;
 use publisher::{Message, Publisher};

@@ -3,13 +3,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use foldlog::{Message, PublishError, Store, Webhook};
+use foldlog::{CloudEvents, Message, PublishError, Store};
+use foldlog_webhook::Webhook;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::super::store;
-use super::http_server::{Answer, Request, Server};
-use super::place_order;
+use crate::http_server::{Answer, Request, Server};
+use crate::orders::{place_order, store};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -45,7 +45,8 @@ fn events_arrive_as_signed_cloud_events() {
     let (_directory, store) = store();
     let server = Server::start([]);
     let ids = place_order(&store, "o-1");
-    let webhook = webhook_to(&server).source("/shop").type_prefix("com.example.").header("authorization", "Bearer x").unwrap();
+    let cloud_events = CloudEvents::new().source("/shop").type_prefix("com.example.");
+    let webhook = webhook_to(&server).cloud_events(cloud_events).header("authorization", "Bearer x").unwrap();
     assert_eq!(run(&store, webhook), 2);
     let requests = server.requests();
     requests.iter().for_each(verify);

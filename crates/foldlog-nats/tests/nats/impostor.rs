@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use tokio::runtime::Builder;
 
-use super::super::store;
-use super::nats_tls::{Secured, trusting};
-use super::place_order;
+use crate::orders::{place_order, store};
+use crate::tls::{Secured, trusting};
 
 /// Speaks as a server without TLS does, and passes on what each client says to it first.
 fn impostor() -> (u16, Receiver<Vec<u8>>) {

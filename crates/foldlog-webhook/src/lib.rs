@@ -1,33 +1,29 @@
-//! A publisher that posts events to an HTTP address.
+#![doc = include_str!("../README.md")]
+
+mod invalid;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::DateTime;
+use foldlog::{CloudEvents, Message, PublishError, Publisher};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use ureq::Agent;
 use ureq::http::uri::InvalidUri;
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
-#[cfg(feature = "webhook-tls")]
+#[cfg(feature = "tls")]
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::cloud_event::{CONTENT_TYPE, Envelope};
-use super::publisher::{Message, PublishError, Publisher};
-use crate::delivery::runner::now;
-use crate::model::error::{Error, ErrorKind, Result};
+pub use invalid::InvalidSetting;
 
 /// So much of an answer is read, for the connection to be used again; nothing of it is kept.
 const ANSWER_BYTES: u64 = 64 << 10;
 
-/// Posts each event as a CloudEvent 1.0 (structured mode, `application/cloudevents+json`) to an HTTP address. Feature
-/// `webhook`; for `https` also `webhook-tls`.
-///
-/// Beside the attributes that CloudEvents asks for there are, as strings: `tenant`, `aggregatetype`, `aggregateversion`,
-/// `position`, `schemaversion`; and from the metadata, if there, `correlationid`, `causationid`, `traceparent` and
-/// `tracestate`. `subject` is the aggregate id.
+/// Posts each event as a CloudEvent 1.0 (structured mode, `application/cloudevents+json`) to an HTTP address;
+/// to `https` with the feature `tls`.
 ///
 /// With a [`secret`](Webhook::secret) the request is signed as Standard Webhooks says: `webhook-id` (the event's id, the same
 /// for each attempt), `webhook-timestamp` (of the attempt, in seconds) and `webhook-signature`, `v1,` with the HMAC-SHA256
@@ -38,13 +34,14 @@ const ANSWER_BYTES: u64 = 64 << 10;
 /// the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
 ///
 /// ```no_run
-/// use foldlog::{Store, Webhook};
+/// use foldlog::Store;
+/// use foldlog_webhook::Webhook;
 ///
 /// let store = Store::open("shop.db")?;
 /// let hook = Webhook::new("http://localhost:8080/events")?.secret("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")?;
 /// let follower = store.outbox("billing").publisher(hook).follow()?;
 /// # drop(follower);
-/// # Ok::<(), foldlog::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Webhook {
     agent: Agent,
@@ -52,14 +49,14 @@ pub struct Webhook {
     url: Uri,
     key: Option<Vec<u8>>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    envelope: Envelope,
+    cloud_events: CloudEvents,
 }
 
 /// How connections are made.
 struct Connecting {
     connect: Duration,
     overall: Duration,
-    #[cfg(feature = "webhook-tls")]
+    #[cfg(feature = "tls")]
     trusted: RootCerts,
 }
 
@@ -67,36 +64,43 @@ impl Webhook {
     /// Posts to this address, with 5 seconds to connect and 15 seconds in all.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for what is not an `http` or `https` address, and for `https` without `webhook-tls`.
-    pub fn new(url: &str) -> Result<Webhook> {
-        let refused = |why: &str| Error::new(ErrorKind::InvalidInput, format!("the webhook's address {why}")).during("webhook");
-        let url: Uri = url.parse().map_err(|error: InvalidUri| refused("is none").caused_by(error))?;
+    /// For what is not an `http` or `https` address, and for `https` without the feature `tls`.
+    pub fn new(url: &str) -> Result<Webhook, InvalidSetting> {
+        let invalid = InvalidSetting::new;
+        let url: Uri = url.parse().map_err(|error: InvalidUri| invalid("the address is not a URL").caused_by(error))?;
         match url.scheme_str() {
             Some("http") => {}
-            Some("https") if cfg!(feature = "webhook-tls") => {}
-            Some("https") => return Err(refused("needs the feature webhook-tls")),
-            _ => return Err(refused("must begin with http:// or https://")),
+            Some("https") if cfg!(feature = "tls") => {}
+            Some("https") => return Err(invalid("an https address needs the feature tls of foldlog-webhook")),
+            _ => return Err(invalid("the address must begin with http:// or https://")),
         }
         let connecting = Connecting {
             connect: Duration::from_secs(5),
             overall: Duration::from_secs(15),
-            #[cfg(feature = "webhook-tls")]
+            #[cfg(feature = "tls")]
             trusted: RootCerts::WebPki,
         };
-        Ok(Webhook { agent: connecting.agent(), connecting, url, key: None, headers: Vec::new(), envelope: Envelope::default() })
+        Ok(Webhook {
+            agent: connecting.agent(),
+            connecting,
+            url,
+            key: None,
+            headers: Vec::new(),
+            cloud_events: CloudEvents::new(),
+        })
     }
 
     /// Signs each request with this secret, as Standard Webhooks writes it: base64, with or without `whsec_` before it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is not base64 or has less than 24 bytes.
-    pub fn secret(mut self, secret: &str) -> Result<Webhook> {
-        let refused = |why| Error::new(ErrorKind::InvalidInput, why).during("webhook");
+    /// If it is not base64 or has less than 24 bytes.
+    pub fn secret(mut self, secret: &str) -> Result<Webhook, InvalidSetting> {
         let key = BASE64
             .decode(secret.strip_prefix("whsec_").unwrap_or(secret))
-            .map_err(|_| refused("the webhook's secret is not base64"))?;
+            // Not the cause: it quotes a character of the secret.
+            .map_err(|_| InvalidSetting::new("the secret is not base64"))?;
         if key.len() < 24 {
-            return Err(refused("the webhook's secret is shorter than 24 bytes"));
+            return Err(InvalidSetting::new("the secret is shorter than 24 bytes"));
         }
         self.key = Some(key);
         Ok(self)
@@ -105,11 +109,12 @@ impl Webhook {
     /// Sends a further header with each request, for authorisation for instance.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the name or the value cannot be sent.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Webhook> {
-        let refused = || Error::new(ErrorKind::InvalidInput, "a header that cannot be sent").during("webhook");
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
+    /// If the name or the value cannot be sent.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Webhook, InvalidSetting> {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|error| InvalidSetting::new("the header's name cannot be sent").caused_by(error))?;
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|error| InvalidSetting::new("the header's value cannot be sent").caused_by(error))?;
         value.set_sensitive(true);
         self.headers.push((name, value));
         Ok(self)
@@ -124,39 +129,31 @@ impl Webhook {
 
     /// Trusts a server whose certificate one of these authorities has issued (certificates in PEM), and no other: for a
     /// receiver inside of an organisation. Default: the authorities that Mozilla trusts, compiled in; those of the machine
-    /// are not looked at. Feature `webhook-tls`.
+    /// are not looked at. Feature `tls`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there is no certificate in it, or something that is none.
-    #[cfg(feature = "webhook-tls")]
-    pub fn ca_certificates(mut self, pem: &[u8]) -> Result<Webhook> {
-        let refused = |why| Error::new(ErrorKind::InvalidInput, why).during("webhook");
+    /// If there is no certificate in it, or something that is not one.
+    #[cfg(feature = "tls")]
+    pub fn ca_certificates(mut self, pem: &[u8]) -> Result<Webhook, InvalidSetting> {
         let mut certificates = Vec::new();
         for item in parse_pem(pem) {
             match item {
                 Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
                 Ok(_) => {}
-                Err(error) => return Err(refused("the authorities' certificates are not PEM").caused_by(error)),
+                Err(error) => return Err(InvalidSetting::new("the authorities' certificates are not PEM").caused_by(error)),
             }
         }
         if certificates.is_empty() {
-            return Err(refused("there is no certificate of an authority"));
+            return Err(InvalidSetting::new("there is no certificate of an authority"));
         }
         self.connecting.trusted = certificates.into();
         self.agent = self.connecting.agent();
         Ok(self)
     }
 
-    /// The `source` of the CloudEvents, a URI reference. Default: `urn:uuid:` and the id of the replica in which the event
-    /// was appended.
-    pub fn source(mut self, source: impl Into<String>) -> Webhook {
-        self.envelope.source = Some(source.into());
-        self
-    }
-
-    /// Goes before the event type in the CloudEvents' `type`: `com.example.`, for instance.
-    pub fn type_prefix(mut self, prefix: impl Into<String>) -> Webhook {
-        self.envelope.type_prefix = prefix.into();
+    /// How events are written: their `source` and the prefix of their `type`.
+    pub fn cloud_events(mut self, cloud_events: CloudEvents) -> Webhook {
+        self.cloud_events = cloud_events;
         self
     }
 }
@@ -170,7 +167,7 @@ impl Connecting {
             .timeout_connect(Some(self.connect))
             .timeout_global(Some(self.overall))
             .user_agent(concat!("foldlog/", env!("CARGO_PKG_VERSION")));
-        #[cfg(feature = "webhook-tls")]
+        #[cfg(feature = "tls")]
         let config = config.tls_config(TlsConfig::builder().root_certs(self.trusted.clone()).build());
         config.build().into()
     }
@@ -178,13 +175,13 @@ impl Connecting {
 
 impl Publisher for Webhook {
     fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
-        let body = self.envelope.write(message)?;
+        let body = self.cloud_events.to_json(message)?;
         let id = message.id().to_string();
-        let timestamp = now() / 1_000_000;
+        let timestamp = unix_seconds();
         let mut request = self
             .agent
             .post(&self.url)
-            .header("content-type", CONTENT_TYPE)
+            .header("content-type", CloudEvents::CONTENT_TYPE)
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp.to_string());
         if let Some(key) = &self.key {
@@ -202,11 +199,16 @@ impl Publisher for Webhook {
 }
 
 /// The signature of Standard Webhooks.
-fn signature(key: &[u8], id: &str, timestamp: i64, body: &[u8]) -> Result<String, PublishError> {
+fn signature(key: &[u8], id: &str, timestamp: u64, body: &[u8]) -> Result<String, PublishError> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|error| PublishError::Reject(error.to_string()))?;
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
     Ok(format!("v1,{}", BASE64.encode(mac.finalize().into_bytes())))
+}
+
+/// Seconds since 1970; 0 if the clock stands before that.
+fn unix_seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 /// What a status means.
@@ -230,8 +232,8 @@ fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = DateTime::parse_from_rfc2822(value).ok()?;
-    let micros = date.timestamp_micros().saturating_sub(now());
-    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+    // A date that is over is no pause.
+    Some(Duration::from_secs(u64::try_from(date.timestamp()).unwrap_or(0).saturating_sub(unix_seconds())))
 }
 
 impl fmt::Debug for Webhook {
@@ -274,7 +276,10 @@ mod tests {
             let Err(PublishError::RetryAfter(_, pause)) = judged(status, Some("7")) else { panic!("{status}") };
             assert_eq!(pause, Duration::from_secs(7));
         }
-        let date = DateTime::from_timestamp_micros(now() + 90_000_000).unwrap().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let date = DateTime::from_timestamp_secs(unix_seconds().cast_signed() + 90)
+            .unwrap()
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
         let Err(PublishError::RetryAfter(_, pause)) = judged(503, Some(&date)) else { panic!("{date}") };
         assert!((80..=90).contains(&pause.as_secs()), "{pause:?}");
     }
@@ -282,15 +287,15 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_refused_and_secrets_do_not_show() {
         for url in ["", "localhost", "ftp://localhost/", "http://", "http://a b/"] {
-            assert_eq!(Webhook::new(url).unwrap_err().kind(), ErrorKind::InvalidInput, "{url}");
+            assert!(Webhook::new(url).unwrap_err().to_string().starts_with("webhook: the address "), "{url}");
         }
-        assert_eq!(Webhook::new("https://localhost/").is_ok(), cfg!(feature = "webhook-tls"));
+        assert_eq!(Webhook::new("https://localhost/").is_ok(), cfg!(feature = "tls"));
         let webhook = || Webhook::new("http://localhost/canary").unwrap();
         for secret in ["whsec_?", "", "whsec_AAAA"] {
-            assert_eq!(webhook().secret(secret).unwrap_err().kind(), ErrorKind::InvalidInput, "{secret}");
+            assert!(webhook().secret(secret).unwrap_err().to_string().starts_with("webhook: the secret "), "{secret}");
         }
-        assert_eq!(webhook().header("a b", "c").unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(webhook().header("a", "c\n").unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(webhook().header("a b", "c").is_err());
+        assert!(webhook().header("a", "c\n").is_err());
         let secret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let shown = format!("{:?}", webhook().secret(secret).unwrap().header("authorization", "canary").unwrap());
         assert!(!shown.contains("canary") && !shown.contains(&secret[..8]), "{shown}");

@@ -1,11 +1,11 @@
 use std::time::{Duration, Instant};
 
-use foldlog::{Nats, Store};
+use foldlog::Store;
+use foldlog_nats::Nats;
 use serde_json::Value;
 
-use super::super::store;
-use super::nats_server::Server;
-use super::place_order;
+use crate::orders::{place_order, store};
+use crate::server::Server;
 
 fn run(store: &Store, name: &str, nats: Nats) -> u64 {
     let nats = nats.timeout(Duration::from_secs(2));

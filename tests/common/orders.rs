@@ -1,27 +1,17 @@
-//! The ready publishers, each against a real server.
-
-#[cfg(any(feature = "nats", feature = "webhook-tls"))]
-mod certificates;
-#[cfg(feature = "webhook")]
-mod http_server;
-#[cfg(feature = "nats")]
-mod nats;
-#[cfg(feature = "nats")]
-mod nats_impostor;
-#[cfg(feature = "nats")]
-mod nats_server;
-#[cfg(feature = "nats")]
-mod nats_tls;
-#[cfg(feature = "webhook")]
-mod webhook;
-#[cfg(feature = "webhook-tls")]
-mod webhook_tls;
+//! A store with orders in it, for the tests of the publishers.
 
 use foldlog::{EventId, Metadata, NewEvent, Store};
 use serde_json::json;
 
+/// A store in a real file, which goes with the directory.
+pub fn store() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path().join("events.db")).unwrap();
+    (directory, store)
+}
+
 /// Appends two events of one order, with all that an envelope shows; returns their ids.
-fn place_order(store: &Store, order: &str) -> Vec<EventId> {
+pub fn place_order(store: &Store, order: &str) -> Vec<EventId> {
     let metadata = Metadata::new()
         .user_id("u-1")
         .correlation_id("request-1")

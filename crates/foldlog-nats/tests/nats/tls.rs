@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::ConnectOptions;
-use foldlog::{Nats, Store};
+use foldlog::Store;
+use foldlog_nats::Nats;
+use foldlog_nats::async_nats::ConnectOptions;
 
-use super::super::store;
-use super::certificates::Authority;
-use super::nats_server::{Server, free_port};
-use super::place_order;
+use crate::certificates::{Authority, Issued};
+use crate::orders::{place_order, store};
+use crate::server::{Server, free_port};
 
 /// A server with TLS, and the files that its clients need.
 pub struct Secured {
@@ -49,8 +49,8 @@ impl Secured {
         let authority = Authority::new();
         let file = directory.join("authority.pem");
         std::fs::write(&file, authority.pem()).unwrap();
-        let (certificate, key) = authority.issue(name).write(directory, "server");
-        let client = authority.issue("client").write(directory, "client");
+        let (certificate, key) = write(&authority.issue(name), directory, "server");
+        let client = write(&authority.issue("client"), directory, "client");
         let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         for (flag, file) in [("--tlscert", &certificate), ("--tlskey", &key), ("--tlscacert", &file)] {
             arguments.extend([OsString::from(flag), file.into()]);
@@ -65,6 +65,14 @@ impl Secured {
     pub fn publisher(&self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         Nats::new(self.server.url.replace("nats://", "tls://"), "shop").connect_options(options)
     }
+}
+
+/// Writes it to files: the certificate's and the key's.
+fn write(issued: &Issued, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
+    std::fs::write(&certificate, &issued.certificate).unwrap();
+    std::fs::write(&key, &issued.key).unwrap();
+    (certificate, key)
 }
 
 pub fn trusting(authority: &Path) -> ConnectOptions {

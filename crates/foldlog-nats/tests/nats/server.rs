@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::{self, stream};
-use async_nats::{Client, ConnectError, ConnectOptions};
+use foldlog_nats::async_nats::jetstream::{self, stream};
+use foldlog_nats::async_nats::{Client, ConnectError, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 
 /// How the test's own connections are made.

@@ -1,4 +1,4 @@
-//! CloudEvents 1.0, structured mode, JSON: how the ready publishers write an event.
+//! CloudEvents 1.0, structured mode, JSON: the form in which other systems expect an event.
 
 use chrono::SecondsFormat;
 use serde::Serialize;
@@ -7,13 +7,34 @@ use serde_json::Value;
 use super::publisher::{Message, PublishError};
 use crate::model::json::Json;
 
-/// What an application can say about the envelope.
+/// Writes events as CloudEvents 1.0 (structured mode, JSON), for publishers of any kind.
+///
+/// Beside the attributes that CloudEvents requires it writes, as strings: `tenant`, `aggregatetype`, `aggregateversion`,
+/// `position`, `schemaversion`; and from the metadata, if present, `correlationid`, `causationid`, `traceparent` and
+/// `tracestate`. `subject` is the aggregate id.
+///
+/// ```
+/// use foldlog::{CloudEvents, Expected, Message, NewEvent, PublishError, Store};
+///
+/// let store = Store::in_memory()?;
+/// store.append("order", "o-1", Expected::Any, [NewEvent::new("Shipped", &serde_json::json!({"parcel": "p-7"}))?])?;
+///
+/// let cloud_events = CloudEvents::new().source("/shop").type_prefix("com.example.");
+/// let mut sent = Vec::new();
+/// let mut bus = store.outbox("bus").publisher(|message: &Message<'_>| {
+///     sent.push(cloud_events.to_json(message)?);
+///     Ok::<(), PublishError>(())
+/// });
+/// bus.run_to_end()?;
+/// drop(bus);
+/// let event: serde_json::Value = serde_json::from_slice(&sent[0]).unwrap();
+/// assert_eq!((&event["type"], &event["data"]["parcel"]), (&"com.example.Shipped".into(), &"p-7".into()));
+/// # Ok::<(), foldlog::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
-pub(super) struct Envelope {
-    /// The `source` of every event; by default the replica in which it was appended.
-    pub(super) source: Option<String>,
-    /// Put before the event type.
-    pub(super) type_prefix: String,
+pub struct CloudEvents {
+    source: Option<String>,
+    type_prefix: String,
 }
 
 /// The attributes, in the order in which they are written. Numbers are strings: an integer of CloudEvents has 32 bits.
@@ -43,11 +64,33 @@ struct CloudEvent<'a> {
     data: &'a Json,
 }
 
-/// The media type of what [`Envelope::write`] gives.
-pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
+impl CloudEvents {
+    /// The media type of what [`to_json`](CloudEvents::to_json) returns.
+    pub const CONTENT_TYPE: &'static str = "application/cloudevents+json";
 
-impl Envelope {
-    pub(super) fn write(&self, message: &Message<'_>) -> Result<Vec<u8>, PublishError> {
+    /// With the default source and no prefix.
+    pub fn new() -> CloudEvents {
+        CloudEvents::default()
+    }
+
+    /// The `source` of every event, a URI reference. Default: `urn:uuid:` and the id of the replica in which the event was
+    /// appended.
+    pub fn source(mut self, source: impl Into<String>) -> CloudEvents {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Goes before the event type in `type`: `com.example.`, for instance.
+    pub fn type_prefix(mut self, prefix: impl Into<String>) -> CloudEvents {
+        self.type_prefix = prefix.into();
+        self
+    }
+
+    /// The event as one JSON object.
+    ///
+    /// # Errors
+    /// [`PublishError::Reject`] if the event cannot be written as JSON.
+    pub fn to_json(&self, message: &Message<'_>) -> Result<Vec<u8>, PublishError> {
         let event = message.event;
         // Metadata of another shape than ours is no reason not to publish.
         let metadata = event.metadata.as_ref().and_then(|json| json.to_value().ok()).unwrap_or_default();

@@ -46,9 +46,9 @@ impl Server {
     }
 
     /// Over TLS, with this certificate.
-    #[cfg(feature = "webhook-tls")]
-    pub fn start_tls(certificate: &super::certificates::Issued) -> Server {
-        let config = Arc::new(certificate.server_config());
+    #[cfg(feature = "tls")]
+    pub fn start_tls(certificate: &crate::certificates::Issued) -> Server {
+        let config = Arc::new(server_config(certificate));
         Server::start_with([], "https", move |stream| {
             let connection = rustls::ServerConnection::new(config.clone()).unwrap();
             rustls::StreamOwned::new(connection, stream)
@@ -87,6 +87,16 @@ impl Server {
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
+}
+
+#[cfg(feature = "tls")]
+fn server_config(issued: &crate::certificates::Issued) -> rustls::ServerConfig {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()
 }
 
 fn read_request(stream: &mut BufReader<impl Read>, connection: usize) -> Option<Request> {

@@ -1,4 +1,4 @@
-//! A publisher that hands events to NATS JetStream.
+#![doc = include_str!("../README.md")]
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, Context};
 use tokio::runtime::{Builder, Runtime};
 
-use super::cloud_event::{CONTENT_TYPE, Envelope};
-use super::publisher::{Message, PublishError, Publisher};
-use crate::model::event::RecordedEvent;
+use foldlog::{CloudEvents, Message, PublishError, Publisher, RecordedEvent};
+
+/// The NATS client that [`Nats::connect_options`] uses: its version is part of this crate's public API.
+pub use async_nats;
 
 /// The server asks its clients after two minutes whether they live; between two events nobody is there to answer.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
 /// Publishes each event as a CloudEvent 1.0 (structured mode, JSON) to NATS JetStream, and waits until the stream has it.
-/// Feature `nats`.
 ///
 /// `Nats-Msg-Id` is the event's id, so within the stream's duplicate window (two minutes unless configured) the server
 /// drops what was published twice. Keep the outbox's lease below that window, and the consumers idempotent all the same.
@@ -25,11 +25,12 @@ const LONGEST_IDLE: Duration = Duration::from_secs(60);
 /// The subject is `<prefix>.<aggregate type>.<event type>` unless [`subject`](Nats::subject) says otherwise; the stream that
 /// takes it must exist. The connection is made when the first event comes, and anew after a failure.
 ///
-/// It waits on a small runtime of its own: call [`Outbox::run_to_end`](crate::Outbox::run_to_end) outside of async code;
-/// [`Outbox::follow`](crate::Outbox::follow) has a thread of its own in any case.
+/// It waits on a small runtime of its own: call [`Outbox::run_to_end`](foldlog::Outbox::run_to_end) outside of async code;
+/// [`Outbox::follow`](foldlog::Outbox::follow) has a thread of its own in any case.
 ///
 /// ```no_run
-/// use foldlog::{Nats, Store};
+/// use foldlog::Store;
+/// use foldlog_nats::Nats;
 ///
 /// let store = Store::open("shop.db")?;
 /// let follower = store.outbox("bus").publisher(Nats::new("nats://localhost:4222", "shop")).follow()?;
@@ -41,7 +42,7 @@ pub struct Nats {
     subject: Box<dyn Fn(&RecordedEvent) -> String + Send>,
     options: Box<dyn Fn() -> ConnectOptions + Send>,
     timeout: Duration,
-    envelope: Envelope,
+    cloud_events: CloudEvents,
     session: Option<Session>,
 }
 
@@ -64,7 +65,7 @@ impl Nats {
             subject: Box::new(subject),
             options: Box::new(ConnectOptions::new),
             timeout: Duration::from_secs(10),
-            envelope: Envelope::default(),
+            cloud_events: CloudEvents::new(),
             session: None,
         }
     }
@@ -91,15 +92,9 @@ impl Nats {
         self
     }
 
-    /// As [`Webhook::source`](crate::Webhook::source).
-    pub fn source(mut self, source: impl Into<String>) -> Nats {
-        self.envelope.source = Some(source.into());
-        self
-    }
-
-    /// As [`Webhook::type_prefix`](crate::Webhook::type_prefix).
-    pub fn type_prefix(mut self, prefix: impl Into<String>) -> Nats {
-        self.envelope.type_prefix = prefix.into();
+    /// How events are written: their `source` and the prefix of their `type`.
+    pub fn cloud_events(mut self, cloud_events: CloudEvents) -> Nats {
+        self.cloud_events = cloud_events;
         self
     }
 
@@ -121,9 +116,9 @@ impl Nats {
 impl Publisher for Nats {
     fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
         let publish = PublishMessage::build()
-            .payload(self.envelope.write(message)?.into())
+            .payload(self.cloud_events.to_json(message)?.into())
             .message_id(message.id().to_string())
-            .header("Content-Type", CONTENT_TYPE);
+            .header("Content-Type", CloudEvents::CONTENT_TYPE);
         let subject = (self.subject)(message.event);
         // Put back only after a success: whatever state a failed connection is in, the next attempt makes a new one.
         let idle = self.session.take().filter(|session| session.used.elapsed() < LONGEST_IDLE);
@@ -143,7 +138,7 @@ impl Publisher for Nats {
                 Ok(())
             }
             Ok(Err(error)) => Err(judge(&error)),
-            Err(_) => Err(PublishError::Retry("the stream has not acknowledged the event in time".to_owned())),
+            Err(_) => Err(PublishError::Retry("the stream did not acknowledge the event in time".to_owned())),
         }
     }
 }

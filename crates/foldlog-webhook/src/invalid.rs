@@ -1,0 +1,37 @@
+//! What is wrong with a setting.
+
+use std::error::Error;
+use std::fmt;
+
+/// A setting of a [`Webhook`](crate::Webhook) that cannot work. It says which, and why; secrets are not in it.
+#[derive(Debug)]
+pub struct InvalidSetting {
+    what: &'static str,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl InvalidSetting {
+    pub(crate) fn new(what: &'static str) -> InvalidSetting {
+        InvalidSetting { what, cause: None }
+    }
+
+    pub(crate) fn caused_by(self, cause: impl Error + Send + Sync + 'static) -> InvalidSetting {
+        InvalidSetting { cause: Some(Box::new(cause)), ..self }
+    }
+}
+
+impl fmt::Display for InvalidSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "webhook: {}", self.what)?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for InvalidSetting {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

@@ -1,0 +1,36 @@
+//! The documents of the repository, so that they can be read, and their links followed, where the crate is.
+// A link definition that stands first wins: each of these replaces the relative one at the end of the document.
+
+/// [figures.md]: figures#delivery
+#[doc = include_str!("../docs/delivery.md")]
+pub mod delivery {}
+
+#[doc = include_str!("../docs/metrics.md")]
+pub mod metrics {}
+
+#[doc = include_str!("../docs/reliability.md")]
+pub mod reliability {}
+
+/// [metrics.md]: metrics
+#[doc = include_str!("../docs/figures.md")]
+pub mod figures {}
+
+/// [docs/reliability.md]: reliability
+/// [schema.sql]: file_format
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub mod architecture {}
+
+/// `schema.sql`: the file format, every column explained.
+#[doc = concat!("```sql\n", include_str!("../schema.sql"), "\n```")]
+pub mod file_format {}
+
+#[doc = include_str!("../docs/decisions/0001-layout.md")]
+#[doc = include_str!("../docs/decisions/0002-checksums-and-ids.md")]
+#[doc = include_str!("../docs/decisions/0003-block-summaries.md")]
+#[doc = include_str!("../docs/decisions/0004-delivery-dependencies.md")]
+#[doc = include_str!("../docs/decisions/0005-summaries-with-checksums.md")]
+#[doc = include_str!("../docs/decisions/0006-linked-indexes.md")]
+pub mod decisions {}
+
+#[doc = include_str!("../CHANGELOG.md")]
+pub mod changelog {}
