@@ -130,34 +130,40 @@ CREATE TABLE snapshots (
 
 CREATE INDEX snapshots_created_at ON snapshots (created_at);
 
--- Named readers of the log: handlers, projections, outboxes. Since format 2.
+-- Named readers of the log: handlers, projections, outboxes. Few: a look-up by name reads them all and checks each.
 CREATE TABLE subscriptions (
   id                  INTEGER PRIMARY KEY, -- small number that deliveries.subscription refers to
   tenant              TEXT NOT NULL,     -- whose events it reads; '' = those of all tenants
   name                TEXT NOT NULL,     -- as the application named it
   kind                TEXT NOT NULL CHECK (kind IN ('handler', 'projection', 'outbox')), -- what it does with events
+  filter              TEXT NOT NULL,     -- JSON: which events it wants
   position            INTEGER NOT NULL CHECK (position >= 0), -- the checkpoint: nothing up to here is left to do
   leader              BLOB,              -- UUID of the runner that leads; NULL = none
-  lease_until         INTEGER NOT NULL,  -- until when it leads unless it renews; 0 = not
-  fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader writes nothing more
+  fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader can no longer write
+  heartbeat           INTEGER NOT NULL,  -- even: raised by the leader; odd: raised by one who asks whether it lives
+  lease_millis        INTEGER NOT NULL,  -- a leader that does not answer for so long is taken for dead
+  in_hand             INTEGER,           -- the event that a runner has begun to handle, if it noted that
+  deaths              INTEGER NOT NULL,  -- how many runners died with that event in hand
   failed_position     INTEGER,           -- the event at which it stopped; NULL = it did not
   failure             TEXT,              -- why, in the words of the application's error
   version             INTEGER NOT NULL,  -- of the projection's definition; 1 for others
   generation          INTEGER NOT NULL,  -- counts a projection's rebuilds: part of the names of its indexes
   rebuild_version     INTEGER,           -- version of the tables that are being built; NULL = none are
   rebuild_position    INTEGER,           -- how far they are built
+  checksum            INTEGER NOT NULL,  -- over the whole row
   UNIQUE (tenant, name)
 ) STRICT;
 
--- What deviates from "delivered" among the events that an outbox has passed: by reference, never a copy. Since format 2.
+-- What deviates from "delivered" among the events that an outbox has passed: by reference, never a copy.
 CREATE TABLE deliveries (
   subscription        INTEGER NOT NULL,  -- subscriptions.id
   position            INTEGER NOT NULL,  -- events.position
   aggregate           INTEGER NOT NULL,  -- aggregates.id: deliveries of one aggregate keep their order
   state               TEXT NOT NULL CHECK (state IN ('leased', 'retry', 'waiting', 'dead')), -- waiting: behind another of its aggregate
   attempts            INTEGER NOT NULL,  -- counted when leased, so that a death in the attempt counts too
-  due_at              INTEGER NOT NULL,  -- when to try again, or when the lease ends
+  due_at              INTEGER NOT NULL,  -- when to try again
   last_error          TEXT,              -- of the last attempt, in the words of the publisher's error
+  checksum            INTEGER NOT NULL,  -- over the whole row
   PRIMARY KEY (subscription, position)
 ) STRICT, WITHOUT ROWID;
 

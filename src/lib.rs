@@ -16,6 +16,7 @@
 )]
 
 mod delivery;
+mod engine;
 mod log;
 mod maintenance;
 pub mod metrics;
@@ -25,10 +26,12 @@ mod options;
 pub mod prometheus;
 mod sqlite;
 mod state;
+mod storage;
 mod store;
 pub mod testing;
 mod trace;
 
+pub use delivery::control::{Failure, SubscriptionStatus};
 pub use delivery::documents::Documents;
 pub use delivery::outbox::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters};
 #[cfg(feature = "nats")]
@@ -38,8 +41,9 @@ pub use delivery::outbox::publisher::{Message, PublishError, Publisher};
 pub use delivery::outbox::webhook::Webhook;
 pub use delivery::outbox::{DeadLetterPolicy, Outbox, OutboxStatus};
 pub use delivery::projection::{Projection, ProjectionRunner, RebuildProgress};
-pub use delivery::runner::{Follower, HandlerError, StopReason, SubscriptionStatus};
-pub use delivery::subscription::{StartFrom, Subscription};
+pub use delivery::runner::{Follower, HandlerError, StopReason};
+pub use delivery::subscription::Subscription;
+pub use engine::ReadModel;
 pub use log::append::{Appended, Batch};
 pub use log::query::{Events, Query};
 pub use log::statistics::{EventStatistics, FileStatistics};
@@ -52,17 +56,18 @@ pub use model::clock::Clock;
 pub use model::damage::Damage;
 pub use model::error::{Conflict, Error, ErrorKind, Result};
 pub use model::event::{EventId, Metadata, NewEvent, RecordedEvent};
+pub use model::filter::Filter;
 pub use model::fold::{FoldError, Folds};
 pub use model::json::Json;
 pub use model::place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use options::{Durability, Options, SnapshotPolicy};
-pub use sqlite::read_model::ReadModel;
 pub use state::execute::Executed;
 pub use state::replay::Replayed;
 pub use state::snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning};
+pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use store::Store;
 pub use store::aggregates::{Aggregates, Rebuilt};
-pub use store::preview::{ChangeKind, Preview, RowChange};
+pub use store::preview::Preview;
 
 /// The NATS client that [`Nats::connect_options`] speaks: its version is part of this crate's public API.
 #[cfg(feature = "nats")]

@@ -23,8 +23,8 @@ pub fn reads(store: &Store) {
     told(store.last_position());
     told(store.file_statistics());
     told(store.subscriptions());
-    told(store.outbox_status("out"));
-    if let Some(letters) = told(store.outbox_dead_letters("out")) {
+    told(store.outbox("out").status());
+    if let Some(letters) = told(store.outbox("out").dead_letters()) {
         told(letters.count());
         letters.iter().take(MOST).for_each(|letter| drop(told(letter)));
     }

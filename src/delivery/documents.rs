@@ -2,15 +2,14 @@
 
 use std::fmt;
 
-use rusqlite::params;
 use serde_json::Value;
 
 use crate::delivery::projection::Projection;
 use crate::delivery::runner::HandlerError;
-use crate::log::query::Query;
+use crate::engine::{DocumentTable, ReadModel};
 use crate::model::event::RecordedEvent;
+use crate::model::filter::Filter;
 use crate::model::json::Json;
-use crate::sqlite::read_model::{ReadModel, document_sql};
 
 type Key = dyn Fn(&RecordedEvent) -> Option<String> + Send + Sync;
 type Fold = dyn Fn(&mut Value, &RecordedEvent) -> Result<(), HandlerError> + Send + Sync;
@@ -23,7 +22,7 @@ type Fold = dyn Fn(&mut Value, &RecordedEvent) -> Result<(), HandlerError> + Sen
 /// [`Store::documents`](crate::Store::documents).
 ///
 /// Documents belong to the tenant of their events. To keep those of all tenants under one name, filter by
-/// [`Query::all_tenants`]; each tenant still reads its own only.
+/// [`Filter::all_tenants`]; each tenant still reads its own only.
 ///
 /// ```
 /// use foldlog::{Documents, Expected, NewEvent, Store};
@@ -56,12 +55,10 @@ type Fold = dyn Fn(&mut Value, &RecordedEvent) -> Result<(), HandlerError> + Sen
 pub struct Documents {
     name: String,
     version: u32,
-    filter: Query,
+    filter: Filter,
     key: Box<Key>,
     fold: Box<Fold>,
-    get: String,
-    put: String,
-    delete: String,
+    table: DocumentTable,
 }
 
 impl Documents {
@@ -74,21 +71,18 @@ impl Documents {
         fold: impl Fn(&mut Value, &RecordedEvent) -> Result<(), HandlerError> + Send + Sync + 'static,
     ) -> Documents {
         let name = name.into();
-        let sql = document_sql(&format!("{{{name}}}"));
         Documents {
             version,
-            filter: Query::new(),
+            filter: Filter::new(),
             key: Box::new(key),
             fold: Box::new(fold),
-            get: sql.get,
-            put: sql.put,
-            delete: sql.delete,
+            table: DocumentTable::of_projection(&name),
             name,
         }
     }
 
     /// Which events it wants; all of the tenant by default.
-    pub fn filter(mut self, filter: Query) -> Documents {
+    pub fn filter(mut self, filter: Filter) -> Documents {
         self.filter = filter;
         self
     }
@@ -107,17 +101,17 @@ impl Projection for Documents {
         vec![self.name.clone()]
     }
 
-    fn filter(&self) -> Query {
+    fn filter(&self) -> Filter {
         self.filter.clone()
     }
 
     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {
-        Ok(model.execute_batch(&document_sql(&format!("{{{}}}", self.name)).create)?)
+        Ok(self.table.create(model)?)
     }
 
     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError> {
         let Some(key) = (self.key)(event) else { return Ok(()) };
-        let before: Option<String> = model.query_row(&self.get, params![&*event.tenant, key], |row| row.get(0))?;
+        let before = self.table.get(model, &event.tenant, &key)?;
         let mut document = match &before {
             Some(text) => serde_json::from_str(text)?,
             None => Value::Null,
@@ -125,13 +119,13 @@ impl Projection for Documents {
         (self.fold)(&mut document, event)?;
         if document.is_null() {
             if before.is_some() {
-                model.execute(&self.delete, params![&*event.tenant, key])?;
+                self.table.delete(model, &event.tenant, &key)?;
             }
             return Ok(());
         }
         let after = Json::from_serialize(&document)?.into_string();
         if before.as_ref() != Some(&after) {
-            model.execute(&self.put, params![&*event.tenant, key, after])?;
+            self.table.put(model, &event.tenant, &key, &after)?;
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! What subscriptions, projections and outboxes have in common: a lead, a loop, a clean end.
 
-use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,16 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
+use crate::delivery::lead::{Candidate, Heart, Held, Try};
+use crate::engine::Watcher;
 use crate::log::scope::Scope;
-use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
-use crate::model::place::Position;
-use crate::sqlite::beside::Watcher;
-use crate::sqlite::checkpoints::{self, Checkpoint};
-use crate::sqlite::state;
+use crate::storage::delivery::Identity;
 use crate::trace;
 
 /// How often a follower looks whether another process has committed; within its own it is woken at once. When nothing
@@ -27,79 +22,19 @@ const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(200);
 const LOOK_AFTER_SHARE: u32 = 100;
 /// How long a follower waits after the file was busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a follower that has nothing to do waits for a commit.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// An error of the application's own code.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Which subscription of whom.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// `""` for one that reads the events of all tenants.
-    pub(crate) tenant: String,
-    pub(crate) name: String,
-}
-
-/// The right to work for a subscription. Written under a fence, so that who has lost it changes nothing more.
-#[derive(Clone, Debug)]
-pub(crate) struct Lease {
-    pub(crate) id: i64,
-    pub(crate) fence: i64,
-    lasts: Duration,
-    renewed: Cell<Instant>,
-}
-
-impl Lease {
-    /// Until when the lease holds if it is renewed now, in microseconds of the machine's clock: for a caller who writes
-    /// this into the file.
-    pub(crate) fn until(&self) -> i64 {
-        self.renewed.set(Instant::now());
-        now().saturating_add(i64::try_from(self.lasts.as_micros()).unwrap_or(i64::MAX))
-    }
-
-    /// How long it may go on without being renewed: a third of its time, so that two renewals may fail.
-    fn rest(&self) -> Duration {
-        (self.lasts / 3).saturating_sub(self.renewed.get().elapsed())
-    }
-
-    /// How long one of the steps may take so that the lease is renewed well before it runs out.
-    pub(crate) fn step_time(&self, longest: Duration) -> Duration {
-        longest.min(self.lasts / 3)
-    }
-
-    /// Takes or renews the lead; `None` if another runner has it.
-    fn take(scope: &Scope, identity: &Identity, runner: Uuid, lasts: Duration) -> Result<Option<Lease>> {
-        // After a power cut nobody leads anyway.
-        scope.database().write_relaxed(|writing| {
-            let checkpoint =
-                checkpoints::find(writing, &identity.tenant, &identity.name)?.ok_or_else(|| unknown(&identity.name))?;
-            let mut lease = Lease { id: checkpoint.id, fence: 0, lasts, renewed: Cell::new(Instant::now()) };
-            let led = checkpoints::lead(writing, checkpoint.id, runner, now(), lease.until())?;
-            Ok(led.map(|fence| {
-                lease.fence = fence;
-                lease
-            }))
-        })
-    }
-
-    fn give_up(&self, scope: &Scope) {
-        // If it cannot be written, the lease runs out by itself.
-        let _ = scope.database().write_relaxed(|writing| checkpoints::resign(writing, self.id, self.fence));
-    }
-}
-
-/// Leases are about the machine's time, whatever clock the events have.
-pub(crate) fn now() -> i64 {
-    Clock::system().now_micros()
-}
-
-pub(crate) fn unknown(name: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no subscription {name:?}"))
-}
+/// Called when a follower has ended.
+pub(crate) type OnEnd = Arc<dyn Fn(&StopReason) + Send + Sync>;
 
 /// What a runner does with its share of events.
 pub(crate) trait Work {
-    /// Does the next piece of work, a bounded one. What it commits of its own renews the lease, see [`Lease::until`].
-    fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt>;
+    /// Does the next piece of work, a bounded one.
+    fn step(&mut self, scope: &Scope, held: &Held) -> std::result::Result<Step, Halt>;
 }
 
 /// How a piece of work ended well.
@@ -125,25 +60,33 @@ impl From<Error> for Halt {
 }
 
 /// Works until nothing is left to do; returns how many events were handled.
-pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lasts: Duration, work: &mut impl Work) -> Result<u64> {
-    let Some(lease) = Lease::take(scope, identity, Uuid::new_v4(), lasts)? else {
-        return Err(Error::new(ErrorKind::Busy, format!("another runner leads the subscription {:?}", identity.name))
-            .advice("stop it, or wait until its lease has run out"));
-    };
+pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lease: Duration, work: &mut impl Work) -> Result<u64> {
+    let held = Candidate::new(lease).lead_now(scope, identity)?;
+    let heart = Heart::start(scope, held.lead, lease);
     let mut handled = 0;
-    let done = loop {
-        match guarded(scope, identity, &lease, work) {
-            Ok(Step::Worked(events)) => handled += events,
-            Ok(Step::CaughtUp(None)) => break Ok(handled),
-            Ok(Step::CaughtUp(Some(pause))) => std::thread::sleep(pause),
-            Err(Halt::LeadLost) => {
-                break Err(Error::new(ErrorKind::Busy, format!("another runner took over the subscription {:?}", identity.name)));
+    let done = match &heart {
+        Err(_) => Ok(0),
+        Ok(_) => loop {
+            match guarded(scope, identity, &held, work) {
+                Ok(Step::Worked(events)) => handled += events,
+                Ok(Step::CaughtUp(None)) => break Ok(handled),
+                Ok(Step::CaughtUp(Some(pause))) => std::thread::sleep(pause),
+                Err(Halt::LeadLost) => {
+                    let what = format!("another runner took over the subscription {:?}", identity.name);
+                    break Err(Error::new(ErrorKind::Busy, what));
+                }
+                Err(Halt::Error(error)) => break Err(note(scope, &held, error)),
             }
-            Err(Halt::Error(error)) => break Err(note(scope, &lease, error)),
-        }
+        },
     };
-    lease.give_up(scope);
-    done
+    let started = heart.map(drop);
+    give_up(scope, &held);
+    started.and(done)
+}
+
+fn give_up(scope: &Scope, held: &Held) {
+    // If it cannot be written, the next one finds that nobody answers.
+    let _ = scope.engine().resign(held.lead);
 }
 
 /// Runs the application's code; a panic in it is its error.
@@ -162,27 +105,39 @@ pub(crate) fn handle(
     scope.meter().handle(name, &event.event_type, || caught(code))
 }
 
+/// The application's error, with the event at which it came.
+pub(crate) fn failed(event: &RecordedEvent, error: HandlerError, advice: &'static str) -> Error {
+    Error::new(ErrorKind::Handler, format!("the application's code failed: {error}"))
+        .of(&event.aggregate())
+        .at_version(event.version)
+        .at_position(event.position)
+        .event_type_is(&event.event_type)
+        .advice(advice)
+        .caused_by(error)
+}
+
 /// A last net: the application's code is called through [`caught`], which knows the event.
-fn guarded(scope: &Scope, identity: &Identity, lease: &Lease, work: &mut impl Work) -> std::result::Result<Step, Halt> {
-    let done = catch_unwind(AssertUnwindSafe(|| work.step(scope, lease)))
+fn guarded(scope: &Scope, identity: &Identity, held: &Held, work: &mut impl Work) -> std::result::Result<Step, Halt> {
+    let done = catch_unwind(AssertUnwindSafe(|| work.step(scope, held)))
         .unwrap_or_else(|_| Err(Halt::Error(Error::new(ErrorKind::Handler, "the application's code panicked"))));
-    if scope.meter().is_live() {
-        // The figure's own failure changes nothing.
-        let _ = scope.database().read(|view| {
-            let reached = checkpoints::find_by_id(view, lease.id)?.map_or(0, |row| row.position);
-            scope.meter().lags(&identity.name, state::last_position(view)?.get().saturating_sub(reached));
-            Ok(())
-        });
+    if let Ok(Step::CaughtUp(_)) = done {
+        held.wary.set(false);
+    }
+    // The figure's own failure changes nothing.
+    if scope.meter().is_live()
+        && let Ok(lag) = scope.engine().lag(held.lead)
+    {
+        scope.meter().lags(&identity.name, lag);
     }
     done
 }
 
 /// Writes down at which event the application's code failed.
-fn note(scope: &Scope, lease: &Lease, error: Error) -> Error {
+fn note(scope: &Scope, held: &Held, error: Error) -> Error {
     if let (ErrorKind::Handler, Some(position)) = (error.kind(), error.position()) {
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         // The error itself goes to the caller in any case.
-        let _ = scope.database().write(|writing| checkpoints::note_failure(writing, lease.id, position.get(), &reason));
+        let _ = scope.engine().note_failure(held.lead, position.get(), &reason);
     }
     error
 }
@@ -252,24 +207,29 @@ impl fmt::Debug for Follower {
 }
 
 /// Works on a thread of its own until it is stopped or fails.
-pub(crate) fn follow(scope: &Scope, identity: Identity, lasts: Duration, work: impl Work + Send + 'static) -> Result<Follower> {
+pub(crate) fn follow(
+    scope: &Scope,
+    identity: Identity,
+    lease: Duration,
+    on_end: Option<OnEnd>,
+    work: impl Work + Send + 'static,
+) -> Result<Follower> {
     let shared = Arc::new(Shared::default());
     let (of_thread, scope_of_thread) = (shared.clone(), scope.clone());
-    let watcher = scope.database().watcher()?;
+    let watcher = scope.engine().watcher()?;
     let thread = std::thread::Builder::new()
         .name(format!("foldlog-{}", identity.name.chars().filter(|character| !character.is_control()).collect::<String>()))
         .spawn(move || {
-            let mut run = Run {
-                scope: scope_of_thread,
-                identity,
-                lasts,
-                watcher,
-                runner: Uuid::new_v4(),
-                shared: of_thread,
-                last_worked: Instant::now(),
-            };
+            let last_worked = Instant::now();
+            let mut run = Run { scope: scope_of_thread, identity, lease, watcher, shared: of_thread, last_worked };
             let reason = run.until_stopped(work);
             run.shared.leads.store(false, Ordering::Release);
+            if let Some(on_end) = on_end {
+                let _ = caught(|| {
+                    on_end(&reason);
+                    Ok(())
+                });
+            }
             *run.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
         })
         .map_err(|error| Error::new(ErrorKind::Io, "the thread cannot be started").caused_by(error))?;
@@ -280,41 +240,45 @@ pub(crate) fn follow(scope: &Scope, identity: Identity, lasts: Duration, work: i
 struct Run {
     scope: Scope,
     identity: Identity,
-    lasts: Duration,
+    lease: Duration,
     watcher: Watcher,
-    runner: Uuid,
     shared: Arc<Shared>,
     last_worked: Instant,
 }
 
+/// The lead, and the thread that answers for it.
+struct Leading {
+    held: Held,
+    _heart: Heart,
+}
+
 impl Run {
     fn until_stopped(&mut self, mut work: impl Work) -> StopReason {
-        let mut lease: Option<Lease> = None;
+        let mut candidate = Candidate::new(self.lease);
+        let mut leading: Option<Leading> = None;
         let reason = loop {
             if self.shared.stop.load(Ordering::Acquire) {
                 break StopReason::Stopped;
             }
-            // Both are looked at before the work, so that what comes during it is not missed, and after the renewal of the
-            // lease, which is a commit too.
+            // Both are looked at before the work, so that what comes during it is not missed.
             let seen = self.scope.log.appended.count();
             let done = self.watcher.version().and_then(|version| {
-                let pause = match &lease {
-                    None => self.try_to_lead(&mut lease)?,
-                    Some(held) if held.rest().is_zero() => self.try_to_lead(&mut lease)?,
-                    Some(held) => match guarded(&self.scope, &self.identity, held, &mut work) {
+                let pause = match &leading {
+                    None => self.try_to_lead(&mut candidate, &mut leading)?,
+                    Some(Leading { held, .. }) => match guarded(&self.scope, &self.identity, held, &mut work) {
                         Ok(Step::Worked(_)) => {
                             self.last_worked = Instant::now();
                             None
                         }
-                        Ok(Step::CaughtUp(pause)) => Some(pause.map_or(held.rest(), |pause| pause.min(held.rest()))),
+                        Ok(Step::CaughtUp(pause)) => Some(pause.unwrap_or(IDLE)),
                         Err(Halt::LeadLost) => {
-                            lease = None;
+                            leading = None;
                             None
                         }
                         Err(Halt::Error(error)) => return Err(error),
                     },
                 };
-                self.shared.leads.store(lease.is_some(), Ordering::Release);
+                self.shared.leads.store(leading.is_some(), Ordering::Release);
                 pause.map_or(Ok(()), |pause| self.wait(seen, version, pause))
             });
             match done {
@@ -323,38 +287,38 @@ impl Run {
                     let _ = self.scope.log.appended.wait_after(seen, BUSY_PAUSE);
                 }
                 Err(error) => {
-                    break StopReason::Failed(match &lease {
-                        Some(lease) => note(&self.scope, lease, error),
+                    break StopReason::Failed(match &leading {
+                        Some(Leading { held, .. }) => note(&self.scope, held, error),
                         None => error,
                     });
                 }
             }
         };
-        if let Some(lease) = lease {
-            lease.give_up(&self.scope);
+        if let Some(Leading { held, _heart }) = leading {
+            drop(_heart);
+            give_up(&self.scope, &held);
         }
         reason
     }
 
-    /// Takes or renews the lead; returns how long to wait before the next attempt if another runner has it.
-    fn try_to_lead(&self, lease: &mut Option<Lease>) -> Result<Option<Duration>> {
-        // Most attempts of those who stand by are in vain, and this one costs no lock.
-        let led_by_another = lease.is_none()
-            && self.scope.database().read(|view| {
-                let row = checkpoints::find(view, &self.identity.tenant, &self.identity.name)?;
-                Ok(row.is_some_and(|row| row.leader.is_some() && row.lease_until > now()))
-            })?;
-        if !led_by_another {
-            *lease = Lease::take(&self.scope, &self.identity, self.runner, self.lasts)?;
+    /// Takes the lead; returns how long to wait before the next try if another runner has it.
+    fn try_to_lead(&self, candidate: &mut Candidate, leading: &mut Option<Leading>) -> Result<Option<Duration>> {
+        match candidate.try_to_lead(&self.scope, &self.identity, false)? {
+            Try::Led(held) => {
+                let heart = Heart::start(&self.scope, held.lead, self.lease)?;
+                *leading = Some(Leading { held, _heart: heart });
+                Ok(None)
+            }
+            Try::Alive => Ok(Some(self.lease)),
+            Try::Wait(left) => Ok(Some(left)),
         }
-        Ok(lease.is_none().then_some(self.lasts / 4))
     }
 
     /// Waits for a commit, of this process or of another, for `longest` at most.
     fn wait(&mut self, seen: u64, version: i64, longest: Duration) -> Result<()> {
-        let until = Instant::now() + longest;
+        let began = Instant::now();
         while !self.shared.stop.load(Ordering::Acquire) {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = longest.saturating_sub(began.elapsed());
             if left.is_zero() {
                 break;
             }
@@ -364,39 +328,5 @@ impl Run {
             }
         }
         Ok(())
-    }
-}
-
-/// How a subscription, a projection or an outbox stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SubscriptionStatus {
-    /// Its name.
-    pub name: String,
-    /// `handler`, `projection` or `outbox`.
-    pub kind: String,
-    /// Nothing up to this position is left to do.
-    pub position: Position,
-    /// Positions between that and the newest event of the file.
-    pub lag: u64,
-    /// Whether a runner leads it now.
-    pub is_led: bool,
-    /// The event at which it stopped, and why.
-    pub failure: Option<(Position, String)>,
-    /// The version of a projection's tables; 1 for others.
-    pub version: u32,
-}
-
-impl SubscriptionStatus {
-    pub(crate) fn of(checkpoint: Checkpoint, last_position: Position) -> SubscriptionStatus {
-        SubscriptionStatus {
-            position: Position::new(checkpoint.position),
-            lag: last_position.get().saturating_sub(checkpoint.position),
-            is_led: checkpoint.leader.is_some() && checkpoint.lease_until > now(),
-            failure: checkpoint.failed_position.map(|at| (Position::new(at), checkpoint.failure.unwrap_or_default())),
-            name: checkpoint.name,
-            kind: checkpoint.kind,
-            version: checkpoint.version,
-        }
     }
 }

@@ -1,59 +1,52 @@
 //! Subscriptions: named readers of the log that remember how far they have come.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::delivery::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, SubscriptionStatus, Work};
-use crate::log::query::{self, Query};
+use crate::delivery::control::{self, SubscriptionStatus};
+use crate::delivery::lead::{Held, LEASE};
+use crate::delivery::runner::{self, Follower, Halt, HandlerError, OnEnd, Step, StopReason, Work};
 use crate::log::scope::Scope;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::Result;
 use crate::model::event::RecordedEvent;
-use crate::model::place::Position;
-use crate::sqlite::{checkpoints, state};
+use crate::model::filter::Filter;
+use crate::storage::delivery::{FilterChange, Identity, NewSubscription, StartFrom, SubscriptionKind};
 
-/// How long a lease lasts unless the application says otherwise: so long the others wait when a leader was killed.
-pub(crate) const LEASE: Duration = Duration::from_secs(5);
 /// Events read at once.
 const PAGE: usize = 128;
-
-/// Where a subscription begins when it is made. Later the checkpoint counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StartFrom {
-    /// At the first event of the log.
-    #[default]
-    Beginning,
-    /// After the newest event that is in the log when the subscription is made.
-    Now,
-    /// After this position.
-    After(Position),
-}
 
 /// A named reader of the log with a stored checkpoint: every event reaches its handler at least once, in the order of
 /// positions, however often the process dies.
 ///
 /// The checkpoint is written after the handler has returned. If the process dies in between, the handler sees the event
-/// again: let it be idempotent, by the event's id for instance.
+/// again: let it be idempotent, by the event's id for instance. An event at which the process died several times in a row
+/// is not tried again by itself: the next run fails and names it, see [`skip_failed`](Subscription::skip_failed).
 ///
 /// ```
-/// use foldlog::{Expected, NewEvent, Query, Store};
+/// use foldlog::{Expected, Filter, NewEvent, Store};
 ///
 /// let store = Store::in_memory()?;
 /// store.append("user", "u-1", Expected::Any, [NewEvent::new("UserCreated", &serde_json::json!({"email": "a@b.c"}))?])?;
 /// let mut greeted = Vec::new();
-/// let handled = store.subscription("welcome-mail").filter(Query::new().event_type("UserCreated")).run_to_end(|event| {
+/// let welcome = store.subscription("welcome-mail").filter(Filter::new().event_type("UserCreated"));
+/// let handled = welcome.run_to_end(|event| {
 ///     greeted.push(event.aggregate_id.to_string());
 ///     Ok(())
 /// })?;
 /// assert_eq!((handled, greeted), (1, vec!["u-1".to_owned()]));
+/// assert_eq!(welcome.status()?.lag, 0);
 /// # Ok::<(), foldlog::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Subscription {
     scope: Scope,
     name: String,
-    filter: Query,
+    filter: Filter,
     start: StartFrom,
+    on_filter_change: Option<FilterChange>,
     lease: Duration,
     checkpoint_every: u64,
+    on_end: Option<OnEnd>,
 }
 
 impl Subscription {
@@ -61,16 +54,25 @@ impl Subscription {
         Subscription {
             scope,
             name: name.to_owned(),
-            filter: Query::new(),
+            filter: Filter::new(),
             start: StartFrom::default(),
+            on_filter_change: None,
             lease: LEASE,
             checkpoint_every: 1,
+            on_end: None,
         }
     }
 
-    /// Which events it wants: by aggregate type, event types, tag, time, and of one tenant or all.
-    pub fn filter(mut self, filter: Query) -> Subscription {
+    /// Which events it wants. The filter is kept in the file: another one is refused until
+    /// [`on_filter_change`](Subscription::on_filter_change) says what it means.
+    pub fn filter(mut self, filter: Filter) -> Subscription {
         self.filter = filter;
+        self
+    }
+
+    /// What to do if the filter is another one than before. Default: an error.
+    pub fn on_filter_change(mut self, change: FilterChange) -> Subscription {
+        self.on_filter_change = Some(change);
         self
     }
 
@@ -80,24 +82,34 @@ impl Subscription {
         self
     }
 
-    /// How long a runner that was killed keeps the others waiting. Default: 5 seconds.
+    /// How long a runner may leave the question of another one unanswered before that takes it for dead. A slow handler
+    /// does not count: a thread of its own answers. Default: 500 milliseconds; taken as at least 100 milliseconds and at
+    /// most a day.
     pub fn lease(mut self, lasts: Duration) -> Subscription {
         self.lease = lasts;
         self
     }
 
     /// Writes the checkpoint after so many events instead of after each: faster, and as many may come again. It is
-    /// written in any case when the newest event is reached.
+    /// written in any case when the newest event is reached. 0 is taken as 1.
     pub fn checkpoint_every(mut self, events: u64) -> Subscription {
         self.checkpoint_every = events.max(1);
+        self
+    }
+
+    /// Called on the follower's thread when it has ended, whether it was stopped or failed.
+    pub fn on_end(mut self, callback: impl Fn(&StopReason) + Send + Sync + 'static) -> Subscription {
+        self.on_end = Some(Arc::new(callback));
         self
     }
 
     /// Hands the events that are there to the handler, on this thread, and returns how many there were.
     ///
     /// # Errors
-    /// [`ErrorKind::Handler`] with the position if the handler failed: the next run begins with that event.
-    /// [`ErrorKind::Busy`] if another runner leads.
+    /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if the handler failed: the next run begins with
+    /// that event. [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another runner leads.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if its filter has changed, or if the log has not reached the
+    /// position at which it is to start.
     pub fn run_to_end(&self, handler: impl FnMut(&RecordedEvent) -> Result<(), HandlerError>) -> Result<u64> {
         let identity = self.make()?;
         let mut work = self.work(handler);
@@ -110,7 +122,24 @@ impl Subscription {
     /// If the subscription cannot be made or the thread cannot be started.
     pub fn follow(&self, handler: impl FnMut(&RecordedEvent) -> Result<(), HandlerError> + Send + 'static) -> Result<Follower> {
         let identity = self.make()?;
-        runner::follow(&self.scope, identity, self.lease, self.work(handler)).map_err(|error| error.during("follow subscription"))
+        runner::follow(&self.scope, identity, self.lease, self.on_end.clone(), self.work(handler))
+            .map_err(|error| error.during("follow subscription"))
+    }
+
+    /// How it stands.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)
+    /// if its checkpoint is damaged.
+    pub fn status(&self) -> Result<SubscriptionStatus> {
+        control::status(&self.scope, &self.name).map_err(|error| error.during("status"))
+    }
+
+    control::methods!();
+    control::movable!();
+
+    fn place(&self) -> (&Scope, &str) {
+        (&self.scope, &self.name)
     }
 
     fn work<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>>(&self, handler: H) -> Handling<H> {
@@ -118,156 +147,79 @@ impl Subscription {
     }
 
     fn make(&self) -> Result<Identity> {
-        make(&self.scope, &self.name, "handler", &self.filter, self.start, 1).map_err(|error| error.during("make subscription"))
+        let identity = Identity::new(&self.scope.tenant, &self.name, &self.filter);
+        let new = NewSubscription {
+            identity: &identity,
+            kind: SubscriptionKind::Handler,
+            filter: &self.filter,
+            start: self.start,
+            on_filter_change: self.on_filter_change,
+        };
+        make(&self.scope, &new).map_err(|error| error.during("make subscription"))?;
+        Ok(identity)
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("name", &self.name).field("filter", &self.filter).finish_non_exhaustive()
     }
 }
 
 /// Makes a subscription if there is none of this name.
-pub(crate) fn make(scope: &Scope, name: &str, kind: &str, filter: &Query, start: StartFrom, version: u32) -> Result<Identity> {
-    scope.check_name("subscription's name", name)?;
-    if !filter.is_for_subscriptions() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "a subscription reads onwards, without an end: no aggregate, order or limit",
-        ));
-    }
-    let identity = identity(scope, name, filter);
-    let known = scope.database().read(|view| checkpoints::find(view, &identity.tenant, name))?;
-    if let Some(known) = known {
-        if known.kind != kind {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} is the name of a {} already", known.kind)));
-        }
-        return Ok(identity);
-    }
-    scope.database().write(|writing| {
-        let position = match start {
-            StartFrom::Beginning => 0,
-            StartFrom::Now => state::last_position(writing)?.get(),
-            StartFrom::After(position) => position.get(),
-        };
-        checkpoints::make(writing, &identity.tenant, name, kind, position, version)
-    })?;
-    Ok(identity)
-}
-
-pub(crate) fn identity(scope: &Scope, name: &str, filter: &Query) -> Identity {
-    let tenant = if filter.is_of_all_tenants() { String::new() } else { scope.tenant.to_string() };
-    Identity { tenant, name: name.to_owned() }
+pub(crate) fn make(scope: &Scope, new: &NewSubscription<'_>) -> Result<()> {
+    scope.check_name("tenant", &scope.tenant)?;
+    scope.check_name("subscription's name", &new.identity.name)?;
+    scope.engine().make_subscription(new)
 }
 
 /// The work of a subscription with a handler.
 struct Handling<H> {
     name: String,
-    filter: Query,
+    filter: Filter,
     checkpoint_every: u64,
     handler: H,
 }
 
 impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> {
-    fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt> {
-        let checkpoint = scope.database().read(|view| checkpoints::find_by_id(view, lease.id))?;
-        let position = checkpoint.ok_or_else(|| runner::unknown(""))?.position;
-        let (events, scanned) = scope.database().read(|view| query::read_after(scope, view, &self.filter, position, PAGE))?;
-        let count = events.len() as u64;
-        let mut unwritten = 0;
-        for event in events {
+    fn step(&mut self, scope: &Scope, held: &Held) -> std::result::Result<Step, Halt> {
+        let page = scope.engine().next_page(held.lead, &scope.tenant, &self.filter, PAGE)?.ok_or(Halt::LeadLost)?;
+        let (count, wary) = (page.events.len() as u64, held.wary.get());
+        let (mut handled, mut unwritten) = (page.after, 0);
+        for event in page.events {
+            if held.is_lost(scope) {
+                return Err(Halt::LeadLost);
+            }
+            if wary {
+                // Says with one write that the one before is done, and which one is next.
+                advance(scope, held, handled, Some(event.position.get()))?;
+            }
             if let Err(error) = runner::handle(scope, &self.name, &event, || (self.handler)(&event)) {
                 // What was handled before it need not come again.
                 if unwritten > 0 {
-                    advance(scope, lease, event.position.get() - 1)?;
+                    advance(scope, held, event.position.get() - 1, None)?;
                 }
-                return Err(Halt::Error(failed(&event, error)));
+                let advice = "mend the handler and run again, or pass over the event with skip_failed";
+                return Err(Halt::Error(runner::failed(&event, error, advice)));
             }
+            handled = event.position.get();
             unwritten += 1;
-            if unwritten >= self.checkpoint_every {
-                advance(scope, lease, event.position.get())?;
+            if unwritten >= self.checkpoint_every && !wary {
+                advance(scope, held, handled, None)?;
                 unwritten = 0;
             }
         }
-        if scanned > position && (unwritten > 0 || count == 0) {
-            advance(scope, lease, scanned)?;
+        if page.scanned > page.after && (unwritten > 0 || count == 0) {
+            advance(scope, held, page.scanned, None)?;
         }
         Ok(if count > 0 { Step::Worked(count) } else { Step::CaughtUp(None) })
     }
 }
 
-fn advance(scope: &Scope, lease: &Lease, position: u64) -> std::result::Result<(), Halt> {
-    let moved = scope
-        .database()
-        .write_relaxed(|writing| checkpoints::advance(writing, lease.id, lease.fence, position, lease.until()))?;
+/// Moves the checkpoint of the one who leads.
+pub(crate) fn advance(scope: &Scope, held: &Held, position: u64, in_hand: Option<u64>) -> std::result::Result<(), Halt> {
+    let moved = scope.engine().advance(held.lead, position, in_hand)?;
     // Whoever waits for the subscription looks when something is committed.
     scope.log.appended.raise();
     if moved { Ok(()) } else { Err(Halt::LeadLost) }
-}
-
-/// The application's error, with the event at which it came.
-pub(crate) fn failed(event: &RecordedEvent, error: HandlerError) -> Error {
-    Error::new(ErrorKind::Handler, "the application's code failed")
-        .of(&event.aggregate())
-        .at_version(event.version)
-        .at_position(event.position)
-        .event_type_is(&event.event_type)
-        .advice("mend it and run again, or skip the event")
-        .caused_by(error)
-}
-
-pub(crate) fn statuses(scope: &Scope) -> Result<Vec<SubscriptionStatus>> {
-    scope.database().read(|view| {
-        let last = state::last_position(view)?;
-        let mut rows = checkpoints::all(view, &scope.tenant)?;
-        rows.extend(checkpoints::all(view, "")?);
-        Ok(rows.into_iter().map(|row| SubscriptionStatus::of(row, last)).collect())
-    })
-}
-
-pub(crate) fn find(scope: &Scope, name: &str) -> Result<checkpoints::Checkpoint> {
-    scope.database().read(|view| {
-        let own = checkpoints::find(view, &scope.tenant, name)?;
-        match own {
-            Some(own) => Ok(own),
-            None => checkpoints::find(view, "", name)?.ok_or_else(|| runner::unknown(name)),
-        }
-    })
-}
-
-/// Waits until a subscription has passed a position.
-pub(crate) fn wait_until(scope: &Scope, name: &str, position: Position, timeout: Duration) -> Result<()> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let seen = scope.log.appended.count();
-        let row = find(scope, name)?;
-        if row.position >= position.get() {
-            return Ok(());
-        }
-        if let Some(failed) = row.failed_position {
-            return Err(Error::new(ErrorKind::Handler, format!("the subscription {name:?} has stopped at an event before"))
-                .at_position(Position::new(failed))
-                .advice("mend it and run again, or skip the event"));
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Error::new(ErrorKind::Busy, format!("the subscription {name:?} is at position {} only", row.position))
-                .at_position(position)
-                .advice("wait longer, and look whether a runner leads it"));
-        }
-        // A runner of another process raises no signal here.
-        scope.log.appended.wait_after(seen, left.min(Duration::from_millis(5)));
-    }
-}
-
-/// Passes over the event at which a subscription stopped.
-pub(crate) fn skip_failed(scope: &Scope, name: &str) -> Result<Position> {
-    let row = find(scope, name)?;
-    let nothing = || Error::new(ErrorKind::NotFound, format!("the subscription {name:?} has not stopped at an event"));
-    let failed = row.failed_position.ok_or_else(nothing)?;
-    match scope.database().write(|writing| checkpoints::skip(writing, row.id, failed))? {
-        true => Ok(Position::new(failed)),
-        false => Err(nothing()),
-    }
-}
-
-/// Forgets a subscription: its checkpoint and its deliveries.
-pub(crate) fn remove(scope: &Scope, name: &str) -> Result<()> {
-    let row = find(scope, name)?;
-    scope.database().write(|writing| checkpoints::remove(writing, row.id))
 }

@@ -18,6 +18,7 @@ use crate::model::trace_context::{self, TraceContext, TraceSource};
 use crate::sqlite::event_writes::{self, Inserter, NewRow};
 use crate::sqlite::events::Owner;
 use crate::sqlite::{Writing, aggregates, blocks, log, places};
+use crate::storage::delivery::RowChange;
 use crate::trace;
 
 /// Appends to several aggregates that happen together or not at all.
@@ -156,19 +157,16 @@ fn commit_in(
     Ok(appended)
 }
 
-/// Does what [`commit`] does in a transaction that is rolled back: first `before`, then the append, then `after` with what
-/// both gave.
-pub(crate) fn rehearse<B, T>(
+/// Does what [`commit`] does in a transaction that is rolled back, then `after` with what it gave; and which rows changed.
+pub(crate) fn rehearse<T>(
     scope: &Scope,
     batch: &Batch,
-    before: impl FnOnce(&Writing<'_>) -> Result<B>,
-    after: impl FnOnce(&Writing<'_>, B, Vec<Appended>) -> Result<T>,
-) -> Result<T> {
+    after: impl FnOnce(&Writing<'_>, Vec<Appended>) -> Result<T>,
+) -> Result<(T, Vec<RowChange>)> {
     let checked = check(scope, batch)?;
-    scope.database().write_and_roll_back(|writing| {
-        let prepared = before(writing)?;
+    scope.database().rehearse(&scope.inline(), |writing| {
         let appended = commit_in(scope, writing, batch, &checked, &mut Vec::new(), |_, _| Ok(()))?;
-        after(writing, prepared, appended)
+        after(writing, appended)
     })
 }
 

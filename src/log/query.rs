@@ -9,6 +9,7 @@ use crate::log::scope::{Scope, history_removed};
 use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
+use crate::model::filter::Filter;
 use crate::model::place::{Position, Version};
 use crate::sqlite::blocks::{self, Wanted};
 use crate::sqlite::events::{self, Owner, Raw};
@@ -21,30 +22,6 @@ const ROWS_AT_ONCE: usize = 2_048;
 const EVENTS_AT_ONCE: usize = 512;
 /// A page ends when its events have this many bytes.
 const BYTES_AT_ONCE: usize = 1 << 20;
-
-/// The next events that a subscription wants after a position, `limit` at most, and the position up to which the log was
-/// looked at for them.
-pub(crate) fn read_after(
-    scope: &Scope,
-    view: &View<'_>,
-    query: &Query,
-    after: u64,
-    limit: usize,
-) -> Result<(VecDeque<RecordedEvent>, u64)> {
-    let query = Query { after_position: Position::new(after), newest_first: false, limit: None, ..query.clone() };
-    let mut ready = VecDeque::new();
-    let Some(mut plan) = make_plan(scope, view, &query)? else {
-        return Ok((ready, state::last_position(view)?.get().max(after)));
-    };
-    let mut finished = false;
-    while !finished && ready.is_empty() {
-        finished = read_log(scope, view, &query, &mut plan, &mut ready, limit)?;
-    }
-    match plan {
-        Plan::Log { next, .. } => Ok((ready, next.saturating_sub(1).max(after))),
-        Plan::Aggregate { .. } => Err(Error::new(ErrorKind::Internal, "a subscription does not read by aggregate")),
-    }
-}
 
 /// Which events, and in which order. Without any restriction: all of the tenant, in the order of their positions.
 ///
@@ -145,14 +122,13 @@ impl Query {
         self
     }
 
-    /// Whether it names one aggregate, or an order or a limit that a subscription cannot have.
-    pub(crate) fn is_for_subscriptions(&self) -> bool {
-        self.aggregate_id.is_none() && !self.newest_first && self.limit.is_none() && self.up_to_position.is_none()
-    }
-
-    /// Whether it asks for the events of all tenants.
-    pub(crate) fn is_of_all_tenants(&self) -> bool {
-        self.all_tenants
+    /// Events that a filter wants.
+    pub fn matching(filter: Filter) -> Query {
+        let mut query = Query { from: filter.from, to: filter.to, all_tenants: filter.all_tenants, ..Query::default() };
+        query.event_types = filter.event_types;
+        query.aggregate_type = filter.aggregate_types.into_iter().next();
+        query.tag = filter.tags.into_iter().next();
+        query
     }
 
     /// Events of every tenant, for those who run the whole: an operator, an export.

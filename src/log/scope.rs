@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::engine::{Engine, InlineProjection};
 use crate::log::signal::Signal;
 use crate::metrics::Meter;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -9,7 +10,9 @@ use crate::model::place::{AggregateRef, DEFAULT_TENANT};
 use crate::options::Options;
 use crate::sqlite::aggregates::{self, AggregateRow};
 use crate::sqlite::events::Owner;
+use crate::sqlite::verbs::projections::run_inline;
 use crate::sqlite::{Database, View, Writing};
+use crate::storage::delivery::Identity;
 
 /// Cheap to clone: two counted references.
 #[derive(Clone)]
@@ -18,23 +21,14 @@ pub(crate) struct Scope {
     pub(crate) tenant: Arc<str>,
 }
 
-/// Work that every append of this process does in its own transaction. The log knows no more of projections.
-pub(crate) trait Inline: Send + Sync {
-    /// Takes up whatever was appended since it ran last.
-    fn run(&self, log: &Arc<Log>, writing: &Writing<'_>) -> Result<()>;
-
-    /// The tables that it writes.
-    fn tables(&self) -> &[String];
-}
-
 /// An open file and its settings.
 pub(crate) struct Log {
-    pub(crate) database: Database,
+    pub(crate) engine: Engine,
     pub(crate) options: Options,
     /// Raised after each append of this process, and when a subscription has moved.
     pub(crate) appended: Signal,
     /// Projections that run inside this process's appends.
-    pub(crate) inline: RwLock<Vec<Arc<dyn Inline>>>,
+    pub(crate) inline: RwLock<Vec<Arc<InlineProjection>>>,
     pub(crate) meter: Meter,
 }
 
@@ -42,7 +36,13 @@ impl Scope {
     pub(crate) fn new(database: Database, options: Options) -> Scope {
         let meter = Meter::new(options.label_bounds);
         Scope {
-            log: Arc::new(Log { database, options, meter, appended: Signal::default(), inline: RwLock::default() }),
+            log: Arc::new(Log {
+                engine: Engine::Sqlite(database),
+                options,
+                meter,
+                appended: Signal::default(),
+                inline: RwLock::default(),
+            }),
             tenant: DEFAULT_TENANT.into(),
         }
     }
@@ -50,7 +50,23 @@ impl Scope {
     /// Does the inline work, in the transaction that appends.
     pub(crate) fn run_inline(&self, writing: &Writing<'_>) -> Result<()> {
         let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
-        inline.iter().try_for_each(|work| work.run(&self.log, writing))
+        run_inline(writing, &inline)
+    }
+
+    /// The projections that run inside this process's appends.
+    pub(crate) fn inline(&self) -> Vec<Arc<InlineProjection>> {
+        self.log.inline.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets a projection run inside this process's appends from now on.
+    pub(crate) fn add_inline(&self, projection: InlineProjection) {
+        self.log.inline.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(projection));
+    }
+
+    /// Lets a projection run inside this process's appends no longer.
+    pub(crate) fn remove_inline(&self, identity: &Identity) {
+        let mut inline = self.log.inline.write().unwrap_or_else(PoisonError::into_inner);
+        inline.retain(|projection| projection.spec.identity != *identity);
     }
 
     /// Lets a copy of the log do the same inline work.
@@ -59,14 +75,14 @@ impl Scope {
         *copy.log.inline.write().unwrap_or_else(PoisonError::into_inner) = inline;
     }
 
-    /// The tables that the inline work writes.
-    pub(crate) fn inline_tables(&self) -> Vec<String> {
-        let inline = self.log.inline.read().unwrap_or_else(PoisonError::into_inner);
-        inline.iter().flat_map(|work| work.tables().iter().cloned()).collect()
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.log.engine
     }
 
     pub(crate) fn database(&self) -> &Database {
-        &self.log.database
+        match &self.log.engine {
+            Engine::Sqlite(database) => database,
+        }
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -3,5 +3,4 @@
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;
 pub(crate) mod purge;
-mod readers;
 pub(crate) mod verify;

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::readers::{Reader, readers};
 use crate::log::scope::Scope;
 use crate::model::error::Result;
 use crate::model::place::{AggregateRef, Version};
 use crate::sqlite::aggregates::AggregateRow;
 use crate::sqlite::events::Owner;
 use crate::sqlite::names::AggregateType;
+use crate::sqlite::verbs::readers::{Reader, readers};
 use crate::sqlite::{Writing, aggregates, event_writes, places, snapshots, state};
 
 /// Aggregates purged in one transaction, so that none holds the file for long.
@@ -97,7 +97,7 @@ pub struct PurgeReport {
 }
 
 /// A subscription, a projection or an outbox that a purge did not overtake. Let it run, retry or discard its dead letters,
-/// finish its rebuild; or, if it is not used any more, [remove](crate::Store::remove_subscription) it. Then purge again.
+/// finish its rebuild; or, if it is not used any more, [remove](crate::Subscription::remove) it. Then purge again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldBack {

@@ -6,7 +6,7 @@ use crate::model::error::{ErrorKind, Result};
 use crate::model::fold::sealed::Fold;
 use crate::model::place::AggregateRef;
 use crate::sqlite::verify::{
-    self as checks, EventsCursor, IdsCursor, LinksCursor, NamesOf, PositionsCursor, RowsCursor, TagsCursor,
+    self as checks, DeliveriesCursor, EventsCursor, IdsCursor, LinksCursor, NamesOf, PositionsCursor, RowsCursor, TagsCursor,
 };
 use crate::sqlite::{Anew, View, aggregates, snapshots};
 use crate::state::replay::{self, Until};
@@ -41,6 +41,10 @@ pub enum VerifyStep {
     Summaries,
     /// Every snapshot, with its checksum; or, in `verify_snapshots`, against a replay.
     Snapshots,
+    /// The subscriptions: their checkpoints, with their checksums.
+    Subscriptions,
+    /// The deliveries of outboxes, with their checksums and indexes.
+    Deliveries,
 }
 
 /// How far a verification has come.
@@ -109,6 +113,9 @@ pub(crate) fn verify(scope: &Scope, progress: &mut dyn FnMut(VerifyProgress)) ->
     walk.links(VerifyStep::Tags, checks::tag_links);
     walk.rows(VerifyStep::Summaries, 0, checks::summaries);
     report.snapshots = walk.rows(VerifyStep::Snapshots, snapshots, checks::all_snapshots);
+    walk.once(VerifyStep::Subscriptions, checks::all_subscriptions);
+    let mut cursor = DeliveriesCursor::default();
+    walk.until_an_error(VerifyStep::Deliveries, |view, found| checks::all_deliveries(view, &mut cursor, found));
     report.damage_count = walk.found.count;
     report.damages = walk.found.damages;
     Ok(report)

@@ -6,6 +6,7 @@ pub(crate) mod codec;
 pub(crate) mod damage;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod filter;
 pub(crate) mod fold;
 pub(crate) mod ids;
 pub(crate) mod json;

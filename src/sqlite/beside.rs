@@ -29,7 +29,7 @@ impl Anew {
             self.connection.execute_batch("ROLLBACK").sql()?;
         }
         self.connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
-        let done = work(&View { connection: &self.connection, names: &self.names, committed: true });
+        let done = work(&View::new(&self.connection, &self.names));
         let ended = self.connection.execute_batch("COMMIT").sql();
         done.and_then(|value| ended.map(|()| value))
     }

@@ -1,7 +1,5 @@
 //! One writer, readers beside it, and the transactions on them.
 
-use std::cell::{Cell, RefCell};
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,9 +10,10 @@ use uuid::Uuid;
 
 use super::beside::{Anew, Frames, Watcher, data_version};
 use super::failure::Sql;
-use super::names::{Learnt, Names};
+use super::names::Names;
 use super::open::{Location, Opening, absolute};
 use super::pace::Pace;
+pub(crate) use super::transaction::{View, Writing};
 use super::turn::{Turn, Turns};
 use super::{migrate, state, waiting};
 use crate::metrics::{self, Timer};
@@ -138,7 +137,7 @@ impl Database {
         waiting::up_to(self.opening.busy_timeout);
         connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
         // If `work` panics the connection is closed, and with it the transaction.
-        let done = work(&View { connection: &connection, names: &self.names, committed: true });
+        let done = work(&View::new(&connection, &self.names));
         let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok();
         if ended && connection.is_autocommit() {
             let mut idle = lock(&self.readers);
@@ -237,7 +236,7 @@ impl Database {
         let turn = self.wait_for_writer()?;
         let connection = self.opening.writer()?;
         waiting::up_to(turn.patience);
-        let writing = Writing::begin(self, &connection)?;
+        let writing = Writing::begin(&connection, &self.names)?;
         let done = work(&writing);
         drop(writing);
         done
@@ -301,7 +300,7 @@ impl Database {
     }
 
     fn transact<T>(&self, connection: &Connection, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let transaction = Writing::begin(self, connection)?;
+        let transaction = Writing::begin(connection, &self.names)?;
         if let Some(waited) = asked.elapsed() {
             metrics::waited_to_write(waited);
         }
@@ -362,75 +361,4 @@ pub(crate) enum Sync {
 /// guards in order, so a poisoned lock means nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a transaction, of either sort, sees.
-pub(crate) struct View<'a> {
-    pub(super) connection: &'a Connection,
-    pub(crate) names: &'a Names,
-    /// Whether what it sees will still be there tomorrow: a write transaction sees rows that may be rolled back.
-    pub(crate) committed: bool,
-}
-
-impl Deref for View<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
-}
-
-/// A write transaction. Without a commit it is rolled back when it goes.
-pub(crate) struct Writing<'a> {
-    view: View<'a>,
-    pub(crate) learnt: RefCell<Learnt>,
-    /// How many snapshots the file will have, if this transaction changes that.
-    pub(crate) snapshots: Cell<Option<u64>>,
-}
-
-impl<'a> Writing<'a> {
-    fn begin(database: &'a Database, connection: &'a Connection) -> Result<Writing<'a>> {
-        // IMMEDIATE: a deferred transaction that begins to write later fails at once instead of waiting its turn.
-        connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
-        let view = View { connection, names: &database.names, committed: false };
-        Ok(Writing { view, learnt: RefCell::default(), snapshots: Cell::default() })
-    }
-
-    fn commit(&self) -> Result<()> {
-        let timer = Timer::start();
-        let done = self.execute_commit();
-        if let (Some(took), Ok(())) = (timer.elapsed(), &done) {
-            metrics::committed(took);
-        }
-        done
-    }
-
-    fn execute_commit(&self) -> Result<()> {
-        self.prepare_cached("COMMIT").sql()?.execute([]).sql().map(drop).map_err(|error| match error.kind() {
-            // The pages may be in the log although the disk reported a failure: recovery after a crash could find them.
-            ErrorKind::Io => {
-                Error::new(ErrorKind::OutcomeUnknown, "the commit failed; whether it will be there after a crash is open")
-                    .advice("read before you try again, or append with event ids of your own")
-                    .caused_by(error)
-            }
-            _ => error,
-        })
-    }
-}
-
-impl<'a> Deref for Writing<'a> {
-    type Target = View<'a>;
-
-    fn deref(&self) -> &View<'a> {
-        &self.view
-    }
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        if !self.is_autocommit() {
-            // A failure shows in is_autocommit, which write_on asks afterwards.
-            let _ = self.prepare_cached("ROLLBACK").and_then(|mut rollback| rollback.execute([]));
-        }
-    }
 }

@@ -6,12 +6,9 @@
 pub(crate) mod aggregates;
 pub(crate) mod beside;
 pub(crate) mod blocks;
-pub(crate) mod changes;
-pub(crate) mod checkpoints;
 pub(crate) mod checksum;
 mod copy;
 pub(crate) mod database;
-pub(crate) mod deliveries;
 mod doubt;
 pub(crate) mod event_writes;
 pub(crate) mod events;
@@ -26,9 +23,19 @@ pub(crate) mod names;
 mod open;
 mod pace;
 pub(crate) mod places;
-pub(crate) mod read_model;
 pub(crate) mod snapshots;
 pub(crate) mod state;
+pub(crate) mod tables;
+pub(crate) mod transaction;
+pub(crate) mod verbs;
+mod connection {
+    pub(super) mod failure {
+        pub(in crate::sqlite) use crate::sqlite::failure::Sql;
+    }
+}
+mod names_cache {
+    pub(super) use crate::sqlite::names::{Learnt, Names as NamesCache};
+}
 mod turn;
 pub(crate) mod verify;
 mod waiting;

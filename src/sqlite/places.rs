@@ -52,23 +52,3 @@ pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through
         .sql()?;
     Ok(first_younger.map_or(through, |key| key_version(key).saturating_sub(1)))
 }
-
-/// The version through which an aggregate's events all lie at this position or before; `after` if none does.
-pub(crate) fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
-    let first_beyond: Option<i64> = view
-        .prepare_cached("SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1")
-        .sql()?
-        .query_row(params![key(aggregate, after), key(aggregate, through), position], |row| row.get(0))
-        .optional()
-        .sql()?;
-    Ok(first_beyond.map_or(through, |key| key_version(key).saturating_sub(1)))
-}
-
-/// The position of one event of an aggregate; `None` if it is not in the file.
-pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u64>> {
-    view.prepare_cached("SELECT position FROM events WHERE key = ?1")
-        .sql()?
-        .query_row(params![key(aggregate, version)], |row| row.get(0))
-        .optional()
-        .sql()
-}

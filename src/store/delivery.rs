@@ -1,17 +1,16 @@
 //! Subscriptions and projections of a store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Store;
+use crate::delivery::control::{self, SubscriptionStatus};
 use crate::delivery::projection::{self, Projection, ProjectionRunner};
-use crate::delivery::runner::SubscriptionStatus;
-use crate::delivery::subscription::{self, Subscription};
+use crate::delivery::subscription::Subscription;
 use crate::model::error::Result;
-use crate::model::place::Position;
 
 impl Store {
-    /// A named reader of the log with a stored checkpoint.
+    /// A named reader of the log with a stored checkpoint. Also what is asked by name of a projection or an outbox, such as
+    /// its status.
     pub fn subscription(&self, name: &str) -> Subscription {
         Subscription::new(self.scope.clone(), name)
     }
@@ -44,31 +43,6 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>> {
-        subscription::statuses(&self.scope).map_err(|error| error.during("subscriptions"))
-    }
-
-    /// Waits until a subscription, projection or outbox has passed a position, so that a user reads what he wrote.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if the time is over; [`ErrorKind::Handler`](crate::ErrorKind::Handler) if it has stopped at an event before; both say where
-    /// it is. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none of this name.
-    pub fn wait_until(&self, subscription: &str, position: Position, timeout: Duration) -> Result<()> {
-        subscription::wait_until(&self.scope, subscription, position, timeout).map_err(|error| error.during("wait"))
-    }
-
-    /// Passes over the event at which a subscription or a projection has stopped; returns its position.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
-    pub fn skip_failed(&self, subscription: &str) -> Result<Position> {
-        subscription::skip_failed(&self.scope, subscription).map_err(|error| error.during("skip"))
-    }
-
-    /// Forgets a subscription: its checkpoint and its deliveries. A projection's tables stay.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none of this name.
-    pub fn remove_subscription(&self, subscription: &str) -> Result<()> {
-        subscription::remove(&self.scope, subscription).map_err(|error| error.during("remove subscription"))
+        control::statuses(&self.scope).map_err(|error| error.during("subscriptions"))
     }
 }

@@ -7,12 +7,11 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::fold::Folds;
 use crate::model::fold::sealed::Fold;
-use crate::model::json::Json;
 use crate::model::place::Version;
-use crate::sqlite::changes::{self, Change};
 use crate::sqlite::{Writing, log};
 use crate::state::execute::{self, Decided};
 use crate::state::replay::{self, Until};
+use crate::storage::delivery::RowChange;
 use crate::store::aggregates::Aggregates;
 
 /// What a decision would do.
@@ -28,31 +27,6 @@ pub struct Preview<S> {
     /// What they would change in the tables of the projections that run inside this process's appends, in the order in
     /// which it would happen.
     pub changes: Vec<RowChange>,
-}
-
-/// What would happen to one row of a read model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RowChange {
-    /// The table.
-    pub table: String,
-    /// What would happen to the row.
-    pub kind: ChangeKind,
-    /// The row as it is, as a JSON object of its columns; `None` for an insert. A blob is the text of its SQL literal.
-    pub before: Option<Json>,
-    /// The row as it would be; `None` for a delete.
-    pub after: Option<Json>,
-}
-
-/// What would happen to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChangeKind {
-    /// It would be there.
-    Insert,
-    /// It would be another.
-    Update,
-    /// It would be gone.
-    Delete,
 }
 
 impl<A: Folds> Aggregates<A> {
@@ -126,17 +100,12 @@ struct Rehearsed {
 }
 
 fn rehearse(scope: &Scope, batch: &Batch) -> Result<Rehearsed> {
-    let watch = |writing: &Writing<'_>| {
-        // What other processes appended without the projections is not this decision's doing.
-        scope.run_inline(writing)?;
-        changes::watch(writing, &scope.inline_tables())
-    };
-    append::rehearse(scope, batch, watch, |writing, (), appended| {
-        let changes = changes::noted(writing)?.into_iter().map(row_change).collect::<Result<_>>()?;
+    let ((appended, events), changes) = append::rehearse(scope, batch, |writing, appended| {
         let appended = appended.into_iter().next().ok_or_else(append::no_result)?;
         let events = recorded(writing, &appended)?;
-        Ok(Rehearsed { appended, events, changes })
-    })
+        Ok((appended, events))
+    })?;
+    Ok(Rehearsed { appended, events, changes })
 }
 
 /// The events that were appended.
@@ -149,13 +118,4 @@ fn recorded(writing: &Writing<'_>, appended: &Appended) -> Result<Vec<RecordedEv
         Ok(true)
     })?;
     Ok(recorded)
-}
-
-fn row_change(change: Change) -> Result<RowChange> {
-    let kind = match change.kind.as_str() {
-        "insert" => ChangeKind::Insert,
-        "update" => ChangeKind::Update,
-        _ => ChangeKind::Delete,
-    };
-    Ok(RowChange { table: change.table, kind, before: change.before.map(Json::stored), after: change.after.map(Json::stored) })
 }

@@ -1,9 +1,8 @@
 //! What a store reads from read models.
 
 use super::Store;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::Result;
 use crate::model::json::Json;
-use crate::sqlite::read_model;
 
 impl Store {
     /// Reads from the tables of projections, or from the application's own: every row of a query.
@@ -16,24 +15,16 @@ impl Store {
         params: impl rusqlite::Params,
         row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
-        self.scope
-            .database()
-            .read(|view| read_model::query(view, sql, params, row))
-            .map_err(|error| error.during("query read model"))
+        self.scope.engine().query_read_model(sql, params, row).map_err(|error| error.during("query read model"))
     }
 
     /// The document with this key that a [`Documents`](crate::Documents) projection keeps for this tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there are no documents of this name; [`ErrorKind::InvalidInput`] for a name that
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there are no documents of this name; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a name that
     /// documents cannot have.
     pub fn document(&self, name: &str, key: &str) -> Result<Option<Json>> {
-        let document = read_model::check_tables(&[name.to_owned()]).and_then(|()| {
-            self.scope.database().read(|view| {
-                read_model::has_documents(view, name)?.then_some(()).ok_or_else(|| no_documents(name))?;
-                read_model::document(view, name, &self.scope.tenant, key)
-            })
-        });
+        let document = self.scope.engine().document(name, &self.scope.tenant, key);
         Ok(document.map_err(|error| error.during("document"))?.map(Json::stored))
     }
 
@@ -42,18 +33,8 @@ impl Store {
     /// # Errors
     /// As [`Store::document`].
     pub fn documents(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Json)>> {
-        let documents = read_model::check_tables(&[name.to_owned()]).and_then(|()| {
-            self.scope.database().read(|view| {
-                read_model::has_documents(view, name)?.then_some(()).ok_or_else(|| no_documents(name))?;
-                read_model::documents(view, name, &self.scope.tenant, after, limit)
-            })
-        });
+        let documents = self.scope.engine().documents(name, &self.scope.tenant, after, limit);
         let documents = documents.map_err(|error| error.during("documents"))?;
         Ok(documents.into_iter().map(|(key, text)| (key, Json::stored(text))).collect())
     }
-}
-
-fn no_documents(name: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there are no documents {name:?}"))
-        .advice("make them first, with Store::projection or Store::project_inline")
 }

@@ -11,8 +11,8 @@ use super::{Fixture, difference, unexpected};
 use crate::rusqlite::types::ValueRef;
 use crate::rusqlite::{self, Row};
 use crate::{
-    Aggregate, Batch, Clock, Error, ErrorKind, Expected, HandlerError, NewEvent, Options, Position, Projection, Query, ReadModel,
-    RecordedEvent, Store,
+    Aggregate, Batch, Clock, Error, ErrorKind, Expected, Filter, HandlerError, NewEvent, Options, Position, Projection,
+    ReadModel, RecordedEvent, Store,
 };
 
 /// A projection and the events that it is given; what [`project`] returns.
@@ -166,7 +166,7 @@ impl<P: Projection> Projection for Shared<P> {
         self.projection.tables()
     }
 
-    fn filter(&self) -> Query {
+    fn filter(&self) -> Filter {
         self.projection.filter()
     }
 

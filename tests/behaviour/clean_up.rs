@@ -118,3 +118,19 @@ fn a_failure_is_told_and_the_next_try_comes() {
     other.execute_batch("ROLLBACK").unwrap();
     within_seconds("then it works", || task.expired() == 1 && task.last_failure().is_none());
 }
+
+#[test]
+fn a_clock_that_was_far_ahead_once_does_not_stop_it() {
+    let place = Place::new();
+    let clock = Clock::fixed(at(0));
+    let store = open(&place, &clock);
+    snapshot_at(&store, &clock, "first", 0);
+    clock.set(at(27_000 * DAY));
+    let task = store.schedule_clean_up(CleanUp::weekly()).unwrap();
+    within_seconds("it runs with the wrong clock", || task.expired() == 1);
+    drop(task);
+    snapshot_at(&store, &clock, "second", 1);
+    clock.set(at(100 * DAY));
+    let task = store.schedule_clean_up(CleanUp::weekly()).unwrap();
+    within_seconds("it runs again with the right one", || task.expired() == 1);
+}

@@ -1,5 +1,7 @@
 //! Subscriptions, projections, outbox.
 
+mod control;
+mod damage;
 mod dead_letters;
 mod documents;
 mod hostile_names;
@@ -7,6 +9,7 @@ mod hostile_names;
 mod kill_outbox;
 #[path = "../proof/kill_projection.rs"]
 mod kill_projection;
+mod leases;
 #[path = "../support/names.rs"]
 mod names;
 mod outbox;

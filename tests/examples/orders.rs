@@ -40,7 +40,7 @@ fn every_check_holds_and_the_file_is_as_it_says() {
     assert_eq!(open, placed - count(Query::new().event_type("Shipped")));
     let version = store.subscriptions().unwrap().into_iter().find(|status| status.name == "sales").unwrap().version;
     assert_eq!(version, 2);
-    let outbox = store.outbox_status("billing").unwrap();
+    let outbox = store.outbox("billing").status().unwrap();
     assert_eq!((outbox.to_retry, outbox.waiting, outbox.dead), (0, 0, 0));
 
     let again = run("orders", arguments).ended_with(1);

@@ -123,7 +123,7 @@ pub fn run(events: u64, races: u64, arguments: &[&str], seed: u64) -> Outcome {
     for worker in workers {
         worker.finishes().unwrap_or_else(|failure| outcome.violation(failure));
     }
-    if let Err(error) = store.wait_until("tail", Position::new(total), PATIENCE) {
+    if let Err(error) = store.subscription("tail").wait_until(Position::new(total), PATIENCE) {
         outcome.violation(format!("the follower: {error}"));
     }
     drop(follower);

@@ -157,9 +157,9 @@ fn delivers(said: &Said, store: &Store) {
     );
     outbox.run_to_end().unwrap();
     said.value(outbox);
-    let letters = said.value(store.outbox_dead_letters("o").unwrap());
+    let letters = said.value(store.outbox("o").dead_letters().unwrap());
     said.value(letters.iter().collect::<Result<Vec<_>, _>>().unwrap());
-    said.value((store.outbox_status("o").unwrap(), store.subscriptions().unwrap()));
+    said.value((store.outbox("o").status().unwrap(), store.subscriptions().unwrap()));
 }
 
 /// Damage in the midst of payloads, and all that then speaks of it.

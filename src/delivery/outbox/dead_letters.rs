@@ -2,14 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::event_at;
-use crate::delivery::runner::now;
-use crate::delivery::subscription;
+use crate::delivery::outbox;
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::place::Position;
-use crate::sqlite::deliveries::{self, Delivery};
+use crate::storage::delivery::{Delivery, LetterChange};
 
 /// Letters read at once.
 const PAGE: usize = 64;
@@ -30,7 +28,7 @@ const PAGE: usize = 64;
 ///     .publisher(|_: &Message<'_>| Err(PublishError::Reject("there is no such customer".into())));
 /// assert_eq!(down.run_to_end()?, 0);
 ///
-/// let letters = store.outbox_dead_letters("hook")?;
+/// let letters = store.outbox("hook").dead_letters()?;
 /// let letter = letters.iter().next().unwrap()?;
 /// assert_eq!((letter.attempts, letter.last_error.as_str()), (1, "there is no such customer"));
 /// assert_eq!(&*letter.event.unwrap().event_type, "Shipped");
@@ -62,7 +60,7 @@ pub struct DeadLetter {
 
 impl DeadLetters {
     pub(crate) fn of(scope: &Scope, outbox: &str) -> Result<DeadLetters> {
-        Ok(DeadLetters { outbox: outbox_id(scope, outbox)?, scope: scope.clone() })
+        Ok(DeadLetters { outbox: outbox::find(scope, outbox)?.0.id, scope: scope.clone() })
     }
 
     /// How many there are.
@@ -70,12 +68,8 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be read.
     pub fn count(&self) -> Result<u64> {
-        let (_, _, dead) = self
-            .scope
-            .database()
-            .read(|view| deliveries::count(view, self.outbox))
-            .map_err(|error| error.during("dead letters"))?;
-        Ok(dead)
+        let counts = self.scope.engine().count_deliveries(self.outbox).map_err(|error| error.during("dead letters"))?;
+        Ok(counts.dead)
     }
 
     /// All of them, in the order of their positions.
@@ -88,7 +82,7 @@ impl DeadLetters {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not a dead letter; if the file cannot be written.
     pub fn retry(&self, position: impl Into<Position>) -> Result<()> {
-        self.one(position.into(), deliveries::revive, "retry dead letter")
+        self.one(position.into(), LetterChange::Revive, "retry dead letter")
     }
 
     /// Lets the outbox try those again that `wanted` picks; returns how many there were.
@@ -96,7 +90,7 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be read or written; those before are being tried again then.
     pub fn retry_where(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
-        self.some(wanted, deliveries::revive, "retry dead letters")
+        self.some(wanted, LetterChange::Revive, "retry dead letters")
     }
 
     /// Lets the outbox try those of one event type again; returns how many there were.
@@ -112,7 +106,7 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be written.
     pub fn retry_all(&self) -> Result<u64> {
-        self.change(None, deliveries::revive).map_err(|error| error.during("retry dead letters"))
+        self.all(LetterChange::Revive).map_err(|error| error.during("retry dead letters"))
     }
 
     /// Gives one up for good: it is never published. What waited behind it goes on.
@@ -120,7 +114,7 @@ impl DeadLetters {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not a dead letter; if the file cannot be written.
     pub fn discard(&self, position: impl Into<Position>) -> Result<()> {
-        self.one(position.into(), deliveries::discard, "discard dead letter")
+        self.one(position.into(), LetterChange::Discard, "discard dead letter")
     }
 
     /// Gives those up for good that `wanted` picks; returns how many there were.
@@ -128,7 +122,7 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be read or written; those before are discarded then.
     pub fn discard_where(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
-        self.some(wanted, deliveries::discard, "discard dead letters")
+        self.some(wanted, LetterChange::Discard, "discard dead letters")
     }
 
     /// Gives all of them up for good; returns how many there were.
@@ -136,24 +130,22 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be written.
     pub fn discard_all(&self) -> Result<u64> {
-        self.change(None, deliveries::discard).map_err(|error| error.during("discard dead letters"))
+        self.all(LetterChange::Discard).map_err(|error| error.during("discard dead letters"))
     }
 
     fn page(&self, after: u64) -> Result<VecDeque<DeadLetter>> {
-        self.scope.database().read(|view| {
-            let rows = deliveries::dead(view, self.outbox, after, PAGE)?;
-            rows.into_iter().map(|row| Ok(DeadLetter::of(event_at(view, row.position)?.ok(), row))).collect()
-        })
+        let rows = self.scope.engine().dead_letters(self.outbox, after, PAGE)?;
+        Ok(rows.into_iter().map(|(row, event)| DeadLetter::of(event, row)).collect())
     }
 
-    fn one(&self, position: Position, change: Change, operation: &'static str) -> Result<()> {
+    fn one(&self, position: Position, change: LetterChange, operation: &'static str) -> Result<()> {
         match self.change(Some(position.get()), change).map_err(|error| error.during(operation))? {
             0 => Err(Error::new(ErrorKind::NotFound, "there is no dead letter").at_position(position).during(operation)),
             _ => Ok(()),
         }
     }
 
-    fn some(&self, mut wanted: impl FnMut(&DeadLetter) -> bool, change: Change, operation: &'static str) -> Result<u64> {
+    fn some(&self, mut wanted: impl FnMut(&DeadLetter) -> bool, change: LetterChange, operation: &'static str) -> Result<u64> {
         let mut changed = 0;
         for letter in self.iter() {
             let letter = letter?;
@@ -164,16 +156,25 @@ impl DeadLetters {
         Ok(changed)
     }
 
-    fn change(&self, position: Option<u64>, change: Change) -> Result<u64> {
-        let changed = self.scope.database().write(|writing| change(writing, self.outbox, position, now()))?;
+    /// Those that are there now. What is given up again meanwhile is not counted twice.
+    fn all(&self, change: LetterChange) -> Result<u64> {
+        let (there, mut changed) = (self.count()?, 0);
+        while changed < there {
+            match self.change(None, change)? {
+                0 => break,
+                more => changed += more,
+            }
+        }
+        Ok(changed)
+    }
+
+    fn change(&self, position: Option<u64>, change: LetterChange) -> Result<u64> {
+        let changed = self.scope.engine().change_letters(self.outbox, position, change)?;
         // A runner of this process looks at once; one of another process sees the commit.
         self.scope.log.appended.raise();
         Ok(changed)
     }
 }
-
-/// [`deliveries::revive`] or [`deliveries::discard`].
-type Change = fn(&crate::sqlite::Writing<'_>, i64, Option<u64>, i64) -> Result<u64>;
 
 impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -220,13 +221,4 @@ impl Iterator for DeadLetterIter {
         }
         self.ready.pop_front().map(Ok)
     }
-}
-
-/// The number of the outbox with this name.
-pub(super) fn outbox_id(scope: &Scope, name: &str) -> Result<i64> {
-    let row = subscription::find(scope, name)?;
-    if row.kind != "outbox" {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} is a {}, not an outbox", row.kind)));
-    }
-    Ok(row.id)
 }

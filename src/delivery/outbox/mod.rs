@@ -1,18 +1,23 @@
 //! Outboxes: events reach the outside world, at least once and in order per aggregate, although the process dies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use uuid::Uuid;
 
-use crate::delivery::runner::{self, Follower, Identity, SubscriptionStatus};
-use crate::delivery::subscription::{self, StartFrom};
-use crate::log::query::Query;
+use crate::delivery::control;
+use crate::delivery::lead::LEASE;
+use crate::delivery::outbox::dead_letters::DeadLetters;
+use crate::delivery::runner::{self, Follower, OnEnd, StopReason};
+use crate::delivery::subscription;
 use crate::log::scope::Scope;
-use crate::model::error::{ErrorKind, Result};
-use crate::model::event::RecordedEvent;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::filter::Filter;
 use crate::model::place::Position;
-use crate::sqlite::log::{self, Along};
-use crate::sqlite::{View, deliveries, state};
+use crate::storage::delivery::{
+    Checkpoint, DeliveryCounts, FilterChange, Identity, NewSubscription, StartFrom, SubscriptionKind,
+};
 
 #[cfg(any(feature = "nats", feature = "webhook"))]
 mod cloud_event;
@@ -27,8 +32,6 @@ pub(crate) mod webhook;
 use delivering::Delivering;
 use publisher::{Message, Publisher};
 
-/// Longer than a subscription's: publishing one event may take as long as the other side likes.
-const LEASE: Duration = Duration::from_secs(30);
 /// The longest pause that the other side can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -58,7 +61,7 @@ pub enum DeadLetterPolicy {
 ///
 /// ```
 /// use std::time::Duration;
-/// use foldlog::{Expected, Message, NewEvent, PublishError, Query, Store};
+/// use foldlog::{Expected, Filter, Message, NewEvent, PublishError, Store};
 ///
 /// let store = Store::in_memory()?;
 /// store.append("order", "o-1", Expected::Any, [NewEvent::new("Shipped", &serde_json::json!({"parcel": "p-7"}))?])?;
@@ -66,7 +69,7 @@ pub enum DeadLetterPolicy {
 /// let mut sent = Vec::new();
 /// let mut mails = store
 ///     .outbox("mails")
-///     .filter(Query::new().event_type("Shipped"))
+///     .filter(Filter::new().event_type("Shipped"))
 ///     .max_attempts(5)
 ///     .backoff(Duration::from_secs(2), Duration::from_secs(600))
 ///     .publisher(|message: &Message<'_>| {
@@ -82,9 +85,11 @@ pub enum DeadLetterPolicy {
 pub struct Outbox<P = ()> {
     scope: Scope,
     name: String,
-    filter: Query,
+    filter: Filter,
     start: StartFrom,
+    on_filter_change: Option<FilterChange>,
     settings: Settings,
+    on_end: Option<OnEnd>,
     publisher: P,
 }
 
@@ -124,14 +129,30 @@ impl Outbox {
             lease: LEASE,
             policy: DeadLetterPolicy::default(),
         };
-        Outbox { scope, name: name.to_owned(), filter: Query::new(), start: StartFrom::default(), settings, publisher: () }
+        Outbox {
+            scope,
+            name: name.to_owned(),
+            filter: Filter::new(),
+            start: StartFrom::default(),
+            on_filter_change: None,
+            settings,
+            on_end: None,
+            publisher: (),
+        }
     }
 }
 
 impl<P> Outbox<P> {
-    /// Which events it publishes: by aggregate type, event types, tag, time, and of one tenant or all.
-    pub fn filter(mut self, filter: Query) -> Outbox<P> {
+    /// Which events it publishes. The filter is kept in the file: another one is refused until
+    /// [`on_filter_change`](Outbox::on_filter_change) says what it means.
+    pub fn filter(mut self, filter: Filter) -> Outbox<P> {
         self.filter = filter;
+        self
+    }
+
+    /// What to do if the filter is another one than before. Default: an error.
+    pub fn on_filter_change(mut self, change: FilterChange) -> Outbox<P> {
+        self.on_filter_change = Some(change);
         self
     }
 
@@ -156,8 +177,9 @@ impl<P> Outbox<P> {
         self
     }
 
-    /// How long a runner that was killed keeps the others waiting. Must be longer than publishing one event can take;
-    /// otherwise another runner may publish the same event at the same time. Default: 30 seconds.
+    /// How long a runner may leave the question of another one unanswered before that takes it for dead. A slow publisher
+    /// does not count: a thread of its own answers. Default: 500 milliseconds; taken as at least 100 milliseconds and at
+    /// most a day.
     pub fn lease(mut self, lasts: Duration) -> Outbox<P> {
         self.settings.lease = lasts;
         self
@@ -169,15 +191,52 @@ impl<P> Outbox<P> {
         self
     }
 
+    /// Called on the follower's thread when it has ended, whether it was stopped or failed.
+    pub fn on_end(mut self, callback: impl Fn(&StopReason) + Send + Sync + 'static) -> Outbox<P> {
+        self.on_end = Some(Arc::new(callback));
+        self
+    }
+
     /// Where the events go.
     pub fn publisher<Q: Publisher>(self, publisher: Q) -> Outbox<Q> {
-        let Outbox { scope, name, filter, start, settings, publisher: _ } = self;
-        Outbox { scope, name, filter, start, settings, publisher }
+        let Outbox { scope, name, filter, start, on_filter_change, settings, on_end, publisher: _ } = self;
+        Outbox { scope, name, filter, start, on_filter_change, settings, on_end, publisher }
+    }
+
+    /// How it stands: how far it is, and what is not through.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was never made; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
+    pub fn status(&self) -> Result<OutboxStatus> {
+        status(&self.scope, &self.name).map_err(|error| error.during("outbox status"))
+    }
+
+    /// What it has given up.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was never made; if the file cannot be read.
+    pub fn dead_letters(&self) -> Result<DeadLetters> {
+        DeadLetters::of(&self.scope, &self.name).map_err(|error| error.during("dead letters"))
+    }
+
+    control::methods!();
+    control::movable!();
+
+    fn place(&self) -> (&Scope, &str) {
+        (&self.scope, &self.name)
     }
 
     fn make(&self) -> Result<Identity> {
-        subscription::make(&self.scope, &self.name, "outbox", &self.filter, self.start, 1)
-            .map_err(|error| error.during("make outbox"))
+        let identity = Identity::new(&self.scope.tenant, &self.name, &self.filter);
+        let new = NewSubscription {
+            identity: &identity,
+            kind: SubscriptionKind::Outbox,
+            filter: &self.filter,
+            start: self.start,
+            on_filter_change: self.on_filter_change,
+        };
+        subscription::make(&self.scope, &new).map_err(|error| error.during("make outbox"))?;
+        Ok(identity)
     }
 }
 
@@ -187,7 +246,7 @@ impl<P: Publisher> Outbox<P> {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if another runner leads; if the file cannot be read or written. That an
-    /// event cannot be published is no error: see [`OutboxStatus`] and [`DeadLetters`](crate::DeadLetters).
+    /// event cannot be published is no error: see [`Outbox::status`] and [`DeadLetters`](crate::DeadLetters).
     pub fn run_to_end(&mut self) -> Result<u64> {
         let identity = self.make()?;
         let (scope, lease) = (self.scope.clone(), self.settings.lease);
@@ -206,7 +265,8 @@ impl<P: Publisher> Outbox<P> {
     {
         let identity = self.make()?;
         let work = Delivering::new(&self.name, self.filter, self.settings, true, self.publisher);
-        runner::follow(&self.scope, identity, self.settings.lease, work).map_err(|error| error.during("follow outbox"))
+        runner::follow(&self.scope, identity, self.settings.lease, self.on_end, work)
+            .map_err(|error| error.during("follow outbox"))
     }
 }
 
@@ -217,14 +277,15 @@ impl<P> std::fmt::Debug for Outbox<P> {
 }
 
 /// How an outbox stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OutboxStatus {
     /// Every event up to here was tried; those that are not through are counted below.
     pub position: Position,
     /// Positions between that and the newest event of the file.
     pub lag: u64,
-    /// Whether a runner leads it now.
+    /// Whether a runner has the lead. One that was killed has it until another asks for it.
     pub is_led: bool,
     /// Events that are in hand, or failed and are to be tried again.
     pub to_retry: u64,
@@ -234,29 +295,26 @@ pub struct OutboxStatus {
     pub dead: u64,
 }
 
-pub(crate) fn status(scope: &Scope, name: &str) -> Result<OutboxStatus> {
-    let id = dead_letters::outbox_id(scope, name)?;
-    scope.database().read(|view| {
-        let row = crate::sqlite::checkpoints::find_by_id(view, id)?.ok_or_else(|| runner::unknown(name))?;
-        let (to_retry, waiting, dead) = deliveries::count(view, id)?;
-        let of = SubscriptionStatus::of(row, state::last_position(view)?);
-        Ok(OutboxStatus { position: of.position, lag: of.lag, is_led: of.is_led, to_retry, waiting, dead })
-    })
+/// The outbox with this name.
+pub(super) fn find(scope: &Scope, name: &str) -> Result<(Checkpoint, u64)> {
+    let (row, last) = scope.engine().subscription(&scope.tenant, name)?;
+    if row.kind != SubscriptionKind::Outbox {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} is a {}, not an outbox", row.kind)));
+    }
+    Ok((row, last))
 }
 
-/// The event of a delivery, or why there is none to publish.
-fn event_at(view: &View<'_>, position: u64) -> Result<Result<RecordedEvent, String>> {
-    let mut found = Err("the event is not in the file any more".to_owned());
-    let scanned = log::scan_log(view, Along::Log, (position, position), false, 1, |raw, kind, aggregate_id| {
-        found = Ok(raw.recorded(kind, aggregate_id.into())?);
-        Ok(false)
-    });
-    match scanned {
-        Ok(()) => Ok(found),
-        Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io) => Err(error),
-        // One damaged event must not hold up the others.
-        Err(error) => Ok(Err(error.to_string())),
-    }
+fn status(scope: &Scope, name: &str) -> Result<OutboxStatus> {
+    let (row, last) = find(scope, name)?;
+    let DeliveryCounts { to_retry, waiting, dead } = scope.engine().count_deliveries(row.id)?;
+    Ok(OutboxStatus {
+        position: Position::new(row.position),
+        lag: last.saturating_sub(row.position),
+        is_led: row.leader.is_some(),
+        to_retry,
+        waiting,
+        dead,
+    })
 }
 
 #[cfg(test)]

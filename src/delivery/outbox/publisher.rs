@@ -12,7 +12,7 @@ use crate::model::event::{EventId, RecordedEvent};
 /// it has published: when the process died after publishing and before that was written down. Give the other side the
 /// [`id`](Message::id), by which it can tell.
 pub trait Publisher: Send {
-    /// Publishes one event, within a bounded time: shorter than the outbox's lease.
+    /// Publishes one event, within a bounded time: the outbox goes on only when it returns.
     ///
     /// # Errors
     /// Says whether to try again. A panic is taken as [`PublishError::Retry`].
@@ -22,6 +22,12 @@ pub trait Publisher: Send {
 impl<F: FnMut(&Message<'_>) -> Result<(), PublishError> + Send> Publisher for F {
     fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
         self(message)
+    }
+}
+
+impl Publisher for Box<dyn Publisher> {
+    fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
+        (**self).publish(message)
     }
 }
 

@@ -5,20 +5,21 @@ mod rebuild;
 
 pub use rebuild::RebuildProgress;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use feed::{Feed, TAIL};
+use feed::{Feed, PAGE};
 
-use crate::delivery::runner::{self, Follower, Halt, HandlerError, Identity, Lease, Step, Work};
-use crate::delivery::subscription::{self, LEASE, StartFrom};
-use crate::log::query::{self, Query};
-use crate::log::scope::{Inline, Log, Scope};
+use crate::delivery::control::{self, SubscriptionStatus};
+use crate::delivery::lead::{Held, LEASE};
+use crate::delivery::runner::{self, Follower, Halt, HandlerError, OnEnd, Step, StopReason, Work};
+use crate::delivery::subscription;
+use crate::engine::{Apply, InlineProjection, ReadModel};
+use crate::log::scope::{Log, Scope};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
-use crate::sqlite::checkpoints::{self, Checkpoint};
-use crate::sqlite::read_model::{self, Naming, ReadModel};
-use crate::sqlite::{View, Writing, state};
+use crate::model::filter::Filter;
+use crate::storage::delivery::{Applied, Identity, ProjectionSpec};
 
 /// A read model: tables of the application's own in the same file, kept up to date from events.
 ///
@@ -59,7 +60,7 @@ pub trait Projection: Send + Sync + 'static {
     /// Its name, under which its checkpoint is kept.
     fn name(&self) -> &str;
 
-    /// The version of the definition: raise it when the tables or `apply` change, then rebuild.
+    /// The version of the definition, 1 or more: raise it when the tables, the filter or `apply` change, then rebuild.
     fn version(&self) -> u32 {
         1
     }
@@ -68,8 +69,8 @@ pub trait Projection: Send + Sync + 'static {
     fn tables(&self) -> Vec<String>;
 
     /// Which events it wants; all of the tenant by default.
-    fn filter(&self) -> Query {
-        Query::new()
+    fn filter(&self) -> Filter {
+        Filter::new()
     }
 
     /// Makes the tables and their indexes, with their names in braces (see [`ReadModel`]).
@@ -85,171 +86,132 @@ pub trait Projection: Send + Sync + 'static {
     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError>;
 }
 
+macro_rules! shared {
+    ($($pointer:ident),*) => {$(
+        impl<P: Projection + ?Sized> Projection for $pointer<P> {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+
+            fn version(&self) -> u32 {
+                (**self).version()
+            }
+
+            fn tables(&self) -> Vec<String> {
+                (**self).tables()
+            }
+
+            fn filter(&self) -> Filter {
+                (**self).filter()
+            }
+
+            fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {
+                (**self).create(model)
+            }
+
+            fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError> {
+                (**self).apply(event, model)
+            }
+        }
+    )*};
+}
+
+shared!(Arc, Box);
+
 /// How often one who waits for the lead looks whether it is free.
 const TURN_PAUSE: Duration = Duration::from_millis(5);
 
-/// A projection that runs inside the appends of this process.
-struct InlineProjection {
-    tenant: Arc<str>,
-    identity: Identity,
-    definition: Definition,
-}
-
-/// A projection and what is asked of it again and again.
+/// A projection and what the engine must know of it.
 #[derive(Clone)]
 struct Definition {
     projection: Arc<dyn Projection>,
-    tables: Arc<[String]>,
-    filter: Query,
+    spec: ProjectionSpec,
 }
 
 impl Definition {
-    fn new(projection: Arc<dyn Projection>) -> Result<Definition> {
-        let tables = projection.tables();
-        read_model::check_tables(&tables)?;
-        Ok(Definition { tables: tables.into(), filter: projection.filter(), projection })
+    fn new(scope: &Scope, projection: Arc<dyn Projection>) -> Result<Definition> {
+        let (name, filter, version) = (projection.name(), projection.filter(), projection.version());
+        scope.check_name("tenant", &scope.tenant)?;
+        scope.check_name("projection's name", name)?;
+        if version == 0 {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("the version of the projection {name:?} is 0; the first is 1"),
+            ));
+        }
+        let identity = Identity::new(&scope.tenant, name, &filter);
+        let spec = ProjectionSpec { identity, version, tables: projection.tables().into(), filter };
+        Ok(Definition { projection, spec })
     }
 
-    fn version(&self) -> u32 {
-        self.projection.version()
+    /// Makes the tables.
+    fn create(&self) -> impl Fn(&ReadModel<'_>) -> Result<()> + use<> {
+        let projection = self.projection.clone();
+        move |model| {
+            runner::caught(|| projection.create(model)).map_err(|error| {
+                let what = format!("the tables of the projection {:?} cannot be made: {error}", projection.name());
+                Error::new(ErrorKind::Handler, what).caused_by(error)
+            })
+        }
     }
 
-    fn create(&self, writing: &Writing<'_>, naming: Naming) -> Result<()> {
-        let model = self.model(writing, naming);
-        runner::caught(|| self.projection.create(&model)).map_err(|error| {
-            Error::new(ErrorKind::Handler, format!("the tables of the projection {:?} cannot be made", self.projection.name()))
-                .caused_by(error)
+    /// Takes an event into the tables.
+    fn apply(&self, scope: &Scope, advice: &'static str) -> Box<Apply> {
+        let (projection, tenant) = (self.projection.clone(), scope.tenant.clone());
+        // Not to hold on to the log: one that runs inline belongs to it.
+        let log: Weak<Log> = Arc::downgrade(&scope.log);
+        Box::new(move |event, model| {
+            let code = || projection.apply(event, model);
+            let done = match log.upgrade() {
+                Some(log) => runner::handle(&Scope { log, tenant: tenant.clone() }, projection.name(), event, code),
+                None => runner::caught(code),
+            };
+            done.map_err(|error| runner::failed(event, error, advice))
         })
     }
-
-    /// For all events of a transaction.
-    fn model<'a>(&'a self, writing: &'a Writing<'_>, naming: Naming) -> ReadModel<'a> {
-        ReadModel::new(writing, &self.tables, naming)
-    }
-
-    fn apply(&self, scope: &Scope, model: &ReadModel<'_>, event: &RecordedEvent) -> Result<()> {
-        runner::handle(scope, self.projection.name(), event, || self.projection.apply(event, model))
-            .map_err(|error| subscription::failed(event, error))
-    }
-}
-
-/// Makes the row and the tables of a projection if there are none.
-fn ensure(scope: &Scope, definition: &Definition) -> Result<Identity> {
-    let name = definition.projection.name();
-    refuse_foreign_tables(scope, definition)?;
-    let identity = subscription::make(scope, name, "projection", &definition.filter, StartFrom::Beginning, definition.version())?;
-    scope.database().write(|writing| {
-        let row = row_of(writing, &identity)?;
-        let missing = definition.tables.first().is_some_and(|table| !matches!(read_model::exists(writing, table), Ok(true)));
-        if missing && row.position == 0 {
-            definition.create(writing, Naming { generation: row.generation, shadow: false })?;
-        }
-        Ok(())
-    })?;
-    Ok(identity)
-}
-
-/// Tables that were there before the projection are somebody else's: another tenant's projection of the same name, one
-/// that was removed, or the application's own. Their rows must not be mixed with ours.
-fn refuse_foreign_tables(scope: &Scope, definition: &Definition) -> Result<()> {
-    let identity = subscription::identity(scope, definition.projection.name(), &definition.filter);
-    scope.database().read(|view| {
-        if checkpoints::find(view, &identity.tenant, &identity.name)?.is_some() {
-            return Ok(());
-        }
-        for table in definition.tables.iter() {
-            if read_model::exists(view, table)? {
-                return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} is in the file already"))
-                    .advice("choose another name, or drop it; one projection serves several tenants with Query::all_tenants"));
-            }
-        }
-        Ok(())
-    })
-}
-
-fn row_of(view: &View<'_>, identity: &Identity) -> Result<Checkpoint> {
-    checkpoints::find(view, &identity.tenant, &identity.name)?.ok_or_else(|| runner::unknown(&identity.name))
-}
-
-fn outdated(row: &Checkpoint, definition: &Definition) -> Error {
-    Error::new(
-        ErrorKind::ProjectionOutdated,
-        format!(
-            "the tables of the projection {:?} are of version {}, its definition is of version {}",
-            row.name,
-            row.version,
-            definition.version()
-        ),
-    )
-    .advice("rebuild it; the old tables serve until the new ones are ready")
 }
 
 /// Lets a projection run inside every append of this process from now on.
 pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Result<()> {
     let runner = ProjectionRunner::new(scope.clone(), projection)?;
-    let row = scope.database().read(|view| checkpoints::find(view, &runner.identity.tenant, &runner.identity.name))?;
-    if row.is_some_and(|row| row.version != runner.definition.version()) {
+    if scope.engine().is_outdated(&runner.definition.spec)? {
         runner.rebuild(|_| std::ops::ControlFlow::Continue(()))?;
     }
     // The bulk without holding the file; what comes meanwhile is taken up by the first append.
     runner.run_to_end_in_turn()?;
-    let mut inline = scope.log.inline.write().unwrap_or_else(PoisonError::into_inner);
-    inline.push(Arc::new(InlineProjection {
-        tenant: scope.tenant.clone(),
-        identity: runner.identity,
-        definition: runner.definition,
-    }));
+    let apply = runner.definition.apply(scope, "mend apply; nothing of the append was kept");
+    scope.add_inline(InlineProjection { spec: runner.definition.spec, id: runner.id, apply });
     Ok(())
-}
-
-impl Inline for InlineProjection {
-    fn run(&self, log: &Arc<Log>, writing: &Writing<'_>) -> Result<()> {
-        let row = row_of(writing, &self.identity)?;
-        if row.version != self.definition.version() {
-            // A newer definition has taken the tables over; it takes up these events itself.
-            return Ok(());
-        }
-        let scope = Scope { log: log.clone(), tenant: self.tenant.clone() };
-        let model = self.definition.model(writing, Naming { generation: row.generation, shadow: false });
-        let last = state::last_position(writing)?.get();
-        let mut position = row.position;
-        while position < last {
-            let (events, scanned) = query::read_after(&scope, writing, &self.definition.filter, position, TAIL)?;
-            for event in &events {
-                self.definition.apply(&scope, &model, event)?;
-            }
-            position = scanned;
-        }
-        match position > row.position {
-            true => checkpoints::advance_inline(writing, row.id, position),
-            false => Ok(()),
-        }
-    }
-
-    fn tables(&self) -> &[String] {
-        &self.definition.tables
-    }
 }
 
 /// Keeps a projection up to date: once, on a thread, or by building it anew.
 #[derive(Clone)]
 pub struct ProjectionRunner {
     scope: Scope,
-    identity: Identity,
     definition: Definition,
+    /// The number of its subscription.
+    id: i64,
     lease: Duration,
+    on_end: Option<OnEnd>,
 }
 
 impl ProjectionRunner {
     pub(crate) fn new(scope: Scope, projection: Arc<dyn Projection>) -> Result<ProjectionRunner> {
-        let definition = Definition::new(projection)?;
-        let identity = ensure(&scope, &definition)?;
-        Ok(ProjectionRunner { scope, identity, definition, lease: LEASE })
+        let definition = Definition::new(&scope, projection)?;
+        let id = scope.engine().ensure_projection(&definition.spec, &definition.create())?;
+        Ok(ProjectionRunner { scope, definition, id, lease: LEASE, on_end: None })
     }
 
-    /// How long a runner that was killed keeps the others waiting. Default: 5 seconds.
+    /// How long a runner may leave the question of another one unanswered before that takes it for dead. Default: 500
+    /// milliseconds; taken as at least 100 milliseconds and at most a day.
     pub fn lease(mut self, lasts: Duration) -> ProjectionRunner {
         self.lease = lasts;
+        self
+    }
+
+    /// Called on the follower's thread when it has ended, whether it was stopped or failed.
+    pub fn on_end(mut self, callback: impl Fn(&StopReason) + Send + Sync + 'static) -> ProjectionRunner {
+        self.on_end = Some(Arc::new(callback));
         self
     }
 
@@ -259,7 +221,7 @@ impl ProjectionRunner {
     /// [`ErrorKind::Handler`] with the position if `apply` failed: everything before that event is in the tables, nothing of
     /// it. [`ErrorKind::ProjectionOutdated`] if a rebuild is due. [`ErrorKind::Busy`] if another runner leads.
     pub fn run_to_end(&self) -> Result<u64> {
-        runner::run_to_end(&self.scope, &self.identity, self.lease, &mut self.work())
+        runner::run_to_end(&self.scope, &self.definition.spec.identity, self.lease, &mut self.work())
             .map_err(|error| error.during("run projection"))
     }
 
@@ -282,67 +244,78 @@ impl ProjectionRunner {
     /// # Errors
     /// If the thread cannot be started.
     pub fn follow(&self) -> Result<Follower> {
-        runner::follow(&self.scope, self.identity.clone(), self.lease, self.work())
+        let identity = self.definition.spec.identity.clone();
+        runner::follow(&self.scope, identity, self.lease, self.on_end.clone(), self.work())
             .map_err(|error| error.during("follow projection"))
     }
 
+    /// How it stands.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was removed; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
+    pub fn status(&self) -> Result<SubscriptionStatus> {
+        let (scope, name) = self.place();
+        control::status(scope, name).map_err(|error| error.during("status"))
+    }
+
+    control::methods!();
+
+    fn place(&self) -> (&Scope, &str) {
+        (&self.scope, &self.definition.spec.identity.name)
+    }
+
     fn work(&self) -> Projecting {
-        Projecting { definition: self.definition.clone(), feed: Feed::new() }
+        let advice = "mend apply and run again, or pass over the event with skip_failed";
+        let apply = self.definition.apply(&self.scope, advice);
+        Projecting { spec: self.definition.spec.clone(), apply, feed: Feed::new() }
     }
 }
 
 impl std::fmt::Debug for ProjectionRunner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProjectionRunner").field("name", &self.identity.name).finish_non_exhaustive()
+        f.debug_struct("ProjectionRunner").field("name", &self.definition.spec.identity.name).finish_non_exhaustive()
     }
 }
 
 /// The work of a following projection.
 struct Projecting {
-    definition: Definition,
+    spec: ProjectionSpec,
+    apply: Box<Apply>,
     feed: Feed,
 }
 
 impl Work for Projecting {
-    fn step(&mut self, scope: &Scope, lease: &Lease) -> std::result::Result<Step, Halt> {
-        let Projecting { definition, feed } = self;
-        scope.database().read(|view| {
-            let row = checkpoints::find_by_id(view, lease.id)?.ok_or_else(|| runner::unknown(definition.projection.name()))?;
-            if row.version != definition.version() {
-                return Err(outdated(&row, definition));
-            }
-            feed.fill(scope, view, definition, row.position)
-        })?;
+    fn step(&mut self, scope: &Scope, held: &Held) -> std::result::Result<Step, Halt> {
+        let Projecting { spec, apply, feed } = self;
+        if feed.is_empty() {
+            feed.fill(scope.engine().next_for_tables(held.lead, spec, PAGE)?.ok_or(Halt::LeadLost)?);
+        }
         if feed.is_at_end() {
             return Ok(Step::CaughtUp(None));
         }
-        let mut lead_lost = false;
-        let done = scope.database().write_in_background(|writing| {
-            let row = checkpoints::find_by_id(writing, lease.id)?.ok_or_else(|| runner::unknown(definition.projection.name()))?;
-            if row.version != definition.version() {
-                return Err(outdated(&row, definition));
-            }
-            if row.position != feed.after {
-                // Somebody moved it since the events were read: an append with the projection inline, a skip.
-                return Ok(None);
-            }
-            let taken = feed.take(scope, writing, definition, Naming { generation: row.generation, shadow: false })?;
-            if !checkpoints::advance(writing, lease.id, lease.fence, taken.reached, lease.until())? {
-                lead_lost = true;
-                return Err(Error::new(ErrorKind::Busy, "another runner leads"));
-            }
-            Ok(Some(taken))
-        });
-        match done {
-            Ok(Some(taken)) => {
+        if let (true, Some(event)) = (held.wary.get(), feed.page.events.front()) {
+            feed.limit = 1;
+            subscription::advance(scope, held, feed.page.after, Some(event.position.get()))?;
+        }
+        match scope.engine().apply_page(held.lead, spec, &feed.page, feed.limit, &**apply)? {
+            Applied::Taken(taken) => {
                 feed.committed(taken);
                 scope.log.appended.raise();
                 Ok(Step::Worked(taken.events as u64))
             }
-            Ok(None) => Ok(Step::Worked(0)),
-            Err(_) if lead_lost => Err(Halt::LeadLost),
-            Err(_) if feed.rolled_back() => Ok(Step::Worked(0)),
-            Err(error) => Err(Halt::Error(error)),
+            Applied::Moved => {
+                feed.forget();
+                Ok(Step::Worked(0))
+            }
+            Applied::LeadLost => {
+                feed.forget();
+                Err(Halt::LeadLost)
+            }
+            Applied::Failed { before, .. } if feed.failed_after(before) => Ok(Step::Worked(0)),
+            Applied::Failed { error, .. } => {
+                feed.forget();
+                Err(Halt::Error(error))
+            }
         }
     }
 }

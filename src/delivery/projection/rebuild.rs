@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::feed::{Feed, TAIL, Taken};
-use super::{ProjectionRunner, row_of};
-use crate::log::query;
-use crate::model::error::Result;
+use serde::Serialize;
+
+use super::ProjectionRunner;
+use super::feed::{Feed, PAGE};
+use crate::model::error::{Error, Result};
 use crate::model::place::Position;
-use crate::sqlite::checkpoints::{self, Checkpoint};
-use crate::sqlite::read_model::{self, Naming};
-use crate::sqlite::{Writing, state};
+use crate::storage::delivery::Applied;
 
 impl ProjectionRunner {
     /// Builds the tables anew beside the old ones, which serve until the new ones are ready; appends go on meanwhile. The
@@ -20,98 +19,59 @@ impl ProjectionRunner {
     ///
     /// # Errors
     /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if `apply` failed; the old tables are as they were.
-    pub fn rebuild(&self, mut progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
-        let mut feed = Feed::new();
-        let mut events = 0;
+    pub fn rebuild(&self, progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
+        self.rebuild_parts(progress).map_err(|error| error.during("rebuild projection"))
+    }
+
+    fn rebuild_parts(&self, mut progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
+        let (spec, engine) = (&self.definition.spec, self.scope.engine());
+        let create = self.definition.create();
+        let apply = self.definition.apply(&self.scope, "mend apply and rebuild again; the old tables are as they were");
+        let (mut feed, mut events) = (Feed::new(), 0);
         loop {
-            let nearly_done = self.read_ahead(&mut feed).map_err(|error| error.during("rebuild projection"))?;
-            let step = |writing: &Writing<'_>| self.rebuild_part(writing, &mut feed);
-            // What came before the last part is built again if it is lost; that the new tables are in place must not be lost.
-            let part = match nearly_done {
-                true => self.scope.database().write(step),
-                false => self.scope.database().write_in_background(step),
-            };
-            match part {
-                Ok(None) => {}
-                Ok(Some((taken, mut part))) => {
-                    feed.committed(taken);
-                    events += part.events;
-                    part.events = events;
-                    if progress(&part).is_break() || part.finished {
+            if feed.is_empty() {
+                feed.fill(engine.next_for_rebuild(spec, PAGE)?);
+            }
+            match engine.rebuild_page(spec, &feed.page, feed.limit, &create, &*apply)? {
+                Applied::Taken(part) => {
+                    feed.committed(part.taken);
+                    events += part.taken.events as u64 + part.more;
+                    let done = RebuildProgress {
+                        position: Position::new(part.taken.reached),
+                        last_position: Position::new(part.last),
+                        events,
+                        finished: part.finished,
+                    };
+                    if progress(&done).is_break() || done.finished {
                         self.scope.log.appended.raise();
-                        return Ok(part);
+                        return Ok(done);
                     }
                 }
-                Err(_) if feed.rolled_back() => {}
-                Err(error) => return Err(error.during("rebuild projection")),
+                Applied::Moved | Applied::LeadLost => feed.forget(),
+                Applied::Failed { before, .. } if feed.failed_after(before) => {}
+                Applied::Failed { error, .. } => return Err(error),
             }
         }
     }
 
-    /// Reads the next events; returns whether little of the log is left behind them, so that the part that
-    /// takes them may be the last one. If more is appended meanwhile it is not: then it waits for the disk in vain.
-    fn read_ahead(&self, feed: &mut Feed) -> Result<bool> {
-        self.scope.database().read(|view| {
-            let after = self.built(&row_of(view, &self.identity)?).unwrap_or(0);
-            feed.fill(&self.scope, view, &self.definition, after)?;
-            Ok(feed.left(state::last_position(view)?.get()) <= TAIL as u64)
-        })
-    }
-
-    /// How far the tables of this version are built; `None` if they are not there yet.
-    fn built(&self, row: &Checkpoint) -> Option<u64> {
-        row.rebuild_position.filter(|_| row.rebuild_version == Some(self.definition.version()))
-    }
-
-    /// Takes the events at hand; `None` if they are no longer those that come next.
-    fn rebuild_part(&self, writing: &Writing<'_>, feed: &mut Feed) -> Result<Option<(Taken, RebuildProgress)>> {
-        let row = row_of(writing, &self.identity)?;
-        let naming = Naming { generation: row.generation + 1, shadow: true };
-        let built = self.built(&row);
-        if built.unwrap_or(0) != feed.after {
-            return Ok(None);
+    /// Forgets the projection and drops its tables. It runs inside this process's appends no longer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was removed before; if the file cannot be written.
+    pub fn remove(&self) -> Result<()> {
+        let spec = &self.definition.spec;
+        self.scope.remove_inline(&spec.identity);
+        let removed: Result<bool, Error> = self.scope.engine().drop_projection(spec);
+        match removed.map_err(|error| error.during("remove projection"))? {
+            true => Ok(()),
+            false => Err(crate::storage::delivery::unknown(&spec.identity.name).during("remove projection")),
         }
-        if built.is_none() {
-            read_model::drop_shadows(writing, &self.definition.tables)?;
-            self.definition.create(writing, naming)?;
-        }
-        let taken = feed.take(&self.scope, writing, &self.definition, naming)?;
-        let last = state::last_position(writing)?.get();
-        let (reached, more) = match feed.is_all(taken) && feed.left(last) <= TAIL as u64 {
-            true => self.take_tail(writing, naming, taken.reached, last)?,
-            false => (taken.reached, 0),
-        };
-        let finished = reached >= last;
-        let version = self.definition.version();
-        if finished {
-            read_model::swap(writing, &self.definition.tables)?;
-            checkpoints::note_swapped(writing, row.id, version, reached)?;
-        } else {
-            checkpoints::note_rebuild(writing, row.id, version, reached)?;
-        }
-        let events = taken.events as u64 + more;
-        let progress = RebuildProgress { position: Position::new(reached), last_position: Position::new(last), events, finished };
-        Ok(Some((Taken { reached, ..taken }, progress)))
-    }
-
-    /// Takes what was appended since the events were read.
-    fn take_tail(&self, writing: &Writing<'_>, naming: Naming, after: u64, last: u64) -> Result<(u64, u64)> {
-        let model = self.definition.model(writing, naming);
-        let (mut reached, mut events) = (after, 0);
-        while reached < last {
-            let (tail, scanned) = query::read_after(&self.scope, writing, &self.definition.filter, reached, TAIL)?;
-            for event in &tail {
-                self.definition.apply(&self.scope, &model, event)?;
-            }
-            events += tail.len() as u64;
-            reached = scanned;
-        }
-        Ok((reached, events))
     }
 }
 
 /// How far a rebuild has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RebuildProgress {
     /// The new tables hold every event up to here.

@@ -3,6 +3,7 @@
 //!
 //! Nothing here believes an index: what was found along one path is looked up along another.
 
+mod delivery;
 mod derived;
 mod log;
 
@@ -22,6 +23,7 @@ use crate::model::error::{Error, Result};
 use crate::model::place::{AggregateRef, Position};
 
 pub(crate) use super::links::Cursor as LinksCursor;
+pub(crate) use delivery::{DeliveriesCursor, all_deliveries, all_subscriptions};
 pub(crate) use derived::{TagsCursor, aggregate_names, all_snapshots, summaries, tag_links, tags};
 pub(crate) use log::{EventsCursor, IdsCursor, PositionsCursor, events, ids, positions};
 
@@ -32,7 +34,7 @@ const MOST_COMPLAINTS: u32 = 100;
 
 /// What SQLite itself says of its pages, tables and indexes.
 pub(crate) fn structure(view: &View<'_>, found: &mut Found) -> Result<()> {
-    let mut statement = view.prepare(&format!("PRAGMA integrity_check({MOST_COMPLAINTS})")).sql()?;
+    let mut statement = view.prepare(&format!("PRAGMA integrity_check({MOST_COMPLAINTS})"))?;
     let complaints = statement.query_map([], |row| row.get::<_, String>(0)).sql()?;
     for complaint in complaints {
         let complaint = complaint.sql()?;

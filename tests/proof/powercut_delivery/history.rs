@@ -233,7 +233,7 @@ impl Life<'_> {
     }
 
     fn see_to_dead_letters(&mut self, store: &Store) {
-        let Ok(letters) = store.outbox_dead_letters(OUTBOX) else { return };
+        let Ok(letters) = store.outbox(OUTBOX).dead_letters() else { return };
         let dead: Vec<u64> = letters.iter().map(|letter| letter.expect("the disk is sound").position.get()).collect();
         if dead.is_empty() {
             return;

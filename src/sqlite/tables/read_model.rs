@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
 
-use super::database::{View, Writing};
-use super::failure::Sql;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::sqlite::migrate;
+use crate::sqlite::transaction::{View, Writing};
 
 /// The read model of a projection inside a transaction.
 ///
@@ -50,7 +50,7 @@ impl Naming {
 
 impl<'a> ReadModel<'a> {
     pub(crate) fn new(writing: &'a Writing<'_>, tables: &'a [String], naming: Naming) -> ReadModel<'a> {
-        ReadModel { connection: writing, tables, naming, ready: RefCell::default() }
+        ReadModel { connection: writing.connection(), tables, naming, ready: RefCell::default() }
     }
 
     /// Runs one statement; returns the number of rows that it changed. The statement is prepared once and kept.
@@ -140,7 +140,7 @@ fn is_identifier(name: &str) -> bool {
 pub(crate) fn check_tables(tables: &[String]) -> Result<()> {
     for table in tables {
         let reserved = ["sqlite_", "foldlog_"].iter().any(|prefix| table.to_ascii_lowercase().starts_with(prefix));
-        if !is_identifier(table) || reserved || table.contains("__") || super::migrate::is_ours(table) {
+        if !is_identifier(table) || reserved || table.contains("__") || migrate::is_ours(table) {
             return Err(Error::new(ErrorKind::InvalidInput, format!("{table:?} cannot be the name of a projection's table"))
                 .advice("use letters, digits and single underscores, and no name of foldlog's own tables"));
         }
@@ -150,73 +150,81 @@ pub(crate) fn check_tables(tables: &[String]) -> Result<()> {
 
 /// Whether a table of this name is in the file.
 pub(crate) fn exists(view: &View<'_>, table: &str) -> Result<bool> {
-    view.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE)")
-        .sql()?
-        .query_row([table], |row| row.get(0))
-        .sql()
+    view.value("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE)", params![table])
 }
 
 /// Drops the tables that a rebuild left behind.
 pub(crate) fn drop_shadows(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
-    for table in tables {
-        let shadow = Naming { generation: 0, shadow: true }.table(table);
-        writing.execute_batch(&format!("DROP TABLE IF EXISTS {shadow}")).sql()?;
-    }
-    Ok(())
+    let shadow = Naming { generation: 0, shadow: true };
+    tables.iter().try_for_each(|table| writing.batch(&format!("DROP TABLE IF EXISTS {}", shadow.table(table))))
 }
 
 /// Drops a projection's tables.
 pub(crate) fn drop_tables(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
-    for table in tables {
-        writing.execute_batch(&format!("DROP TABLE IF EXISTS \"{table}\"")).sql()?;
-    }
-    Ok(())
+    tables.iter().try_for_each(|table| writing.batch(&format!("DROP TABLE IF EXISTS \"{table}\"")))
 }
 
 /// Puts the tables of a rebuild in place of the projection's.
 pub(crate) fn swap(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
+    let shadow = Naming { generation: 0, shadow: true };
     drop_tables(writing, tables)?;
-    for table in tables {
-        let shadow = Naming { generation: 0, shadow: true }.table(table);
-        writing.execute_batch(&format!("ALTER TABLE {shadow} RENAME TO \"{table}\"")).sql()?;
+    tables.iter().try_for_each(|table| writing.batch(&format!("ALTER TABLE {} RENAME TO \"{table}\"", shadow.table(table))))
+}
+
+/// The table of a projection that keeps documents.
+pub(crate) struct DocumentTable {
+    create: String,
+    get: String,
+    put: String,
+    delete: String,
+}
+
+impl DocumentTable {
+    /// `table`: its name in quotes or in braces.
+    fn new(table: &str) -> DocumentTable {
+        DocumentTable {
+            create: format!(
+                "CREATE TABLE {table} (tenant TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (tenant, key)) \
+                 STRICT, WITHOUT ROWID"
+            ),
+            get: format!("SELECT document FROM {table} WHERE tenant = ?1 AND key = ?2"),
+            put: format!("INSERT INTO {table} VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document"),
+            delete: format!("DELETE FROM {table} WHERE tenant = ?1 AND key = ?2"),
+        }
     }
-    Ok(())
-}
 
-/// The statements of a projection that keeps documents, on a table of this (quoted or braced) name.
-pub(crate) struct DocumentSql {
-    pub(crate) create: String,
-    pub(crate) get: String,
-    pub(crate) put: String,
-    pub(crate) delete: String,
-}
+    /// The table of a projection, of whichever rebuild.
+    pub(crate) fn of_projection(name: &str) -> DocumentTable {
+        DocumentTable::new(&format!("{{{name}}}"))
+    }
 
-pub(crate) fn document_sql(table: &str) -> DocumentSql {
-    DocumentSql {
-        create: format!(
-            "CREATE TABLE {table} (tenant TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (tenant, key)) STRICT, \
-             WITHOUT ROWID"
-        ),
-        get: format!("SELECT document FROM {table} WHERE tenant = ?1 AND key = ?2"),
-        put: format!("INSERT INTO {table} VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document"),
-        delete: format!("DELETE FROM {table} WHERE tenant = ?1 AND key = ?2"),
+    pub(crate) fn create(&self, model: &ReadModel<'_>) -> rusqlite::Result<()> {
+        model.execute_batch(&self.create)
+    }
+
+    pub(crate) fn get(&self, model: &ReadModel<'_>, tenant: &str, key: &str) -> rusqlite::Result<Option<String>> {
+        model.query_row(&self.get, params![tenant, key], |row| row.get(0))
+    }
+
+    pub(crate) fn put(&self, model: &ReadModel<'_>, tenant: &str, key: &str, document: &str) -> rusqlite::Result<usize> {
+        model.execute(&self.put, params![tenant, key, document])
+    }
+
+    pub(crate) fn delete(&self, model: &ReadModel<'_>, tenant: &str, key: &str) -> rusqlite::Result<usize> {
+        model.execute(&self.delete, params![tenant, key])
     }
 }
 
 /// Whether there is a table of this name and it holds documents.
 pub(crate) fn has_documents(view: &View<'_>, table: &str) -> Result<bool> {
-    let columns: Option<String> = view
-        .prepare_cached("SELECT group_concat(name, ' ') FROM (SELECT name FROM pragma_table_info(?1) ORDER BY cid)")
-        .sql()?
-        .query_row([table], |row| row.get(0))
-        .sql()?;
+    let columns: Option<String> =
+        view.value("SELECT group_concat(name, ' ') FROM (SELECT name FROM pragma_table_info(?1) ORDER BY cid)", params![table])?;
     Ok(columns.as_deref() == Some("tenant key document"))
 }
 
 /// A tenant's document: its JSON text. The table's name has been checked.
 pub(crate) fn document(view: &View<'_>, table: &str, tenant: &str, key: &str) -> Result<Option<String>> {
-    let sql = document_sql(&format!("\"{table}\"")).get;
-    view.prepare_cached(&sql).sql()?.query_row([tenant, key], |row| row.get(0)).optional().sql()
+    view.value_if_any(&DocumentTable::new(&format!("\"{table}\"")).get, params![tenant, key])
 }
 
 /// A tenant's documents in the order of their keys, after the key `after`. The table's name has been checked.
@@ -230,9 +238,7 @@ pub(crate) fn documents(
     // An empty key is a key: only after one that was given is it passed over.
     let from = if after.is_some() { ">" } else { ">=" };
     let sql = format!("SELECT key, document FROM \"{table}\" WHERE tenant = ?1 AND key {from} ?2 ORDER BY key LIMIT ?3");
-    let mut statement = view.prepare_cached(&sql).sql()?;
-    let rows = statement.query_map(params![tenant, after.unwrap_or(""), limit], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
-    rows.map(|row| row.sql()).collect()
+    view.rows(&sql, params![tenant, after.unwrap_or(""), limit], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Every row of the application's own query.
@@ -242,8 +248,9 @@ pub(crate) fn query<T>(
     params: impl Params,
     row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>> {
-    let refused = |error: rusqlite::Error| Error::new(ErrorKind::InvalidInput, "the query failed").caused_by(error);
-    let mut statement = view.prepare_cached(sql).map_err(refused)?;
+    let refused =
+        |error: rusqlite::Error| Error::new(ErrorKind::InvalidInput, format!("the query failed: {error}")).caused_by(error);
+    let mut statement = view.connection().prepare_cached(sql).map_err(refused)?;
     // The connection is told to write nothing, but a PRAGMA could tell it otherwise.
     if !statement.readonly() {
         return Err(Error::new(ErrorKind::InvalidInput, "the query is a statement that writes"));

@@ -1,0 +1,232 @@
+//! What is asked of a subscription, a projection or an outbox by its name.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::log::scope::Scope;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Position;
+use crate::storage::delivery::{Checkpoint, SubscriptionKind, unknown};
+
+/// How often one who waits looks for what other processes did.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How a subscription, a projection or an outbox stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SubscriptionStatus {
+    /// Its name.
+    pub name: String,
+    /// What it does with its events.
+    pub kind: SubscriptionKind,
+    /// Whether it reads the events of all tenants.
+    pub all_tenants: bool,
+    /// Nothing up to this position is left to do.
+    pub position: Position,
+    /// Positions between that and the newest event of the file.
+    pub lag: u64,
+    /// Whether a runner has the lead. One that was killed has it until another asks for it.
+    pub is_led: bool,
+    /// The event at which it stopped, and why.
+    pub failure: Option<Failure>,
+    /// The version of a projection's tables, 0 if they must be rebuilt; 1 for others.
+    pub version: u32,
+}
+
+/// Why a subscription stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Failure {
+    /// The event at which it stopped.
+    pub position: Position,
+    /// The application's error; or that the process died.
+    pub reason: String,
+    /// How many processes died while they handled it, as far as that was noted.
+    pub deaths: u32,
+}
+
+impl SubscriptionStatus {
+    fn of(checkpoint: Checkpoint, last: u64) -> SubscriptionStatus {
+        SubscriptionStatus {
+            position: Position::new(checkpoint.position),
+            lag: last.saturating_sub(checkpoint.position),
+            is_led: checkpoint.leader.is_some(),
+            failure: failure_of(&checkpoint),
+            all_tenants: checkpoint.identity.tenant.is_empty(),
+            kind: checkpoint.kind,
+            version: checkpoint.version,
+            name: checkpoint.identity.name,
+        }
+    }
+}
+
+fn failure_of(checkpoint: &Checkpoint) -> Option<Failure> {
+    let deaths = checkpoint.deaths;
+    if let Some(position) = checkpoint.failed_position {
+        let reason = checkpoint.failure.clone().unwrap_or_default();
+        return Some(Failure { position: Position::new(position), reason, deaths });
+    }
+    let position = checkpoint.in_hand.filter(|_| deaths > 0)?;
+    let reason = "the process died while it handled this event".to_owned();
+    Some(Failure { position: Position::new(position), reason, deaths })
+}
+
+pub(crate) fn statuses(scope: &Scope) -> Result<Vec<SubscriptionStatus>> {
+    let (found, last) = scope.engine().subscriptions(&scope.tenant)?;
+    Ok(found.into_iter().map(|checkpoint| SubscriptionStatus::of(checkpoint, last)).collect())
+}
+
+pub(crate) fn status(scope: &Scope, name: &str) -> Result<SubscriptionStatus> {
+    let (checkpoint, last) = scope.engine().subscription(&scope.tenant, name)?;
+    Ok(SubscriptionStatus::of(checkpoint, last))
+}
+
+/// Waits until a subscription has passed a position.
+pub(crate) fn wait_until(scope: &Scope, name: &str, position: Position, timeout: Duration) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let seen = scope.log.appended.count();
+        let (row, _) = scope.engine().subscription(&scope.tenant, name)?;
+        if row.position >= position.get() {
+            return Ok(());
+        }
+        if let Some(failed) = row.failed_position {
+            return Err(Error::new(ErrorKind::Handler, format!("the subscription {name:?} has stopped at an event before"))
+                .at_position(Position::new(failed))
+                .advice("mend it and run again, or pass over the event with skip_failed"));
+        }
+        let left = timeout.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(Error::new(ErrorKind::Busy, format!("the subscription {name:?} is at position {} only", row.position))
+                .at_position(position)
+                .advice("wait longer, and look whether a runner leads it"));
+        }
+        // A runner of another process raises no signal here.
+        scope.log.appended.wait_after(seen, left.min(LOOK_EVERY));
+    }
+}
+
+pub(crate) fn skip_failed(scope: &Scope, name: &str) -> Result<Position> {
+    let skipped = scope.engine().skip(&scope.tenant, name)?;
+    scope.log.appended.raise();
+    skipped.map(Position::new).ok_or_else(|| has_not_stopped(name))
+}
+
+pub(crate) fn retry_failed(scope: &Scope, name: &str) -> Result<Position> {
+    let forgiven = scope.engine().forgive(&scope.tenant, name)?;
+    forgiven.map(Position::new).ok_or_else(|| has_not_stopped(name))
+}
+
+fn has_not_stopped(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("the subscription {name:?} has not stopped at an event"))
+}
+
+pub(crate) fn break_lease(scope: &Scope, name: &str) -> Result<bool> {
+    let was_led = scope.engine().break_lease(&scope.tenant, name)?;
+    scope.log.appended.raise();
+    Ok(was_led)
+}
+
+pub(crate) fn seek(scope: &Scope, name: &str, position: Position) -> Result<()> {
+    scope.engine().seek(&scope.tenant, name, position.get())?;
+    scope.log.appended.raise();
+    Ok(())
+}
+
+pub(crate) fn reset(scope: &Scope, name: &str) -> Result<()> {
+    scope.engine().reset(&scope.tenant, name)?;
+    scope.log.appended.raise();
+    Ok(())
+}
+
+pub(crate) fn remove(scope: &Scope, name: &str) -> Result<()> {
+    let was_there = scope.engine().remove_subscription(&scope.tenant, name)?;
+    scope.log.appended.raise();
+    if was_there { Ok(()) } else { Err(unknown(name)) }
+}
+
+/// What can be asked of all three kinds; inside of an `impl` with a method `place` that gives the scope and the name.
+macro_rules! methods {
+    () => {
+        /// Waits until it has passed a position, so that a user reads what he wrote. `Duration::MAX` waits for ever.
+        ///
+        /// # Errors
+        /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if the time is over; [`ErrorKind::Handler`](crate::ErrorKind::Handler) if it
+        /// has stopped at an event before; both say where it is. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was
+        /// never made.
+        pub fn wait_until(&self, position: impl Into<crate::Position>, timeout: std::time::Duration) -> crate::Result<()> {
+            let (scope, name) = self.place();
+            crate::delivery::control::wait_until(scope, name, position.into(), timeout).map_err(|error| error.during("wait"))
+        }
+
+        /// Passes over the event at which it stopped, or at which its process died; returns the event's position.
+        ///
+        /// # Errors
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
+        pub fn skip_failed(&self) -> crate::Result<crate::Position> {
+            let (scope, name) = self.place();
+            crate::delivery::control::skip_failed(scope, name).map_err(|error| error.during("skip"))
+        }
+
+        /// Forgets that it stopped, so that the event is tried again; returns the event's position. Needed only after the
+        /// event killed its processes: an event at which the code failed is tried again by the next run anyway.
+        ///
+        /// # Errors
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
+        pub fn retry_failed(&self) -> crate::Result<crate::Position> {
+            let (scope, name) = self.place();
+            crate::delivery::control::retry_failed(scope, name).map_err(|error| error.during("retry"))
+        }
+
+        /// Takes the lead away from the runner that has it, for instance because it hangs; returns whether there was one.
+        /// The next runner that asks leads. The one before finishes the event at hand and can write no more.
+        ///
+        /// # Errors
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; if the file cannot be written.
+        pub fn break_lease(&self) -> crate::Result<bool> {
+            let (scope, name) = self.place();
+            crate::delivery::control::break_lease(scope, name).map_err(|error| error.during("break lease"))
+        }
+
+        /// Begins anew: a handler and an outbox at the first event, dead letters are forgotten; a projection must be
+        /// rebuilt. Also mends a damaged checkpoint.
+        ///
+        /// # Errors
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; if the file cannot be written.
+        pub fn reset(&self) -> crate::Result<()> {
+            let (scope, name) = self.place();
+            crate::delivery::control::reset(scope, name).map_err(|error| error.during("reset"))
+        }
+    };
+}
+
+/// What can be asked of a handler and of an outbox, whose checkpoints can be moved alone.
+macro_rules! movable {
+    () => {
+        /// Moves the checkpoint on purpose: the next event is the first one wanted after this position. What an outbox has
+        /// noted of later events, dead letters included, is forgotten. Also mends a damaged checkpoint.
+        ///
+        /// # Errors
+        /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a position that the log has not reached, and for a
+        /// projection. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made.
+        pub fn seek(&self, position: impl Into<crate::Position>) -> crate::Result<()> {
+            let (scope, name) = self.place();
+            crate::delivery::control::seek(scope, name, position.into()).map_err(|error| error.during("seek"))
+        }
+
+        /// Forgets it: its checkpoint and its deliveries. A projection's tables stay: see
+        /// [`ProjectionRunner::remove`](crate::ProjectionRunner::remove).
+        ///
+        /// # Errors
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made.
+        pub fn remove(&self) -> crate::Result<()> {
+            let (scope, name) = self.place();
+            crate::delivery::control::remove(scope, name).map_err(|error| error.during("remove"))
+        }
+    };
+}
+
+pub(crate) use {methods, movable};

@@ -1,0 +1,266 @@
+//! Deliveries of outboxes: the events that are not simply "delivered", by position.
+//!
+//! Between two steps of the leader, an event up to the checkpoint is either delivered or has a row here, and no row lies
+//! beyond the checkpoint. While a batch is out, its rows lie beyond it; if its runner dies, they tell the next one. Every
+//! row carries a checksum over all of it; a row is read, changed in Rust and written back whole.
+
+use rusqlite::{Params, Row, params};
+
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::place::Position;
+use crate::sqlite::checksum;
+use crate::sqlite::transaction::{Columns, View, Writing};
+use crate::storage::delivery::{Delivery, DeliveryCounts, DeliveryState};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.subscription, d.position, d.aggregate, d.state, d.attempts, d.due_at, d.last_error, d.checksum FROM deliveries d ",
+            $rest
+        )
+    };
+    // Not behind another of its aggregate. ?2: whether a dead letter holds its aggregate.
+    (heads $state:literal $rest:literal) => {
+        concat!(
+            "SELECT d.subscription, d.position, d.aggregate, d.state, d.attempts, d.due_at, d.last_error, d.checksum FROM deliveries d
+             WHERE d.subscription = ?1 AND d.state = '",
+            $state,
+            "' AND NOT EXISTS (
+               SELECT 1 FROM deliveries b WHERE b.subscription = d.subscription AND b.aggregate = d.aggregate
+               AND b.position < d.position AND (b.state <> 'dead' OR ?2)) ",
+            $rest
+        )
+    };
+}
+
+/// A row and whether its checksum is right.
+pub(crate) fn parse(row: &Row<'_>) -> Result<(Delivery, bool)> {
+    let state: String = row.at(3)?;
+    let delivery = Delivery {
+        subscription: row.at(0)?,
+        position: row.at(1)?,
+        aggregate: row.at(2)?,
+        state: DeliveryState::named(&state)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("a delivery is in the state {state:?}, which there is not")))?,
+        attempts: row.at(4)?,
+        due_at: row.at(5)?,
+        last_error: row.at(6)?,
+    };
+    let is_intact = row.at::<i64>(7)? == sum(&delivery);
+    Ok((delivery, is_intact))
+}
+
+/// Part of the format: must never change.
+fn sum(of: &Delivery) -> i64 {
+    let mut head = Vec::with_capacity(48);
+    for number in [of.subscription, of.aggregate, of.due_at] {
+        head.extend(number.to_le_bytes());
+    }
+    for number in [of.position, u64::from(of.attempts), u64::from(of.last_error.is_some())] {
+        head.extend(number.to_le_bytes());
+    }
+    checksum::fields(0, &[&head, of.state.as_str().as_bytes(), of.last_error.as_deref().unwrap_or_default().as_bytes()])
+}
+
+fn rows(view: &View<'_>, sql: &str, params: impl Params) -> Result<Vec<Delivery>> {
+    let mut found = Vec::new();
+    view.each_row(sql, params, |row| {
+        let intact = match parse(row) {
+            Ok((delivery, true)) => delivery,
+            Ok((delivery, false)) => return Err(damaged(view, delivery.subscription, Some(delivery.position))),
+            Err(_) => return Err(damaged(view, row.at(0)?, row.at(1).ok())),
+        };
+        found.push(intact);
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+fn damaged(view: &View<'_>, subscription: i64, position: Option<u64>) -> Error {
+    let name: Option<String> =
+        view.value_if_any("SELECT name FROM subscriptions WHERE id = ?1", params![subscription]).ok().flatten();
+    let whose = name.map_or_else(|| format!("number {subscription}"), |name| format!("{name:?}"));
+    let error = Error::new(ErrorKind::Corrupt, format!("a delivery of the outbox {whose} is damaged"))
+        .advice("copy the file; then seek the outbox to a position before it, or restore a backup");
+    match position {
+        Some(position) => error.at_position(Position::new(position)),
+        None => error,
+    }
+}
+
+fn first(view: &View<'_>, sql: &str, params: impl Params) -> Result<Option<Delivery>> {
+    Ok(rows(view, sql, params)?.into_iter().next())
+}
+
+pub(crate) fn insert(writing: &Writing<'_>, of: &Delivery) -> Result<()> {
+    writing.execute(
+        "INSERT INTO deliveries (subscription, position, aggregate, state, attempts, due_at, last_error, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![of.subscription, of.position, of.aggregate, of.state.as_str(), of.attempts, of.due_at, of.last_error, sum(of)],
+    )?;
+    Ok(())
+}
+
+/// Writes a row back.
+pub(crate) fn save(writing: &Writing<'_>, of: &Delivery) -> Result<()> {
+    writing.execute(
+        "UPDATE deliveries SET state = ?3, attempts = ?4, due_at = ?5, last_error = ?6, checksum = ?7
+         WHERE subscription = ?1 AND position = ?2",
+        params![of.subscription, of.position, of.state.as_str(), of.attempts, of.due_at, of.last_error, sum(of)],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn remove(writing: &Writing<'_>, subscription: i64, position: u64) -> Result<()> {
+    writing.execute("DELETE FROM deliveries WHERE subscription = ?1 AND position = ?2", params![subscription, position])?;
+    Ok(())
+}
+
+/// Forgets what lies beyond a position: it will be read from the log again.
+pub(crate) fn remove_after(writing: &Writing<'_>, subscription: i64, position: u64) -> Result<()> {
+    writing.execute("DELETE FROM deliveries WHERE subscription = ?1 AND position > ?2", params![subscription, position])?;
+    Ok(())
+}
+
+pub(crate) fn at(view: &View<'_>, subscription: i64, position: u64) -> Result<Option<Delivery>> {
+    first(view, select!("WHERE d.subscription = ?1 AND d.position = ?2"), params![subscription, position])
+}
+
+/// The first delivery that somebody died with: to be asked between two steps only.
+pub(crate) fn first_leased(view: &View<'_>, subscription: i64) -> Result<Option<Delivery>> {
+    let sql = select!("WHERE d.subscription = ?1 AND d.state = 'leased' ORDER BY d.position LIMIT 1");
+    first(view, sql, params![subscription])
+}
+
+/// The position of the newest row; 0 without any.
+pub(crate) fn last_position(view: &View<'_>, subscription: i64) -> Result<u64> {
+    view.value("SELECT coalesce(max(position), 0) FROM deliveries WHERE subscription = ?1", params![subscription])
+}
+
+/// The position of an aggregate's first row at or after a position.
+pub(crate) fn first_of(view: &View<'_>, subscription: i64, aggregate: i64, from: u64) -> Result<Option<u64>> {
+    view.value(
+        "SELECT min(position) FROM deliveries WHERE subscription = ?1 AND aggregate = ?2 AND position >= ?3",
+        params![subscription, aggregate, from],
+    )
+}
+
+/// What is due now, each with those that wait directly behind it, `limit` in all; in order within each aggregate.
+pub(crate) fn due(view: &View<'_>, subscription: i64, holds: bool, now: i64, limit: usize) -> Result<Vec<Delivery>> {
+    let heads = rows(
+        view,
+        select!(heads "retry" "AND d.due_at <= ?3 ORDER BY d.due_at, d.position LIMIT ?4"),
+        params![subscription, holds, now, limit],
+    )?;
+    let mut due = Vec::new();
+    let mut room = limit.saturating_sub(heads.len());
+    for head in heads {
+        let (aggregate, position) = (head.aggregate, head.position);
+        due.push(head);
+        if room == 0 {
+            continue;
+        }
+        for behind in of_aggregate(view, subscription, aggregate, position, room)? {
+            match behind.state {
+                DeliveryState::Waiting => due.push(behind),
+                DeliveryState::Dead if !holds => continue,
+                _ => break,
+            }
+            room -= 1;
+        }
+    }
+    Ok(due)
+}
+
+/// The rows of an aggregate after a position, in order.
+pub(crate) fn of_aggregate(
+    view: &View<'_>,
+    subscription: i64,
+    aggregate: i64,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Delivery>> {
+    let sql =
+        select!("WHERE d.subscription = ?1 AND d.aggregate = ?2 AND d.position > ?3 ORDER BY d.aggregate, d.position LIMIT ?4");
+    rows(view, sql, params![subscription, aggregate, after, limit])
+}
+
+/// When the next one falls due; `None` if nothing is to be tried again.
+pub(crate) fn next_due(view: &View<'_>, subscription: i64, holds: bool) -> Result<Option<i64>> {
+    let next = first(view, select!(heads "retry" "ORDER BY d.due_at LIMIT 1"), params![subscription, holds])?;
+    Ok(next.map(|delivery| delivery.due_at))
+}
+
+/// Whether a delivery of the aggregate is not through yet, so that its next event must wait.
+pub(crate) fn is_held(view: &View<'_>, subscription: i64, aggregate: i64, holds: bool) -> Result<bool> {
+    let sql = select!(
+        "WHERE d.subscription = ?1 AND d.aggregate = ?2 AND (d.state IN ('retry', 'waiting') OR (?3 AND d.state = 'dead')) LIMIT 1"
+    );
+    Ok(first(view, sql, params![subscription, aggregate, holds])?.is_some())
+}
+
+/// The first of an aggregate that a dead letter, under this policy, does not pass by.
+pub(crate) fn head_of(view: &View<'_>, subscription: i64, aggregate: i64, holds: bool) -> Result<Option<Delivery>> {
+    let sql = select!(
+        "WHERE d.subscription = ?1 AND d.aggregate = ?2 AND (d.state <> 'dead' OR ?3) ORDER BY d.aggregate, d.position LIMIT 1"
+    );
+    first(view, sql, params![subscription, aggregate, holds])
+}
+
+/// Deliveries that wait behind nothing.
+pub(crate) fn waiting_for_nothing(view: &View<'_>, subscription: i64, holds: bool, limit: usize) -> Result<Vec<Delivery>> {
+    rows(view, select!(heads "waiting" "ORDER BY d.position LIMIT ?3"), params![subscription, holds, limit])
+}
+
+/// Deliveries that fall due after a moment.
+pub(crate) fn due_after(view: &View<'_>, subscription: i64, latest: i64, limit: usize) -> Result<Vec<Delivery>> {
+    let sql = select!("WHERE d.subscription = ?1 AND d.state = 'retry' AND d.due_at > ?2 ORDER BY d.due_at LIMIT ?3");
+    rows(view, sql, params![subscription, latest, limit])
+}
+
+/// Dead letters after a position, oldest first.
+pub(crate) fn dead(view: &View<'_>, subscription: i64, after: u64, limit: usize) -> Result<Vec<Delivery>> {
+    let sql = select!("WHERE d.subscription = ?1 AND d.position > ?2 AND d.state = 'dead' ORDER BY d.position LIMIT ?3");
+    rows(view, sql, params![subscription, after, limit])
+}
+
+pub(crate) fn count(view: &View<'_>, subscription: i64) -> Result<DeliveryCounts> {
+    view.row(
+        "SELECT count(*) FILTER (WHERE state IN ('retry', 'leased')), count(*) FILTER (WHERE state = 'waiting'),
+                count(*) FILTER (WHERE state = 'dead') FROM deliveries WHERE subscription = ?1",
+        params![subscription],
+        |row| Ok(DeliveryCounts { to_retry: row.get(0)?, waiting: row.get(1)?, dead: row.get(2)? }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The number is part of the format: files hold it.
+    #[test]
+    fn the_checksum_is_frozen_and_covers_every_column() {
+        let base = Delivery {
+            subscription: 1,
+            position: 7,
+            aggregate: 3,
+            state: DeliveryState::Retry,
+            attempts: 2,
+            due_at: 9,
+            last_error: None,
+        };
+        assert_eq!(sum(&base), FROZEN);
+        let others = [
+            Delivery { subscription: 2, ..base.clone() },
+            Delivery { position: 8, ..base.clone() },
+            Delivery { aggregate: 4, ..base.clone() },
+            Delivery { state: DeliveryState::Dead, ..base.clone() },
+            Delivery { attempts: 1, ..base.clone() },
+            Delivery { due_at: 8, ..base.clone() },
+            Delivery { last_error: Some(String::new()), ..base.clone() },
+        ];
+        assert!(others.iter().all(|other| sum(other) != FROZEN));
+    }
+
+    const FROZEN: i64 = -5_108_255_979_959_573_130;
+}

@@ -1,0 +1,170 @@
+//! What a statement runs on: a read transaction ([`View`]) or a write transaction ([`Writing`]).
+//!
+//! Statements are prepared once for each connection and kept. Errors become ours here, so that no other file has to turn
+//! them.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+
+use rusqlite::types::FromSql;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
+
+use super::connection::failure::Sql;
+use super::names_cache::{Learnt, NamesCache};
+use crate::metrics::{self, Timer};
+use crate::model::error::{Error, ErrorKind, Result};
+
+/// What a transaction, of either sort, sees.
+pub(crate) struct View<'a> {
+    connection: &'a Connection,
+    pub(super) names: &'a NamesCache,
+    /// Whether what it sees is there to stay: a write transaction sees rows that may be rolled back.
+    pub(super) committed: bool,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(connection: &'a Connection, names: &'a NamesCache) -> View<'a> {
+        View { connection, names, committed: true }
+    }
+
+    /// The connection itself, for the application's own statements and for PRAGMAs.
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>> {
+        self.connection.prepare_cached(sql).sql()
+    }
+
+    /// The one row of a query.
+    pub(super) fn row<T>(&self, sql: &str, params: impl Params, read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.prepare(sql)?.query_row(params, read).sql()
+    }
+
+    /// The first row of a query, if it has one.
+    pub(super) fn row_if_any<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        self.prepare(sql)?.query_row(params, read).optional().sql()
+    }
+
+    /// The first column of the one row of a query.
+    pub(super) fn value<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<T> {
+        self.row(sql, params, |row| row.get(0))
+    }
+
+    /// The first column of the first row of a query, if it has one.
+    pub(super) fn value_if_any<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<Option<T>> {
+        self.row_if_any(sql, params, |row| row.get(0))
+    }
+
+    /// Every row of a query.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.prepare(sql)?;
+        let rows = statement.query_map(params, read).sql()?;
+        rows.collect::<rusqlite::Result<_>>().sql()
+    }
+
+    /// Gives the rows of a query to `each`, one after the other, until it returns `false`.
+    pub(super) fn each_row(&self, sql: &str, params: impl Params, mut each: impl FnMut(&Row<'_>) -> Result<bool>) -> Result<()> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(params).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            if !each(row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The columns of a row, with our errors.
+pub(super) trait Columns {
+    fn at<T: FromSql>(&self, column: usize) -> Result<T>;
+}
+
+impl Columns for Row<'_> {
+    fn at<T: FromSql>(&self, column: usize) -> Result<T> {
+        self.get(column).sql()
+    }
+}
+
+/// A write transaction. Without a commit it is rolled back when it is dropped.
+pub(crate) struct Writing<'a> {
+    view: View<'a>,
+    pub(super) learnt: RefCell<Learnt>,
+    /// How many snapshots the file will have, if this transaction changes that.
+    pub(super) snapshots: Cell<Option<u64>>,
+}
+
+impl<'a> Writing<'a> {
+    pub(super) fn begin(connection: &'a Connection, names: &'a NamesCache) -> Result<Writing<'a>> {
+        // IMMEDIATE: a deferred transaction that begins to write later fails at once instead of waiting its turn.
+        connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
+        let view = View { connection, names, committed: false };
+        Ok(Writing { view, learnt: RefCell::default(), snapshots: Cell::default() })
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
+        self.prepare(sql)?.execute(params).sql()
+    }
+
+    /// Inserts a row; returns its number.
+    pub(super) fn insert(&self, sql: &str, params: impl Params) -> Result<i64> {
+        self.prepare(sql)?.insert(params).sql()
+    }
+
+    /// Runs statements without parameters and keeps none of them.
+    pub(super) fn batch(&self, sql: &str) -> Result<()> {
+        self.connection().execute_batch(sql).sql()
+    }
+
+    pub(super) fn commit(&self) -> Result<()> {
+        let timer = Timer::start();
+        let done = self.execute("COMMIT", []).map_err(|error| match error.kind() {
+            // The pages may be in the log although the disk reported a failure: recovery after a crash could find them.
+            ErrorKind::Io => Error::new(ErrorKind::OutcomeUnknown, "the commit failed; a crash may still bring it back or not")
+                .advice("read before you try again, or append with event ids of your own")
+                .caused_by(error),
+            _ => error,
+        });
+        if let (Some(took), Ok(_)) = (timer.elapsed(), &done) {
+            metrics::committed(took);
+        }
+        done.map(|_| ())
+    }
+}
+
+impl<'a> Deref for Writing<'a> {
+    type Target = View<'a>;
+
+    fn deref(&self) -> &View<'a> {
+        &self.view
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.connection().is_autocommit() {
+            // A failure shows in is_autocommit, which the database looks at afterwards.
+            let _ = self.execute("ROLLBACK", []);
+        }
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}

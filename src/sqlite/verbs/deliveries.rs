@@ -1,0 +1,288 @@
+//! Deliveries of outboxes: leased, marked, given up, taken up again.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use rusqlite::params;
+
+use crate::model::error::{ErrorKind, Result};
+use crate::model::event::RecordedEvent;
+use crate::model::filter::Filter;
+use crate::sqlite::Database;
+use crate::sqlite::tables::{deliveries, subscriptions};
+use crate::sqlite::transaction::{View, Writing};
+use crate::sqlite::verbs::scan;
+use crate::sqlite::verbs::subscriptions::{advance, page_after};
+use crate::storage::delivery::{
+    Batch, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
+};
+
+/// Bytes of data loaded at once for events that are tried again.
+const BATCH_BYTES: usize = 1 << 20;
+/// Rows changed in one transaction when there may be many.
+const ROWS_AT_ONCE: usize = 512;
+
+/// What comes of a transaction under the lead: `None` if another runner leads by now.
+type UnderLead<T> = Result<Option<T>>;
+
+impl Database {
+    /// Leases the next events of the log, durably: nothing leaves the process before it is on the disk. Those of aggregates
+    /// that are held up wait. A batch of nothing if there is nothing new.
+    pub(crate) fn lease_new(&self, lead: Lead, tenant: &str, filter: &Filter, rules: &Rules) -> UnderLead<Option<Batch>> {
+        let page = self.read(|view| {
+            let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
+            page_after(view, &row, tenant, filter, rules.batch).map(Some)
+        })?;
+        let Some(page) = page else { return Ok(None) };
+        if page.scanned == page.after {
+            return Ok(Some(None));
+        }
+        self.write_durably(|writing| lease_page(writing, lead, page, rules.holds))
+    }
+
+    /// Leases what is due to be tried again, and what waits directly behind it.
+    pub(crate) fn lease_due(&self, lead: Lead, rules: &Rules) -> UnderLead<Option<Batch>> {
+        let due = |view: &View<'_>, limit: usize| deliveries::due(view, lead.id, rules.holds, rules.now, limit);
+        // Without a write transaction as long as nothing is due.
+        if self.read(|view| due(view, 1))?.is_empty() {
+            return Ok(Some(None));
+        }
+        self.write_durably(|writing| {
+            let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            for delivery in due(writing, rules.batch)? {
+                if bytes > BATCH_BYTES {
+                    break;
+                }
+                let item = lease_again(writing, delivery)?;
+                bytes += item.event.as_ref().map_or(0, |event| event.data.as_str().len());
+                items.push(item);
+            }
+            Ok(Some((!items.is_empty()).then_some(Batch { items, reached: row.position, source: Source::Due })))
+        })
+    }
+
+    /// Leases the first delivery that a runner died with.
+    pub(crate) fn lease_orphan(&self, lead: Lead, rules: &Rules) -> UnderLead<Option<Batch>> {
+        if self.read(|view| deliveries::first_leased(view, lead.id))?.is_none() {
+            return Ok(Some(None));
+        }
+        self.write_durably(|writing| {
+            let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+            let Some(orphan) = deliveries::first_leased(writing, lead.id)? else { return Ok(Some(None)) };
+            // All of the batch that the dead one had has rows, so the checkpoint can stand behind it.
+            let reached = row.position.max(deliveries::last_position(writing, lead.id)?);
+            let item = match orphan.attempts >= rules.max_attempts {
+                true => leased(orphan, Err("the process died in the last attempt".to_owned())),
+                false => lease_again(writing, orphan)?,
+            };
+            Ok(Some(Some(Batch { items: vec![item], reached, source: Source::Orphan })))
+        })
+    }
+
+    /// Writes down what became of a batch; what was not tried is as it was before. `false` if another runner leads by now.
+    pub(crate) fn mark(&self, lead: Lead, batch: &Batch, outcomes: &[Outcome], rules: &Rules) -> Result<bool> {
+        self.write_in_background(|writing| mark(writing, lead, batch, outcomes, rules))
+    }
+
+    /// Once under each lead, until it returns `false`: another policy or another clock may have ruled before. What waits
+    /// behind nothing is due; so is what falls due later than it can.
+    pub(crate) fn tidy_deliveries(&self, lead: Lead, rules: &Rules, latest: i64) -> Result<bool> {
+        let misplaced = |view: &View<'_>| {
+            let mut rows = deliveries::waiting_for_nothing(view, lead.id, rules.holds, ROWS_AT_ONCE)?;
+            rows.extend(deliveries::due_after(view, lead.id, latest, ROWS_AT_ONCE)?);
+            Ok(rows)
+        };
+        if self.read(misplaced)?.is_empty() {
+            return Ok(false);
+        }
+        self.write_in_background(|writing| {
+            if subscriptions::led(writing, lead)?.is_none() {
+                return Ok(false);
+            }
+            for row in misplaced(writing)? {
+                deliveries::save(writing, &Delivery { state: DeliveryState::Retry, due_at: rules.now, ..row })?;
+            }
+            Ok(true)
+        })
+    }
+
+    /// When the next one falls due; `None` if nothing is to be tried again.
+    pub(crate) fn next_due(&self, lead: Lead, rules: &Rules) -> Result<Option<i64>> {
+        self.read(|view| deliveries::next_due(view, lead.id, rules.holds))
+    }
+
+    /// How many deliveries of an outbox are in which state.
+    pub(crate) fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts> {
+        self.read(|view| deliveries::count(view, outbox))
+    }
+
+    /// Dead letters after a position, each with its event if that can be read.
+    pub(crate) fn dead_letters(
+        &self,
+        outbox: i64,
+        after: u64,
+        limit: usize,
+    ) -> Result<VecDeque<(Delivery, Option<RecordedEvent>)>> {
+        self.read(|view| {
+            let rows = deliveries::dead(view, outbox, after, limit)?;
+            rows.into_iter()
+                .map(|row| Ok((event_at(view, row.position)?.ok(), row)))
+                .map(|pair| pair.map(|(event, row)| (row, event)))
+                .collect()
+        })
+    }
+
+    /// Changes the dead letter at a position, or the first ones of all; returns how many.
+    pub(crate) fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64> {
+        self.write(|writing| {
+            let letters = match position {
+                Some(position) => deliveries::at(writing, outbox, position)?.into_iter().collect(),
+                None => deliveries::dead(writing, outbox, 0, ROWS_AT_ONCE)?,
+            };
+            let mut changed = 0;
+            for letter in letters.into_iter().filter(|letter| letter.state == DeliveryState::Dead) {
+                changed += 1;
+                let aggregate = letter.aggregate;
+                match change {
+                    LetterChange::Revive => deliveries::save(writing, &due_now(letter))?,
+                    LetterChange::Discard => {
+                        deliveries::remove(writing, outbox, letter.position)?;
+                        // Under the stricter policy: what the other one lets through is not waiting.
+                        release(writing, outbox, aggregate, true, 0)?;
+                    }
+                }
+            }
+            Ok(changed)
+        })
+    }
+}
+
+fn due_now(letter: Delivery) -> Delivery {
+    // No time at all: due whatever the clocks say.
+    Delivery { state: DeliveryState::Retry, attempts: 0, due_at: 0, ..letter }
+}
+
+/// The event of a delivery, or why there is none to publish.
+fn event_at(view: &View<'_>, position: u64) -> Result<Result<RecordedEvent, String>> {
+    let everything = Filter::new().all_tenants();
+    match scan::read_after(view, "", &everything, position.saturating_sub(1), 1) {
+        Ok((events, _)) => {
+            let found = events.into_iter().find(|event| event.position == position);
+            Ok(found.ok_or_else(|| "the event is not in the file any more".to_owned()))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io) => Err(error),
+        // One damaged event must not hold up the others.
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+fn leased(before: Delivery, event: Result<RecordedEvent, String>) -> Leased {
+    let attempt = before.attempts.saturating_add(1);
+    Leased { position: before.position, aggregate: before.aggregate, attempt, before: Some(before), event }
+}
+
+/// Leases a delivery that has a row: the attempt is counted now, so that a death in it counts.
+fn lease_again(writing: &Writing<'_>, before: Delivery) -> Result<Leased> {
+    let event = event_at(writing, before.position)?;
+    let attempts = before.attempts.saturating_add(1);
+    deliveries::save(writing, &Delivery { state: DeliveryState::Leased, attempts, due_at: 0, ..before.clone() })?;
+    Ok(leased(before, event))
+}
+
+fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> UnderLead<Option<Batch>> {
+    let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+    let mut items = Vec::new();
+    if row.position != page.after {
+        // Somebody moved the checkpoint since the events were read.
+        return Ok(Some(Some(Batch { items, reached: row.position, source: Source::New })));
+    }
+    for event in page.events {
+        let position = event.position.get();
+        if deliveries::at(writing, lead.id, position)?.is_some() {
+            continue;
+        }
+        let aggregate = writing.value("SELECT key >> 32 FROM events WHERE position = ?1", params![position])?;
+        let held = deliveries::is_held(writing, lead.id, aggregate, holds)?;
+        let (state, attempts) = if held { (DeliveryState::Waiting, 0) } else { (DeliveryState::Leased, 1) };
+        let delivery = Delivery { subscription: lead.id, position, aggregate, state, attempts, due_at: 0, last_error: None };
+        deliveries::insert(writing, &delivery)?;
+        if !held {
+            items.push(Leased { position, aggregate, attempt: 1, before: None, event: Ok(event) });
+        }
+    }
+    if items.is_empty() {
+        // Nothing is out: this is all that there is to mark.
+        advance(writing, lead, page.scanned, None)?;
+    }
+    Ok(Some(Some(Batch { items, reached: page.scanned, source: Source::New })))
+}
+
+fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], rules: &Rules) -> Result<bool> {
+    let id = lead.id;
+    let untried = batch.items.get(outcomes.len()..).unwrap_or_default();
+    let is_new = batch.source == Source::New;
+    let reached = match batch.items.iter().take(outcomes.len()).next_back() {
+        Some(last) if is_new && !untried.is_empty() => last.position,
+        _ => batch.reached,
+    };
+    if !advance(writing, lead, reached, None)? {
+        return Ok(false);
+    }
+    for (item, outcome) in batch.items.iter().zip(outcomes) {
+        let (state, due_at, reason) = match outcome {
+            Outcome::Held => continue,
+            Outcome::Delivered => {
+                deliveries::remove(writing, id, item.position)?;
+                continue;
+            }
+            Outcome::Retry { due_at, reason } => (DeliveryState::Retry, *due_at, reason),
+            Outcome::Dead(reason) => (DeliveryState::Dead, 0, reason),
+        };
+        if let Some(row) = deliveries::at(writing, id, item.position)? {
+            deliveries::save(writing, &Delivery { state, due_at, last_error: Some(reason.clone()), ..row })?;
+        }
+        if state == DeliveryState::Retry || rules.holds {
+            // Nobody knows whether what the dead one had leased behind an orphan was tried: it counts.
+            hold_back(writing, id, item, batch.source != Source::Orphan)?;
+        }
+    }
+    if is_new && !untried.is_empty() {
+        deliveries::remove_after(writing, id, reached)?;
+    }
+    for before in untried.iter().filter_map(|item| item.before.as_ref()) {
+        deliveries::save(writing, before)?;
+    }
+    if !is_new {
+        let aggregates: BTreeSet<i64> = batch.items.iter().map(|item| item.aggregate).collect();
+        for aggregate in aggregates {
+            release(writing, id, aggregate, rules.holds, rules.now)?;
+        }
+    }
+    Ok(true)
+}
+
+/// Lets what was leased of an aggregate behind a failed one wait. `untried`: their attempts were counted but not made.
+fn hold_back(writing: &Writing<'_>, subscription: i64, failed: &Leased, untried: bool) -> Result<()> {
+    let mut after = failed.position;
+    loop {
+        let behind = deliveries::of_aggregate(writing, subscription, failed.aggregate, after, ROWS_AT_ONCE)?;
+        for row in behind.iter().filter(|row| row.state == DeliveryState::Leased) {
+            let attempts = row.attempts.saturating_sub(u32::from(untried));
+            deliveries::save(writing, &Delivery { state: DeliveryState::Waiting, attempts, due_at: 0, ..row.clone() })?;
+        }
+        match behind.last() {
+            Some(last) if behind.len() == ROWS_AT_ONCE => after = last.position,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Lets the first of an aggregate go on if it was waiting: what was before it is through.
+fn release(writing: &Writing<'_>, subscription: i64, aggregate: i64, holds: bool, now: i64) -> Result<()> {
+    match deliveries::head_of(writing, subscription, aggregate, holds)? {
+        Some(head) if head.state == DeliveryState::Waiting => {
+            deliveries::save(writing, &Delivery { state: DeliveryState::Retry, due_at: now, ..head })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,351 @@
+//! Projections: their tables, made, filled, built anew, swapped and dropped; and what the application reads from them.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Params, Row};
+
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::RecordedEvent;
+use crate::sqlite::Database;
+use crate::sqlite::tables::read_model::{self, Naming, ReadModel};
+use crate::sqlite::tables::subscriptions;
+use crate::sqlite::transaction::{View, Writing};
+use crate::sqlite::verbs::scan;
+use crate::sqlite::verbs::subscriptions::{advance, blank, filter_text, page_after};
+use crate::storage::delivery::{Applied, Checkpoint, Lead, Page, ProjectionSpec, Rebuilt, SubscriptionKind, Taken, unknown};
+
+/// How long one transaction of a projection may hold the file: so long an append of another process waits at the most.
+const HOLDS: Duration = Duration::from_millis(8);
+/// How long it may when somebody in this process waits.
+const HOLDS_WANTED: Duration = Duration::from_millis(1);
+/// Events that are read at once in the transaction that takes them; and so few may be left for the last part of a rebuild.
+const TAIL: usize = 512;
+
+/// Takes an event into the tables: the application's code, measured, its panics caught.
+pub(crate) type Apply = dyn Fn(&RecordedEvent, &ReadModel<'_>) -> Result<()> + Send + Sync;
+
+/// A projection that runs inside the appends of this process.
+pub(crate) struct InlineProjection {
+    pub(crate) spec: ProjectionSpec,
+    /// The number of its subscription.
+    pub(crate) id: i64,
+    pub(crate) apply: Box<Apply>,
+}
+
+/// Takes into the tables whatever was appended since they were filled last, in the append's own transaction.
+pub(crate) fn run_inline(writing: &Writing<'_>, projections: &[Arc<InlineProjection>]) -> Result<()> {
+    projections.iter().try_for_each(|projection| projection.run(writing))
+}
+
+impl InlineProjection {
+    fn run(&self, writing: &Writing<'_>) -> Result<()> {
+        let known = subscriptions::by_id(writing, self.id)?.filter(|row| row.identity == self.spec.identity);
+        let found = match known {
+            Some(row) => Some(row),
+            None => subscriptions::find(writing, &self.spec.identity)?,
+        };
+        // Removed, or taken over by another definition: that one takes up these events.
+        let Some(mut row) = found.filter(|row| row.version == self.spec.version) else { return Ok(()) };
+        let last = scan::last_position(writing)?;
+        subscriptions::check_position(&row, last)?;
+        if row.position == last {
+            return Ok(());
+        }
+        let model = ReadModel::new(writing, &self.spec.tables, serving(&row));
+        take_tail(writing, &self.spec, &model, row.position, last, &self.apply)?;
+        row.position = last;
+        subscriptions::save(writing, &row)
+    }
+}
+
+fn serving(row: &Checkpoint) -> Naming {
+    Naming { generation: row.generation, shadow: false }
+}
+
+/// Takes everything up to the end of the log; returns how many events.
+fn take_tail(
+    writing: &Writing<'_>,
+    spec: &ProjectionSpec,
+    model: &ReadModel<'_>,
+    after: u64,
+    last: u64,
+    apply: &Apply,
+) -> Result<u64> {
+    let (mut reached, mut events) = (after, 0);
+    while reached < last {
+        let (tail, scanned) = scan::read_after(writing, &spec.identity.tenant, &spec.filter, reached, TAIL)?;
+        tail.iter().try_for_each(|event| apply(event, model))?;
+        events += tail.len() as u64;
+        reached = scanned;
+    }
+    Ok(events)
+}
+
+impl Database {
+    /// Makes the row and the tables of a projection if there are none; returns the row's number.
+    pub(crate) fn ensure_projection(&self, spec: &ProjectionSpec, create: &dyn Fn(&ReadModel<'_>) -> Result<()>) -> Result<i64> {
+        read_model::check_tables(&spec.tables)?;
+        let stands = |view: &View<'_>| {
+            let Some(row) = subscriptions::find(view, &spec.identity)? else { return Ok(None) };
+            if row.kind != SubscriptionKind::Projection {
+                let what = format!("{:?} is the name of a subscription of kind {} already", row.identity.name, row.kind);
+                return Err(Error::new(ErrorKind::InvalidInput, what));
+            }
+            subscriptions::check_position(&row, scan::last_position(view)?)?;
+            let has_table = spec.tables.first().is_none_or(|table| !matches!(read_model::exists(view, table), Ok(false)));
+            Ok(Some((row, has_table)))
+        };
+        if let Some((row, has_table)) = self.read(stands)?
+            && (has_table || row.position > 0)
+        {
+            return Ok(row.id);
+        }
+        self.write(|writing| {
+            let row = match stands(writing)? {
+                Some((row, true)) => return Ok(row.id),
+                Some((row, false)) => row,
+                None => make(writing, spec)?,
+            };
+            if row.position == 0 {
+                create(&ReadModel::new(writing, &spec.tables, serving(&row)))?;
+            }
+            Ok(row.id)
+        })
+    }
+
+    /// Whether the tables are of another definition.
+    pub(crate) fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool> {
+        self.read(|view| Ok(check_definition(&row_of(view, spec)?, spec).is_err()))
+    }
+
+    /// The next events of a projection for the one who leads; `None` if another leads by now.
+    pub(crate) fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>> {
+        self.read(|view| {
+            let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
+            check_definition(&row, spec)?;
+            page_after(view, &row, &spec.identity.tenant, &spec.filter, limit).map(Some)
+        })
+    }
+
+    /// Takes events into the tables and moves the checkpoint, in one transaction: as many as fit into the time that it
+    /// may last, `limit` at most.
+    pub(crate) fn apply_page(
+        &self,
+        lead: Lead,
+        spec: &ProjectionSpec,
+        page: &Page,
+        limit: usize,
+        apply: &Apply,
+    ) -> Result<Applied<Taken>> {
+        let (failed_after, lead_lost) = (Cell::new(None), Cell::new(false));
+        let done = self.write_in_background(|writing| {
+            let Some(row) = subscriptions::led(writing, lead)? else {
+                lead_lost.set(true);
+                return Ok(None);
+            };
+            check_definition(&row, spec)?;
+            if row.position != page.after {
+                return Ok(None);
+            }
+            let model = ReadModel::new(writing, &spec.tables, serving(&row));
+            let taken = self.take(&model, page, limit, apply, &failed_after)?;
+            advance(writing, lead, taken.reached, None)?;
+            Ok(Some(taken))
+        });
+        match done {
+            Ok(Some(taken)) => Ok(Applied::Taken(taken)),
+            Ok(None) if lead_lost.get() => Ok(Applied::LeadLost),
+            Ok(None) => Ok(Applied::Moved),
+            Err(error) => failed(&failed_after, error),
+        }
+    }
+
+    /// The events that come next for the tables that are being built.
+    pub(crate) fn next_for_rebuild(&self, spec: &ProjectionSpec, limit: usize) -> Result<Page> {
+        self.read(|view| {
+            let row = row_of(view, spec)?;
+            let after = built(&row, spec).unwrap_or(0);
+            page_after(view, &Checkpoint { position: after, ..row }, &spec.identity.tenant, &spec.filter, limit)
+        })
+    }
+
+    /// Takes events into the tables that are being built. The part that comes to the end of the log puts them in place.
+    pub(crate) fn rebuild_page(
+        &self,
+        spec: &ProjectionSpec,
+        page: &Page,
+        limit: usize,
+        create: &dyn Fn(&ReadModel<'_>) -> Result<()>,
+        apply: &Apply,
+    ) -> Result<Applied<Rebuilt>> {
+        let failed_after = Cell::new(None);
+        let part = |writing: &Writing<'_>| self.rebuild_part(writing, spec, page, limit, (create, apply), &failed_after);
+        // What came before the last part is built again if it is lost; that the new tables are in place must not be lost.
+        // If more is appended meanwhile it is not the last: then it waits for the disk in vain.
+        let done = match page.last.saturating_sub(page.scanned) <= TAIL as u64 {
+            true => self.write(part),
+            false => self.write_in_background(part),
+        };
+        match done {
+            Ok(Some(rebuilt)) => Ok(Applied::Taken(rebuilt)),
+            Ok(None) => Ok(Applied::Moved),
+            Err(error) => failed(&failed_after, error),
+        }
+    }
+
+    fn rebuild_part(
+        &self,
+        writing: &Writing<'_>,
+        spec: &ProjectionSpec,
+        page: &Page,
+        limit: usize,
+        (create, apply): (&dyn Fn(&ReadModel<'_>) -> Result<()>, &Apply),
+        failed_after: &Cell<Option<usize>>,
+    ) -> Result<Option<Rebuilt>> {
+        let mut row = row_of(writing, spec)?;
+        let built = built(&row, spec);
+        if built.unwrap_or(0) != page.after {
+            return Ok(None);
+        }
+        let model = ReadModel::new(writing, &spec.tables, Naming { generation: row.generation + 1, shadow: true });
+        if built.is_none() {
+            read_model::drop_shadows(writing, &spec.tables)?;
+            create(&model)?;
+        }
+        let mut taken = self.take(&model, page, limit, apply, failed_after)?;
+        let (last, mut more) = (scan::last_position(writing)?, 0);
+        if taken.reached == page.scanned && last.saturating_sub(page.scanned) <= TAIL as u64 {
+            more = take_tail(writing, spec, &model, taken.reached, last, apply)?;
+            taken.reached = taken.reached.max(last);
+        }
+        let finished = taken.reached >= last;
+        drop(model);
+        if finished {
+            read_model::swap(writing, &spec.tables)?;
+            (row.version, row.position, row.generation) = (spec.version, taken.reached, row.generation + 1);
+            (row.rebuild_version, row.rebuild_position) = (None, None);
+            (row.failed_position, row.failure, row.in_hand, row.deaths) = (None, None, None, 0);
+            row.filter = filter_text(&spec.filter)?;
+        } else {
+            (row.rebuild_version, row.rebuild_position) = (Some(spec.version), Some(taken.reached));
+        }
+        subscriptions::save(writing, &row)?;
+        Ok(Some(Rebuilt { taken, more, last, finished }))
+    }
+
+    /// Takes events into the tables, as many as fit into the time that a transaction may last.
+    fn take(
+        &self,
+        model: &ReadModel<'_>,
+        page: &Page,
+        limit: usize,
+        apply: &Apply,
+        failed_after: &Cell<Option<usize>>,
+    ) -> Result<Taken> {
+        let began = Instant::now();
+        for (before, event) in page.events.iter().enumerate() {
+            if let Err(error) = apply(event, model) {
+                failed_after.set(Some(before));
+                return Err(error);
+            }
+            let (events, held) = (before + 1, began.elapsed());
+            let time_is_up = held >= HOLDS || (held >= HOLDS_WANTED && self.is_wanted());
+            if events < page.events.len() && (time_is_up || events >= limit) {
+                return Ok(Taken { reached: event.position.get(), events });
+            }
+        }
+        Ok(Taken { reached: page.scanned, events: page.events.len() })
+    }
+
+    /// Forgets a projection and drops its tables, those of an unfinished rebuild included; `false` if there is no such
+    /// projection.
+    pub(crate) fn drop_projection(&self, spec: &ProjectionSpec) -> Result<bool> {
+        read_model::check_tables(&spec.tables)?;
+        self.write(|writing| {
+            let Some(stored) = subscriptions::find_anyhow(writing, &spec.identity)? else { return Ok(false) };
+            read_model::drop_shadows(writing, &spec.tables)?;
+            read_model::drop_tables(writing, &spec.tables)?;
+            subscriptions::remove(writing, stored.id).map(|()| true)
+        })
+    }
+
+    /// Every row of the application's own query; it cannot write.
+    pub(crate) fn query_read_model<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.read(|view| read_model::query(view, sql, params, row))
+    }
+
+    /// A tenant's document: its JSON text.
+    pub(crate) fn document(&self, name: &str, tenant: &str, key: &str) -> Result<Option<String>> {
+        self.in_documents(name, |view| read_model::document(view, name, tenant, key))
+    }
+
+    /// A tenant's documents in the order of their keys, after the key `after`.
+    pub(crate) fn documents(&self, name: &str, tenant: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, String)>> {
+        self.in_documents(name, |view| read_model::documents(view, name, tenant, after, limit))
+    }
+
+    fn in_documents<T>(&self, name: &str, read: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        read_model::check_tables(&[name.to_owned()])?;
+        self.read(|view| match read_model::has_documents(view, name)? {
+            true => read(view),
+            false => Err(Error::new(ErrorKind::NotFound, format!("there are no documents {name:?}"))
+                .advice("make them first, with Store::projection or Store::project_inline")),
+        })
+    }
+}
+
+fn failed<T>(failed_after: &Cell<Option<usize>>, error: Error) -> Result<Applied<T>> {
+    match failed_after.get() {
+        Some(before) => Ok(Applied::Failed { before, error }),
+        None => Err(error),
+    }
+}
+
+fn row_of(view: &View<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
+    subscriptions::find(view, &spec.identity)?.ok_or_else(|| unknown(&spec.identity.name))
+}
+
+/// How far the tables of this version are built; `None` if they are not there yet.
+fn built(row: &Checkpoint, spec: &ProjectionSpec) -> Option<u64> {
+    row.rebuild_position.filter(|_| row.rebuild_version == Some(spec.version))
+}
+
+/// Makes a projection's row. Tables that were there before are somebody else's: another tenant's projection of the same
+/// name, one that was removed, or the application's own. Their rows must not be mixed with ours.
+fn make(writing: &Writing<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
+    for table in spec.tables.iter() {
+        if read_model::exists(writing, table)? {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} is in the file already"))
+                .advice("choose another name, or drop it; one projection serves several tenants with Filter::all_tenants"));
+        }
+    }
+    let id = subscriptions::next_id(writing)?;
+    let made = Checkpoint {
+        filter: filter_text(&spec.filter)?,
+        version: spec.version,
+        ..blank(id, &spec.identity, SubscriptionKind::Projection)
+    };
+    subscriptions::insert(writing, &made)?;
+    Ok(made)
+}
+
+/// The tables must be of this definition.
+fn check_definition(row: &Checkpoint, spec: &ProjectionSpec) -> Result<()> {
+    let name = &row.identity.name;
+    let what = if row.version != spec.version {
+        let (tables, definition) = (row.version, spec.version);
+        format!("the tables of the projection {name:?} are of version {tables}, its definition is of version {definition}")
+    } else if row.filter != filter_text(&spec.filter)? {
+        format!("the filter of the projection {name:?} has changed since its tables were built")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::ProjectionOutdated, what).advice("rebuild it; the old tables serve until the new ones are ready"))
+}

@@ -1,0 +1,73 @@
+//! How far the readers of the log have come: what may be taken from it without their missing it.
+
+use rusqlite::params;
+
+use crate::model::error::Result;
+use crate::sqlite::tables::{deliveries, subscriptions};
+use crate::sqlite::transaction::View;
+use crate::sqlite::{key, key_version};
+use crate::storage::delivery::Checkpoint;
+
+/// A subscription, a projection or an outbox.
+pub(crate) struct Reader {
+    pub(crate) name: String,
+    pub(crate) all_tenants: bool,
+    id: i64,
+    /// Nothing up to here is left to do, but for what `deliveries` holds.
+    position: u64,
+}
+
+impl Reader {
+    fn of(checkpoint: Checkpoint) -> Reader {
+        // The tables that are being built need what the ones that serve have long had.
+        let building = checkpoint.rebuild_version.and(checkpoint.rebuild_position).unwrap_or(u64::MAX);
+        Reader {
+            all_tenants: checkpoint.identity.tenant.is_empty(),
+            id: checkpoint.id,
+            position: checkpoint.position.min(building),
+            name: checkpoint.identity.name,
+        }
+    }
+
+    /// The version through which it has passed an aggregate's events, of those from version `removed + 1` to `through`.
+    pub(crate) fn passed(&self, view: &View<'_>, aggregate: i64, removed: u64, through: u64) -> Result<u64> {
+        let first = position_of(view, aggregate, removed + 1)?.unwrap_or(0);
+        // Rows before the first event that is there are dead letters of events that are gone: nothing can be kept for them.
+        let position = match deliveries::first_of(view, self.id, aggregate, first)? {
+            Some(undelivered) => self.position.min(undelivered.saturating_sub(1)),
+            None => self.position,
+        };
+        match position_of(view, aggregate, through)? {
+            // Most often, and without a look at the others: positions rise with versions.
+            Some(last) if last <= position => Ok(through),
+            _ => through_position(view, aggregate, removed, through, position),
+        }
+    }
+}
+
+/// All readers of a tenant's events, in the order of their names. A damaged one is an error: nobody knows what it needs.
+pub(crate) fn readers(view: &View<'_>, tenant: &str) -> Result<Vec<Reader>> {
+    let mut readers = Vec::new();
+    for stored in subscriptions::all(view)? {
+        let checkpoint = stored.checked()?;
+        if checkpoint.identity.tenant.is_empty() || checkpoint.identity.tenant == tenant {
+            readers.push(Reader::of(checkpoint));
+        }
+    }
+    readers.sort_by(|one, other| (&one.name, !one.all_tenants).cmp(&(&other.name, !other.all_tenants)));
+    Ok(readers)
+}
+
+/// The position of one event of an aggregate; `None` if it is not in the file.
+fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u64>> {
+    view.value_if_any("SELECT position FROM events WHERE key = ?1", params![key(aggregate, version)])
+}
+
+/// The version through which an aggregate's events all lie at this position or before; `after` if none does.
+fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
+    let first_beyond: Option<i64> = view.value_if_any(
+        "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1",
+        params![key(aggregate, after), key(aggregate, through), i64::try_from(position).unwrap_or(i64::MAX)],
+    )?;
+    Ok(first_beyond.map_or(through, |key| key_version(key).saturating_sub(1)))
+}

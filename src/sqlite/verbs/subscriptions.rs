@@ -1,0 +1,391 @@
+//! Checkpoints: made, found, led, moved.
+
+use std::time::{Duration, Instant};
+
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::filter::Filter;
+use crate::model::place::Position;
+use crate::sqlite::Database;
+use crate::sqlite::tables::{deliveries, subscriptions};
+use crate::sqlite::transaction::{View, Writing};
+use crate::sqlite::verbs::scan;
+use crate::storage::delivery::{
+    Checkpoint, Claim, Claimed, FilterChange, Identity, Lead, NewSubscription, Page, Pulse, StartFrom, SubscriptionKind, unknown,
+};
+
+/// A claim that waited this share of the lease for the file is decided anew: the leader may have waited, too.
+const PATIENCE_SHARE: u32 = 4;
+
+impl Database {
+    /// Makes a subscription unless there is one of this name, which must then have the same kind and filter.
+    pub(crate) fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()> {
+        let filter = filter_text(new.filter)?;
+        let fits = |known: Option<Checkpoint>| match known {
+            Some(known) => fits(&known, new, &filter),
+            None => Ok(false),
+        };
+        if self.read(|view| fits(find_checked(view, new.identity)?))? {
+            return Ok(());
+        }
+        self.write(|writing| make(writing, new, filter.clone()).map(|_| ()))
+    }
+
+    /// The subscription of this name, of the tenant or of all tenants, and the last position of the log.
+    pub(crate) fn subscription(&self, tenant: &str, name: &str) -> Result<(Checkpoint, u64)> {
+        self.read(|view| {
+            let last = scan::last_position(view)?;
+            let found = subscriptions::named(view, tenant, name)?;
+            subscriptions::check_position(&found, last)?;
+            Ok((found, last))
+        })
+    }
+
+    /// Every subscription of a tenant, by name, and behind them those that read all tenants; with the last position.
+    pub(crate) fn subscriptions(&self, tenant: &str) -> Result<(Vec<Checkpoint>, u64)> {
+        self.read(|view| {
+            let last = scan::last_position(view)?;
+            let mut found = Vec::new();
+            for stored in subscriptions::all(view)? {
+                let checkpoint = stored.checked()?;
+                if checkpoint.identity.tenant.is_empty() || checkpoint.identity.tenant == tenant {
+                    subscriptions::check_position(&checkpoint, last)?;
+                    found.push(checkpoint);
+                }
+            }
+            let place = |of: &Checkpoint| (of.identity.tenant.is_empty(), of.identity.name.clone());
+            found.sort_by_key(place);
+            Ok((found, last))
+        })
+    }
+
+    /// Takes the lead, or asks the one who has it whether it lives.
+    pub(crate) fn lead(&self, claim: &Claim<'_>) -> Result<Claimed> {
+        let began = Instant::now();
+        // After a power cut nobody leads anyway.
+        self.write_relaxed(|writing| {
+            let row = subscriptions::find(writing, claim.identity)?.ok_or_else(|| unknown(&claim.identity.name))?;
+            let waited = began.elapsed() >= Duration::from_millis(u64::from(row.lease_millis)) / PATIENCE_SHARE;
+            take(writing, row, claim, waited && !claim.is_sure)
+        })
+    }
+
+    /// What can be seen of the leader.
+    pub(crate) fn pulse(&self, identity: &Identity) -> Result<Pulse> {
+        self.read(|view| {
+            let row = subscriptions::find(view, identity)?.ok_or_else(|| unknown(&identity.name))?;
+            Ok(row.pulse())
+        })
+    }
+
+    /// As [`Database::pulse`], for the leader itself; `None` if it leads no longer.
+    pub(crate) fn own_pulse(&self, lead: Lead) -> Result<Option<Pulse>> {
+        self.read(|view| Ok(subscriptions::led(view, lead)?.map(|row| row.pulse())))
+    }
+
+    /// Says that the leader lives; `None` if it leads no longer.
+    pub(crate) fn beat(&self, lead: Lead) -> Result<Option<Pulse>> {
+        self.write_relaxed(|writing| {
+            let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+            row.heartbeat = raised(row.heartbeat);
+            subscriptions::save(writing, &row)?;
+            Ok(Some(row.pulse()))
+        })
+    }
+
+    /// Gives the lead away, so that the next one need not wait.
+    pub(crate) fn resign(&self, lead: Lead) -> Result<()> {
+        self.write_relaxed(|writing| {
+            let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(()) };
+            (row.leader, row.in_hand, row.deaths) = (None, None, 0);
+            subscriptions::save(writing, &row)
+        })
+    }
+
+    /// The next events for the one who leads; `None` if another leads by now.
+    pub(crate) fn next_page(&self, lead: Lead, tenant: &str, filter: &Filter, limit: usize) -> Result<Option<Page>> {
+        self.read(|view| {
+            let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
+            page_after(view, &row, tenant, filter, limit).map(Some)
+        })
+    }
+
+    /// Moves the checkpoint, and notes which event is handled next if that is worth it; `false` if another leads by now,
+    /// and then nothing is written.
+    pub(crate) fn advance(&self, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool> {
+        self.write_relaxed(|writing| advance(writing, lead, position, in_hand))
+    }
+
+    /// Notes at which event it stopped, and why.
+    pub(crate) fn note_failure(&self, lead: Lead, position: u64, failure: &str) -> Result<()> {
+        self.write(|writing| {
+            let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(()) };
+            (row.in_hand, row.deaths) = (None, 0);
+            (row.failed_position, row.failure) = (Some(position), Some(failure.to_owned()));
+            subscriptions::save(writing, &row)
+        })
+    }
+
+    /// Passes over the event at which it stopped or died; `None` if there is none.
+    pub(crate) fn skip(&self, tenant: &str, name: &str) -> Result<Option<u64>> {
+        self.write(|writing| {
+            let mut row = subscriptions::named(writing, tenant, name)?;
+            let Some(position) = row.failed_position.or(row.in_hand.filter(|_| row.deaths > 0)) else { return Ok(None) };
+            row.position = position.max(row.position);
+            forget_failure(&mut row);
+            subscriptions::save(writing, &row)?;
+            Ok(Some(position))
+        })
+    }
+
+    /// Lets the event be tried again at which it died; `None` if there is none.
+    pub(crate) fn forgive(&self, tenant: &str, name: &str) -> Result<Option<u64>> {
+        self.write(|writing| {
+            let mut row = subscriptions::named(writing, tenant, name)?;
+            let Some(position) = row.failed_position.or(row.in_hand.filter(|_| row.deaths > 0)) else { return Ok(None) };
+            forget_failure(&mut row);
+            subscriptions::save(writing, &row)?;
+            Ok(Some(position))
+        })
+    }
+
+    /// Takes the lead away from whoever has it; returns whether somebody had.
+    pub(crate) fn break_lease(&self, tenant: &str, name: &str) -> Result<bool> {
+        self.write(|writing| {
+            let mut row = subscriptions::named(writing, tenant, name)?;
+            let was_led = depose(&mut row);
+            subscriptions::save(writing, &row)?;
+            Ok(was_led)
+        })
+    }
+
+    /// Moves a checkpoint on purpose. What an outbox has noted of later events is forgotten. Puts a damaged row right, too.
+    pub(crate) fn seek(&self, tenant: &str, name: &str, position: u64) -> Result<()> {
+        self.write(|writing| {
+            let mut row = find_to_mend(writing, tenant, name)?;
+            if row.kind == SubscriptionKind::Projection {
+                return Err(Error::new(ErrorKind::InvalidInput, "a projection's checkpoint belongs to its tables")
+                    .advice("reset it, then rebuild it"));
+            }
+            check_reached(position, scan::last_position(writing)?)?;
+            move_to(writing, &mut row, position)
+        })
+    }
+
+    /// Begins anew: a projection must then be rebuilt. Puts a damaged row right, too.
+    pub(crate) fn reset(&self, tenant: &str, name: &str) -> Result<()> {
+        self.write(|writing| {
+            let mut row = find_to_mend(writing, tenant, name)?;
+            if row.kind == SubscriptionKind::Projection {
+                // No definition has this version, so that nothing is taken into the tables before they are rebuilt.
+                (row.version, row.rebuild_version, row.rebuild_position) = (0, None, None);
+            }
+            move_to(writing, &mut row, 0)
+        })
+    }
+
+    /// Forgets a subscription and its deliveries, also a damaged one; `false` if there is none of this name.
+    pub(crate) fn remove_subscription(&self, tenant: &str, name: &str) -> Result<bool> {
+        self.write(|writing| match anyhow(writing, tenant, name)? {
+            Some(stored) => subscriptions::remove(writing, stored.id).map(|()| true),
+            None => Ok(false),
+        })
+    }
+
+    /// Positions between a subscription's checkpoint and the end of the log.
+    pub(crate) fn lag(&self, lead: Lead) -> Result<u64> {
+        self.read(|view| {
+            let reached = subscriptions::by_id(view, lead.id)?.map_or(0, |row| row.position);
+            Ok(scan::last_position(view)?.saturating_sub(reached))
+        })
+    }
+}
+
+/// The same text for the same filter, whatever order its lists have.
+pub(super) fn filter_text(filter: &Filter) -> Result<String> {
+    let mut filter = filter.clone();
+    for list in [&mut filter.aggregate_types, &mut filter.event_types, &mut filter.tags, &mut filter.any_tag] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    serde_json::to_string(&filter).map_err(|error| Error::new(ErrorKind::Codec, "the filter is not JSON").caused_by(error))
+}
+
+fn find_checked(view: &View<'_>, identity: &Identity) -> Result<Option<Checkpoint>> {
+    let found = subscriptions::find(view, identity)?;
+    if let Some(found) = &found {
+        subscriptions::check_position(found, scan::last_position(view)?)?;
+    }
+    Ok(found)
+}
+
+/// Whether a subscription is as it is wanted; an error if it cannot become so by itself.
+fn fits(known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<bool> {
+    let name = &known.identity.name;
+    if known.kind != new.kind {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{name:?} is the name of a subscription of kind {} already", known.kind),
+        ));
+    }
+    if known.filter == filter || new.on_filter_change.is_some() {
+        return Ok(known.filter == filter);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!("the filter of {name:?} has changed: it was {}, it is {filter}", known.filter),
+    )
+    .at_position(Position::new(known.position))
+    .advice("say by on_filter_change whether the new one counts from now or from the beginning; or use another name"))
+}
+
+/// Makes the subscription, or takes over its new filter.
+fn make(writing: &Writing<'_>, new: &NewSubscription<'_>, filter: String) -> Result<Checkpoint> {
+    if let Some(mut known) = find_checked(writing, new.identity)? {
+        if fits(&known, new, &filter)? {
+            return Ok(known);
+        }
+        known.filter = filter;
+        match new.on_filter_change {
+            Some(FilterChange::FromBeginning) => move_to(writing, &mut known, 0)?,
+            _ => subscriptions::save(writing, &known)?,
+        }
+        return Ok(known);
+    }
+    let last = scan::last_position(writing)?;
+    let position = match new.start {
+        StartFrom::Beginning => 0,
+        StartFrom::Now => last,
+        StartFrom::After(position) => position.get(),
+    };
+    check_reached(position, last)?;
+    let made = Checkpoint { filter, position, ..blank(subscriptions::next_id(writing)?, new.identity, new.kind) };
+    subscriptions::insert(writing, &made)?;
+    Ok(made)
+}
+
+pub(super) fn blank(id: i64, identity: &Identity, kind: SubscriptionKind) -> Checkpoint {
+    Checkpoint {
+        id,
+        identity: identity.clone(),
+        kind,
+        filter: String::new(),
+        position: 0,
+        leader: None,
+        fence: 0,
+        heartbeat: 0,
+        lease_millis: 0,
+        in_hand: None,
+        deaths: 0,
+        failed_position: None,
+        failure: None,
+        version: 1,
+        generation: 1,
+        rebuild_version: None,
+        rebuild_position: None,
+    }
+}
+
+fn check_reached(position: u64, last: u64) -> Result<()> {
+    if position <= last {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, format!("the log ends at position {last}"))
+        .at_position(Position::new(position))
+        .advice("give a position that the log has reached: events between would be passed over"))
+}
+
+fn take(writing: &Writing<'_>, mut row: Checkpoint, claim: &Claim<'_>, waited: bool) -> Result<Claimed> {
+    let pulse = row.pulse();
+    if row.leader.is_some_and(|leader| leader != claim.runner) && (waited || claim.dead != Some(pulse)) {
+        if !pulse.is_asked() {
+            row.heartbeat = row.heartbeat.wrapping_add(1);
+            subscriptions::save(writing, &row)?;
+        }
+        return Ok(Claimed::Other(row.pulse()));
+    }
+    let after_death = row.leader.is_some_and(|leader| leader != claim.runner);
+    if after_death && row.in_hand.is_some() {
+        row.deaths = row.deaths.saturating_add(1);
+    }
+    if let Some(position) = row.deadly() {
+        let deaths = row.deaths;
+        (row.leader, row.failed_position) = (None, Some(position));
+        row.failure = Some(format!("the process died while it handled this event, {deaths} times noted"));
+        subscriptions::save(writing, &row)?;
+        return Ok(Claimed::Deadly { position, deaths });
+    }
+    row.fence = row.fence.wrapping_add(i64::from(row.leader != Some(claim.runner)));
+    row.leader = Some(claim.runner);
+    row.heartbeat = raised(row.heartbeat);
+    row.lease_millis = u32::try_from(claim.lease.as_millis()).unwrap_or(u32::MAX);
+    subscriptions::save(writing, &row)?;
+    Ok(Claimed::Led { lead: Lead { id: row.id, fence: row.fence }, after_death })
+}
+
+/// The next even number.
+fn raised(heartbeat: i64) -> i64 {
+    (heartbeat | 1).wrapping_add(1)
+}
+
+pub(super) fn page_after(view: &View<'_>, row: &Checkpoint, tenant: &str, filter: &Filter, limit: usize) -> Result<Page> {
+    let last = scan::last_position(view)?;
+    subscriptions::check_position(row, last)?;
+    let (events, scanned) = scan::read_after(view, tenant, filter, row.position, limit)?;
+    Ok(Page { after: row.position, events, scanned, last })
+}
+
+/// Moves the checkpoint of the one who leads. It says by it that it lives.
+pub(super) fn advance(writing: &Writing<'_>, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool> {
+    let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(false) };
+    row.position = position;
+    row.heartbeat = raised(row.heartbeat);
+    (row.failed_position, row.failure) = (None, None);
+    if row.in_hand != in_hand {
+        (row.in_hand, row.deaths) = (in_hand, 0);
+    }
+    subscriptions::save(writing, &row)?;
+    Ok(true)
+}
+
+fn forget_failure(row: &mut Checkpoint) {
+    (row.failed_position, row.failure, row.in_hand, row.deaths) = (None, None, None, 0);
+}
+
+/// Whoever led can write no more; returns whether somebody did.
+fn depose(row: &mut Checkpoint) -> bool {
+    row.fence = row.fence.wrapping_add(1);
+    row.leader.take().is_some()
+}
+
+fn move_to(writing: &Writing<'_>, row: &mut Checkpoint, position: u64) -> Result<()> {
+    // A runner that leads goes on from the new position only if it takes the lead anew.
+    depose(row);
+    forget_failure(row);
+    row.position = position;
+    deliveries::remove_after(writing, row.id, position)?;
+    subscriptions::save(writing, row)
+}
+
+fn anyhow(view: &View<'_>, tenant: &str, name: &str) -> Result<Option<subscriptions::Stored>> {
+    let of = |tenant: &str| Identity { tenant: tenant.to_owned(), name: name.to_owned() };
+    match subscriptions::find_anyhow(view, &of(tenant))? {
+        Some(own) => Ok(Some(own)),
+        None => subscriptions::find_anyhow(view, &of("")),
+    }
+}
+
+/// The row with this name; if it is damaged, what can be read of it.
+fn find_to_mend(view: &View<'_>, tenant: &str, name: &str) -> Result<Checkpoint> {
+    let Some(stored) = anyhow(view, tenant, name)? else {
+        return subscriptions::named(view, tenant, name);
+    };
+    match (&stored.intact, &stored.doubtful) {
+        (None, Some(doubtful)) => {
+            let mut mended = doubtful.clone();
+            // Part of the names of indexes: another one than any that is in use.
+            mended.generation = mended.generation % 1_000_000 + 1_000_000;
+            Ok(mended)
+        }
+        _ => stored.checked(),
+    }
+}
