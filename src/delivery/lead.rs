@@ -216,6 +216,8 @@ impl Drop for Heart {
 
 fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Condvar)) {
     let (mut asked_at, mut last): (Option<Instant>, _) = (None, None);
+    // Made at the first look, which most runs to the end do not live to see.
+    let (mut watcher, mut version) = (None, None);
     loop {
         let guard = stopped.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (guard, _) = stopped.1.wait_timeout_while(guard, every, |stopped| !*stopped).unwrap_or_else(PoisonError::into_inner);
@@ -223,16 +225,27 @@ fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Co
             return;
         }
         drop(guard);
+        let is_watched = asked_at.is_some_and(|asked_at| asked_at.elapsed() < BEATS_FOR);
+        if watcher.is_none() {
+            watcher = scope.engine().watcher().ok();
+        }
+        let seen = watcher.as_ref().and_then(|watcher| watcher.version().ok());
+        if !is_watched && seen.is_some() && std::mem::replace(&mut version, seen) == seen {
+            // Nobody has committed anything, so nobody asked.
+            continue;
+        }
         let pulse = match scope.engine().own_pulse(lead) {
             Ok(Some(pulse)) => pulse,
             Ok(None) => return,
-            // Busy, most likely: nobody can take over meanwhile, either.
-            Err(_) => continue,
+            Err(_) => {
+                // Busy, most likely: nobody can take over meanwhile, either. The question must not be overlooked.
+                version = None;
+                continue;
+            }
         };
         if pulse.is_asked() {
             asked_at = Some(Instant::now());
         }
-        let is_watched = asked_at.is_some_and(|asked_at| asked_at.elapsed() < BEATS_FOR);
         // A checkpoint that moved is a beat, too.
         let stands_still = last.replace(pulse.heartbeat) == Some(pulse.heartbeat);
         if (pulse.is_asked() || (is_watched && stands_still))

@@ -132,14 +132,14 @@ impl Subscription {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)
     /// if its checkpoint is damaged.
     pub fn status(&self) -> Result<SubscriptionStatus> {
-        control::status(&self.scope, &self.name).map_err(|error| error.during("status"))
+        control::status(&self.scope, &self.place().1).map_err(|error| error.during("status"))
     }
 
     control::methods!();
     control::movable!();
 
-    fn place(&self) -> (&Scope, &str) {
-        (&self.scope, &self.name)
+    fn place(&self) -> (&Scope, Identity) {
+        (&self.scope, Identity::new(&self.scope.tenant, &self.name, &self.filter))
     }
 
     fn work<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>>(&self, handler: H) -> Handling<H> {
@@ -147,7 +147,7 @@ impl Subscription {
     }
 
     fn make(&self) -> Result<Identity> {
-        let identity = Identity::new(&self.scope.tenant, &self.name, &self.filter);
+        let (_, identity) = self.place();
         let new = NewSubscription {
             identity: &identity,
             kind: SubscriptionKind::Handler,

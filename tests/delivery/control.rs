@@ -250,3 +250,21 @@ fn statuses_can_be_written_as_json() {
     let status = serde_json::to_value(store.outbox("out").status().unwrap()).unwrap();
     assert_eq!((&status["toRetry"], &status["position"]), (&0.into(), &2.into()));
 }
+
+#[test]
+fn a_tenant_does_not_reach_a_reader_of_all_tenants_by_its_name() {
+    let (_directory, store) = store();
+    let acme = store.tenant("acme");
+    count(&store, 0, 3);
+    let all = || store.subscription("all").filter(Filter::new().all_tenants());
+    all().run_to_end(|_| Ok(())).unwrap();
+    let plain = acme.subscription("all");
+    assert_eq!(kind(plain.reset()), ErrorKind::NotFound);
+    assert_eq!(kind(plain.remove()), ErrorKind::NotFound);
+    assert_eq!(kind(plain.status()), ErrorKind::NotFound);
+    assert_eq!(all().status().unwrap().position, 3);
+    assert!(all().status().unwrap().all_tenants && store.subscriptions().unwrap().len() == 1);
+    // Nor does one that calls itself like them.
+    let nobody = store.tenant("").subscription("all").run_to_end(|_| Ok(()));
+    assert_eq!(kind(nobody), ErrorKind::InvalidInput);
+}

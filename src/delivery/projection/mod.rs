@@ -254,14 +254,13 @@ impl ProjectionRunner {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was removed; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
     pub fn status(&self) -> Result<SubscriptionStatus> {
-        let (scope, name) = self.place();
-        control::status(scope, name).map_err(|error| error.during("status"))
+        control::status(&self.scope, &self.definition.spec.identity).map_err(|error| error.during("status"))
     }
 
     control::methods!();
 
-    fn place(&self) -> (&Scope, &str) {
-        (&self.scope, &self.definition.spec.identity.name)
+    fn place(&self) -> (&Scope, Identity) {
+        (&self.scope, self.definition.spec.identity.clone())
     }
 
     fn work(&self) -> Projecting {
