@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
-use crate::storage::delivery::{Checkpoint, SubscriptionKind, unknown};
+use crate::storage::delivery::{Checkpoint, Identity, SubscriptionKind, unknown};
 
 /// How often one who waits looks for what other processes did.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -79,17 +79,18 @@ pub(crate) fn statuses(scope: &Scope) -> Result<Vec<SubscriptionStatus>> {
     Ok(found.into_iter().map(|checkpoint| SubscriptionStatus::of(checkpoint, last)).collect())
 }
 
-pub(crate) fn status(scope: &Scope, name: &str) -> Result<SubscriptionStatus> {
-    let (checkpoint, last) = scope.engine().subscription(&scope.tenant, name)?;
+pub(crate) fn status(scope: &Scope, identity: &Identity) -> Result<SubscriptionStatus> {
+    let (checkpoint, last) = scope.engine().subscription(identity)?;
     Ok(SubscriptionStatus::of(checkpoint, last))
 }
 
 /// Waits until a subscription has passed a position.
-pub(crate) fn wait_until(scope: &Scope, name: &str, position: Position, timeout: Duration) -> Result<()> {
+pub(crate) fn wait_until(scope: &Scope, identity: &Identity, position: Position, timeout: Duration) -> Result<()> {
+    let name = &identity.name;
     let began = Instant::now();
     loop {
         let seen = scope.log.appended.count();
-        let (row, _) = scope.engine().subscription(&scope.tenant, name)?;
+        let (row, _) = scope.engine().subscription(identity)?;
         if row.position >= position.get() {
             return Ok(());
         }
@@ -109,46 +110,46 @@ pub(crate) fn wait_until(scope: &Scope, name: &str, position: Position, timeout:
     }
 }
 
-pub(crate) fn skip_failed(scope: &Scope, name: &str) -> Result<Position> {
-    let skipped = scope.engine().skip(&scope.tenant, name)?;
+pub(crate) fn skip_failed(scope: &Scope, identity: &Identity) -> Result<Position> {
+    let skipped = scope.engine().skip(identity)?;
     scope.log.appended.raise();
-    skipped.map(Position::new).ok_or_else(|| has_not_stopped(name))
+    skipped.map(Position::new).ok_or_else(|| has_not_stopped(&identity.name))
 }
 
-pub(crate) fn retry_failed(scope: &Scope, name: &str) -> Result<Position> {
-    let forgiven = scope.engine().forgive(&scope.tenant, name)?;
-    forgiven.map(Position::new).ok_or_else(|| has_not_stopped(name))
+pub(crate) fn retry_failed(scope: &Scope, identity: &Identity) -> Result<Position> {
+    let forgiven = scope.engine().forgive(identity)?;
+    forgiven.map(Position::new).ok_or_else(|| has_not_stopped(&identity.name))
 }
 
 fn has_not_stopped(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("the subscription {name:?} has not stopped at an event"))
 }
 
-pub(crate) fn break_lease(scope: &Scope, name: &str) -> Result<bool> {
-    let was_led = scope.engine().break_lease(&scope.tenant, name)?;
+pub(crate) fn break_lease(scope: &Scope, identity: &Identity) -> Result<bool> {
+    let was_led = scope.engine().break_lease(identity)?;
     scope.log.appended.raise();
     Ok(was_led)
 }
 
-pub(crate) fn seek(scope: &Scope, name: &str, position: Position) -> Result<()> {
-    scope.engine().seek(&scope.tenant, name, position.get())?;
+pub(crate) fn seek(scope: &Scope, identity: &Identity, position: Position) -> Result<()> {
+    scope.engine().seek(identity, position.get())?;
     scope.log.appended.raise();
     Ok(())
 }
 
-pub(crate) fn reset(scope: &Scope, name: &str) -> Result<()> {
-    scope.engine().reset(&scope.tenant, name)?;
+pub(crate) fn reset(scope: &Scope, identity: &Identity) -> Result<()> {
+    scope.engine().reset(identity)?;
     scope.log.appended.raise();
     Ok(())
 }
 
-pub(crate) fn remove(scope: &Scope, name: &str) -> Result<()> {
-    let was_there = scope.engine().remove_subscription(&scope.tenant, name)?;
+pub(crate) fn remove(scope: &Scope, identity: &Identity) -> Result<()> {
+    let was_there = scope.engine().remove_subscription(identity)?;
     scope.log.appended.raise();
-    if was_there { Ok(()) } else { Err(unknown(name)) }
+    if was_there { Ok(()) } else { Err(unknown(&identity.name)) }
 }
 
-/// What can be asked of all three kinds; inside of an `impl` with a method `place` that gives the scope and the name.
+/// What can be asked of all three kinds; inside of an `impl` with a method `place` that gives the scope and the identity.
 macro_rules! methods {
     () => {
         /// Waits until it has passed a position, so that a user reads what he wrote. `Duration::MAX` waits for ever.
@@ -158,8 +159,8 @@ macro_rules! methods {
         /// has stopped at an event before; both say where it is. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was
         /// never made.
         pub fn wait_until(&self, position: impl Into<crate::Position>, timeout: std::time::Duration) -> crate::Result<()> {
-            let (scope, name) = self.place();
-            crate::delivery::control::wait_until(scope, name, position.into(), timeout).map_err(|error| error.during("wait"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::wait_until(scope, &identity, position.into(), timeout).map_err(|error| error.during("wait"))
         }
 
         /// Passes over the event at which it stopped, or at which its process died; returns the event's position.
@@ -167,8 +168,8 @@ macro_rules! methods {
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
         pub fn skip_failed(&self) -> crate::Result<crate::Position> {
-            let (scope, name) = self.place();
-            crate::delivery::control::skip_failed(scope, name).map_err(|error| error.during("skip"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::skip_failed(scope, &identity).map_err(|error| error.during("skip"))
         }
 
         /// Forgets that it stopped, so that the event is tried again; returns the event's position. Needed only after the
@@ -177,8 +178,8 @@ macro_rules! methods {
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
         pub fn retry_failed(&self) -> crate::Result<crate::Position> {
-            let (scope, name) = self.place();
-            crate::delivery::control::retry_failed(scope, name).map_err(|error| error.during("retry"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::retry_failed(scope, &identity).map_err(|error| error.during("retry"))
         }
 
         /// Takes the lead away from the runner that has it, for instance because it hangs; returns whether there was one.
@@ -187,8 +188,8 @@ macro_rules! methods {
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; if the file cannot be written.
         pub fn break_lease(&self) -> crate::Result<bool> {
-            let (scope, name) = self.place();
-            crate::delivery::control::break_lease(scope, name).map_err(|error| error.during("break lease"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::break_lease(scope, &identity).map_err(|error| error.during("break lease"))
         }
 
         /// Begins anew: a handler and an outbox at the first event, dead letters are forgotten; a projection must be
@@ -197,8 +198,8 @@ macro_rules! methods {
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; if the file cannot be written.
         pub fn reset(&self) -> crate::Result<()> {
-            let (scope, name) = self.place();
-            crate::delivery::control::reset(scope, name).map_err(|error| error.during("reset"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::reset(scope, &identity).map_err(|error| error.during("reset"))
         }
     };
 }
@@ -213,8 +214,8 @@ macro_rules! movable {
         /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a position that the log has not reached, and for a
         /// projection. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made.
         pub fn seek(&self, position: impl Into<crate::Position>) -> crate::Result<()> {
-            let (scope, name) = self.place();
-            crate::delivery::control::seek(scope, name, position.into()).map_err(|error| error.during("seek"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::seek(scope, &identity, position.into()).map_err(|error| error.during("seek"))
         }
 
         /// Forgets it: its checkpoint and its deliveries. A projection's tables stay: see
@@ -223,8 +224,8 @@ macro_rules! movable {
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made.
         pub fn remove(&self) -> crate::Result<()> {
-            let (scope, name) = self.place();
-            crate::delivery::control::remove(scope, name).map_err(|error| error.during("remove"))
+            let (scope, identity) = self.place();
+            crate::delivery::control::remove(scope, &identity).map_err(|error| error.during("remove"))
         }
     };
 }

@@ -26,6 +26,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const LOOKS: u32 = 4;
 /// How long a leader that was asked goes on to beat by itself.
 const BEATS_FOR: Duration = Duration::from_secs(60);
+/// After so long a runner looks whether it still has the lead before it begins with another event.
+const CONFIRM_AFTER: Duration = Duration::from_millis(20);
 /// How often one who waits for an answer looks for it.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -41,6 +43,25 @@ pub(crate) struct Held {
     /// The leader before died: one event at a time is handled and noted before, until nothing is left to do. So an event
     /// that kills its process is found.
     pub(crate) wary: Cell<bool>,
+    /// When the file last said that the lead is still held.
+    confirmed: Cell<Instant>,
+}
+
+impl Held {
+    fn new(lead: Lead, after_death: bool) -> Held {
+        Held { lead, wary: Cell::new(after_death), confirmed: Cell::new(Instant::now()) }
+    }
+
+    /// To be asked before each event of a batch: whether somebody took the lead away while a slow one was handled.
+    pub(crate) fn is_lost(&self, scope: &Scope) -> bool {
+        if self.confirmed.get().elapsed() < CONFIRM_AFTER {
+            return false;
+        }
+        // If it cannot be read now, the next write will tell.
+        let is_lost = matches!(scope.engine().own_pulse(self.lead), Ok(None));
+        self.confirmed.set(Instant::now());
+        is_lost
+    }
 }
 
 /// What to do about a leader.
@@ -130,7 +151,7 @@ impl Candidate {
         match scope.engine().lead(&claim)? {
             Claimed::Led { lead, after_death } => {
                 (self.watch, self.doubted) = (Watch::default(), false);
-                Ok(Try::Led(Held { lead, wary: Cell::new(after_death) }))
+                Ok(Try::Led(Held::new(lead, after_death)))
             }
             Claimed::Other(pulse) => {
                 self.doubted = dead == Some(pulse);
@@ -195,6 +216,8 @@ impl Drop for Heart {
 
 fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Condvar)) {
     let (mut asked_at, mut last): (Option<Instant>, _) = (None, None);
+    // Made at the first look, which most runs to the end do not live to see.
+    let (mut watcher, mut version) = (None, None);
     loop {
         let guard = stopped.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (guard, _) = stopped.1.wait_timeout_while(guard, every, |stopped| !*stopped).unwrap_or_else(PoisonError::into_inner);
@@ -202,16 +225,27 @@ fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Co
             return;
         }
         drop(guard);
+        let is_watched = asked_at.is_some_and(|asked_at| asked_at.elapsed() < BEATS_FOR);
+        if watcher.is_none() {
+            watcher = scope.engine().watcher().ok();
+        }
+        let seen = watcher.as_ref().and_then(|watcher| watcher.version().ok());
+        if !is_watched && seen.is_some() && std::mem::replace(&mut version, seen) == seen {
+            // Nobody has committed anything, so nobody asked.
+            continue;
+        }
         let pulse = match scope.engine().own_pulse(lead) {
             Ok(Some(pulse)) => pulse,
             Ok(None) => return,
-            // Busy, most likely: nobody can take over meanwhile, either.
-            Err(_) => continue,
+            Err(_) => {
+                // Busy, most likely: nobody can take over meanwhile, either. The question must not be overlooked.
+                version = None;
+                continue;
+            }
         };
         if pulse.is_asked() {
             asked_at = Some(Instant::now());
         }
-        let is_watched = asked_at.is_some_and(|asked_at| asked_at.elapsed() < BEATS_FOR);
         // A checkpoint that moved is a beat, too.
         let stands_still = last.replace(pulse.heartbeat) == Some(pulse.heartbeat);
         if (pulse.is_asked() || (is_watched && stands_still))

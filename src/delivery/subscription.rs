@@ -132,14 +132,14 @@ impl Subscription {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)
     /// if its checkpoint is damaged.
     pub fn status(&self) -> Result<SubscriptionStatus> {
-        control::status(&self.scope, &self.name).map_err(|error| error.during("status"))
+        control::status(&self.scope, &self.place().1).map_err(|error| error.during("status"))
     }
 
     control::methods!();
     control::movable!();
 
-    fn place(&self) -> (&Scope, &str) {
-        (&self.scope, &self.name)
+    fn place(&self) -> (&Scope, Identity) {
+        (&self.scope, Identity::new(&self.scope.tenant, &self.name, &self.filter))
     }
 
     fn work<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>>(&self, handler: H) -> Handling<H> {
@@ -147,7 +147,7 @@ impl Subscription {
     }
 
     fn make(&self) -> Result<Identity> {
-        let identity = Identity::new(&self.scope.tenant, &self.name, &self.filter);
+        let (_, identity) = self.place();
         let new = NewSubscription {
             identity: &identity,
             kind: SubscriptionKind::Handler,
@@ -168,6 +168,7 @@ impl std::fmt::Debug for Subscription {
 
 /// Makes a subscription if there is none of this name.
 pub(crate) fn make(scope: &Scope, new: &NewSubscription<'_>) -> Result<()> {
+    scope.check_name("tenant", &scope.tenant)?;
     scope.check_name("subscription's name", &new.identity.name)?;
     scope.engine().make_subscription(new)
 }
@@ -186,6 +187,9 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
         let (count, wary) = (page.events.len() as u64, held.wary.get());
         let (mut handled, mut unwritten) = (page.after, 0);
         for event in page.events {
+            if held.is_lost(scope) {
+                return Err(Halt::LeadLost);
+            }
             if wary {
                 // Says with one write that the one before is done, and which one is next.
                 advance(scope, held, handled, Some(event.position.get()))?;

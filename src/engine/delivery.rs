@@ -14,7 +14,7 @@ use crate::storage::delivery::{
 // A projection's statements are the application's own, in SQLite's language: here the engine shows on purpose.
 pub(crate) use crate::sqlite::DocumentTable;
 pub use crate::sqlite::ReadModel;
-pub(crate) use crate::sqlite::{Apply, InlineProjection};
+pub(crate) use crate::sqlite::{Apply, Create, InlineProjection};
 
 /// Tells whether anybody, in whatever process, has committed.
 pub(crate) enum Watcher {
@@ -33,8 +33,8 @@ impl Watcher {
 verbs! {
     /// Makes a subscription unless there is one of this name, which must then have the same kind and filter.
     fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()>;
-    /// The subscription of this name, of the tenant or of all tenants, and the last position of the log.
-    fn subscription(&self, tenant: &str, name: &str) -> Result<(Checkpoint, u64)>;
+    /// A subscription and the last position of the log.
+    fn subscription(&self, identity: &Identity) -> Result<(Checkpoint, u64)>;
     /// Every subscription of a tenant, by name, and behind them those that read all tenants; with the last position.
     fn subscriptions(&self, tenant: &str) -> Result<(Vec<Checkpoint>, u64)>;
     /// Takes the lead, or asks the one who has it whether it lives.
@@ -54,17 +54,17 @@ verbs! {
     /// Notes at which event it stopped, and why.
     fn note_failure(&self, lead: Lead, position: u64, failure: &str) -> Result<()>;
     /// Passes over the event at which it stopped or died; `None` if there is none.
-    fn skip(&self, tenant: &str, name: &str) -> Result<Option<u64>>;
+    fn skip(&self, identity: &Identity) -> Result<Option<u64>>;
     /// Lets the event be tried again at which it stopped or died; `None` if there is none.
-    fn forgive(&self, tenant: &str, name: &str) -> Result<Option<u64>>;
+    fn forgive(&self, identity: &Identity) -> Result<Option<u64>>;
     /// Takes the lead away from whoever has it; returns whether somebody had.
-    fn break_lease(&self, tenant: &str, name: &str) -> Result<bool>;
+    fn break_lease(&self, identity: &Identity) -> Result<bool>;
     /// Moves a checkpoint on purpose. Puts a damaged row right, too.
-    fn seek(&self, tenant: &str, name: &str, position: u64) -> Result<()>;
+    fn seek(&self, identity: &Identity, position: u64) -> Result<()>;
     /// Begins anew: a projection must then be rebuilt. Puts a damaged row right, too.
-    fn reset(&self, tenant: &str, name: &str) -> Result<()>;
+    fn reset(&self, identity: &Identity) -> Result<()>;
     /// Forgets a subscription and its deliveries, also a damaged one; `false` if there is none of this name.
-    fn remove_subscription(&self, tenant: &str, name: &str) -> Result<bool>;
+    fn remove_subscription(&self, identity: &Identity) -> Result<bool>;
     /// Positions between a subscription's checkpoint and the end of the log.
     fn lag(&self, lead: Lead) -> Result<u64>;
 
@@ -88,7 +88,7 @@ verbs! {
     fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64>;
 
     /// Makes the row and the tables of a projection if there are none; returns the row's number.
-    fn ensure_projection(&self, spec: &ProjectionSpec, create: &dyn Fn(&ReadModel<'_>) -> Result<()>) -> Result<i64>;
+    fn ensure_projection(&self, spec: &ProjectionSpec, create: &Create) -> Result<i64>;
     /// Whether the tables are of another definition.
     fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool>;
     /// The next events of a projection for the one who leads; `None` if another leads by now.
@@ -103,7 +103,7 @@ verbs! {
         spec: &ProjectionSpec,
         page: &Page,
         limit: usize,
-        create: &dyn Fn(&ReadModel<'_>) -> Result<()>,
+        create: &Create,
         apply: &Apply,
     ) -> Result<Applied<Rebuilt>>;
     /// Forgets a projection and drops its tables; `false` if there is no such projection.

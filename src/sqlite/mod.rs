@@ -17,4 +17,4 @@ pub(crate) use connection::database::Database;
 pub(crate) use connection::fresh::Watcher;
 pub(crate) use tables::read_model::DocumentTable;
 pub use tables::read_model::ReadModel;
-pub(crate) use verbs::projections::{Apply, InlineProjection};
+pub(crate) use verbs::projections::{Apply, Create, InlineProjection};

@@ -30,7 +30,6 @@ pub(crate) struct LoadRequest<'a> {
 pub(crate) struct FoldedEvent<'a> {
     pub(crate) version: u64,
     pub(crate) event_type: &'a str,
-    pub(crate) schema_version: u32,
     pub(crate) created_at: i64,
     pub(crate) data: &'a str,
     /// Known only if it was asked for.

@@ -26,8 +26,6 @@ pub(crate) struct NewSnapshot<'a> {
 /// A snapshot as it was found.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotRow {
-    /// Names the snapshot to the engine.
-    pub(crate) key: i64,
     pub(crate) version: u64,
     pub(crate) fold_name: String,
     pub(crate) fold_version: u32,

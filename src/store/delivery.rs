@@ -9,8 +9,8 @@ use crate::delivery::subscription::Subscription;
 use crate::model::error::Result;
 
 impl Store {
-    /// A named reader of the log with a stored checkpoint. Also what is asked by name of a projection or an outbox, such as
-    /// its status.
+    /// A named reader of the log with a stored checkpoint. Also for what is asked by name of a projection or an outbox, such as
+    /// its status. One that reads all tenants is reached by a filter that does, too.
     pub fn subscription(&self, name: &str) -> Subscription {
         Subscription::new(self.scope.clone(), name)
     }

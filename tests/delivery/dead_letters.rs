@@ -42,7 +42,7 @@ fn dead_letters_are_retried_and_discarded_one_by_filter_and_all() {
     let mut down = eager(&store).publisher(|_: &Message<'_>| Err(PublishError::Reject("no".into())));
     let mut up = eager(&store).publisher(noting(&out, |_| Ok(())));
     assert_eq!(down.run_to_end().unwrap(), 0);
-    let letters = store.outbox_dead_letters("out").unwrap();
+    let letters = store.outbox("out").dead_letters().unwrap();
     assert_eq!((letters.count().unwrap(), standing(&store)), (11, (21, 0, 10, 11)));
 
     // One: its aggregate follows.
@@ -75,7 +75,7 @@ fn dead_letters_are_listed_over_several_pages() {
         .publisher(|_: &Message<'_>| Err(PublishError::Reject("no".into())));
     outbox.run_to_end().unwrap();
     let positions: Vec<u64> =
-        store.outbox_dead_letters("out").unwrap().iter().map(|letter| letter.unwrap().position.get()).collect();
+        store.outbox("out").dead_letters().unwrap().iter().map(|letter| letter.unwrap().position.get()).collect();
     assert_eq!(positions, (1..=150).collect::<Vec<_>>());
 }
 
@@ -89,7 +89,7 @@ fn an_event_that_is_gone_becomes_a_dead_letter() {
     assert_eq!(store.count_events(None, None, None).unwrap(), 0);
     std::thread::sleep(pause);
     assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 0);
-    let letters: Vec<_> = store.outbox_dead_letters("out").unwrap().iter().map(Result::unwrap).collect();
+    let letters: Vec<_> = store.outbox("out").dead_letters().unwrap().iter().map(Result::unwrap).collect();
     assert_eq!(letters.len(), 10, "the eleventh waits behind the first");
     assert!(letters.iter().all(|letter| letter.event.is_none()), "{letters:?}");
     assert_eq!(letters[0].last_error, "the event is not in the file any more");

@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 
-use foldlog::{Documents, ErrorKind, Expected, NewEvent, Query, Store};
+use foldlog::{Documents, ErrorKind, Expected, Filter, NewEvent, Store};
 use serde_json::{Value, json};
 
 use super::store;
@@ -118,7 +118,7 @@ fn a_tenant_reads_its_own_documents_only() {
     deposit(&store, "a", 1);
     deposit(&acme, "a", 20);
     deposit(&acme, "b", 30);
-    store.projection(accounts(1, 1).filter(Query::new().all_tenants())).unwrap().run_to_end().unwrap();
+    store.projection(accounts(1, 1).filter(Filter::new().all_tenants())).unwrap().run_to_end().unwrap();
     assert_eq!((cents(&store, "a"), cents(&store, "b")), (Some(1), None));
     assert_eq!((cents(&acme, "a"), cents(&acme, "b")), (Some(20), Some(30)));
     assert_eq!(store.documents("account_view", None, 10).unwrap().len(), 1);

@@ -39,14 +39,14 @@ fn subscription(name: &str, other: &str) {
     known.sort();
     wanted.sort();
     assert_eq!(known, wanted);
-    store.wait_until(name, 1.into(), Duration::ZERO).unwrap();
-    is_plain(&store.wait_until(name, 2.into(), Duration::ZERO).unwrap_err());
-    is_plain(&store.skip_failed(name).unwrap_err());
-    store.remove_subscription(name).unwrap();
+    store.subscription(name).wait_until(1, Duration::ZERO).unwrap();
+    is_plain(&store.subscription(name).wait_until(2, Duration::ZERO).unwrap_err());
+    is_plain(&store.subscription(name).skip_failed().unwrap_err());
+    store.subscription(name).remove().unwrap();
     for error in [
-        store.remove_subscription(name).unwrap_err(),
-        store.skip_failed(name).unwrap_err(),
-        store.wait_until(name, 1.into(), Duration::ZERO).unwrap_err(),
+        store.subscription(name).remove().unwrap_err(),
+        store.subscription(name).skip_failed().unwrap_err(),
+        store.subscription(name).wait_until(1, Duration::ZERO).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         is_plain(&error);
@@ -60,11 +60,11 @@ fn outbox(name: &str, other: &str) {
     let reason = format!("{name}{other}");
     let refuse = |_: &Message<'_>| Err(PublishError::Reject(reason.clone()));
     assert_eq!(store.outbox(name).publisher(refuse).run_to_end().unwrap(), 0);
-    let letters = store.outbox_dead_letters(name).unwrap();
+    let letters = store.outbox(name).dead_letters().unwrap();
     let letter = letters.iter().next().unwrap().unwrap();
     assert!(reason.starts_with(letter.last_error.trim_end_matches('…')), "{:?}", letter.last_error);
     assert_eq!(store.outbox(other).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 1);
-    assert_eq!((store.outbox_status(name).unwrap().dead, store.outbox_status(other).unwrap().dead), (1, 0));
+    assert_eq!((store.outbox(name).status().unwrap().dead, store.outbox(other).status().unwrap().dead), (1, 0));
     letters.discard(1).unwrap();
     is_plain(&letters.discard(1).unwrap_err());
     is_plain(&store.subscription(name).run_to_end(|_| Ok(())).unwrap_err());

@@ -1,5 +1,7 @@
 //! Subscriptions, projections, outbox.
 
+mod control;
+mod damage;
 mod dead_letters;
 mod documents;
 mod hostile_names;
@@ -7,6 +9,7 @@ mod hostile_names;
 mod kill_outbox;
 #[path = "../proof/kill_projection.rs"]
 mod kill_projection;
+mod leases;
 #[path = "../support/names.rs"]
 mod names;
 mod outbox;
@@ -14,6 +17,8 @@ mod outbox_processes;
 mod preview;
 mod projection_processes;
 mod projections;
+#[cfg(any(feature = "nats", feature = "webhook"))]
+mod publishers;
 mod purging;
 mod subscriptions;
 #[path = "../support/mod.rs"]

@@ -35,11 +35,11 @@ fn an_event_that_kills_its_process_becomes_a_dead_letter() {
         assert!(deaths <= 3, "it kills for ever");
     }
     assert_eq!(deaths, 3);
-    let letters: Vec<_> = store.outbox_dead_letters("out").unwrap().iter().map(Result::unwrap).collect();
+    let letters: Vec<_> = store.outbox("out").dead_letters().unwrap().iter().map(Result::unwrap).collect();
     let [letter] = &letters[..] else { panic!("{letters:?}") };
     assert_eq!((letter.position.get(), letter.attempts), (7, 3));
     assert_eq!(letter.last_error, "the process died in the last attempt");
     let first: HashSet<u64> = published(directory.path()).into_iter().map(|(position, _)| position).collect();
     assert_eq!(first.len(), 36, "all but the poison and the three behind it");
-    assert_eq!(store.outbox_status("out").unwrap().waiting, 3);
+    assert_eq!(store.outbox("out").status().unwrap().waiting, 3);
 }

@@ -86,7 +86,7 @@ fn a_preview_shows_events_state_and_rows_and_leaves_nothing() {
     let preview = articles
         .preview("nut", |state| {
             assert_eq!(state["amount"], 5);
-            [event("Moved", 2), event("Counted", 6), event("Counted", 6), event("Dropped", 0)]
+            Ok::<_, foldlog::Error>([event("Moved", 2), event("Counted", 6), event("Counted", 6), event("Dropped", 0)])
         })
         .unwrap();
     assert_eq!((preview.version.get(), preview.state), (5, json!({"amount": 0})));
@@ -108,7 +108,7 @@ fn a_preview_shows_events_state_and_rows_and_leaves_nothing() {
     assert_eq!(contents(&store), before);
 
     // The real thing does just that.
-    let done = articles.execute("nut", |_| [event("Moved", 2)]).unwrap();
+    let done = articles.execute("nut", |_| Ok::<_, foldlog::Error>([event("Moved", 2)])).unwrap();
     assert_eq!(done.appended.unwrap().position, 2);
     assert_eq!(contents(&store)["stock"], ["'nut'7X'00FF'"]);
 }
@@ -118,13 +118,13 @@ fn no_name_is_remembered_that_is_not_in_the_file() {
     for store in [store().1, Store::in_memory().unwrap()] {
         let acme = store.tenant("acme");
         for _ in 0..2 {
-            let preview = acme.json_aggregates("new").preview("n", |_| [event("Fresh", 1)]).unwrap();
+            let preview = acme.json_aggregates("new").preview("n", |_| Ok::<_, foldlog::Error>([event("Fresh", 1)])).unwrap();
             assert_eq!(&*preview.events[0].tenant, "acme");
         }
         assert_eq!((store.tenants().unwrap(), acme.aggregate_types().unwrap()), (vec![], vec![]));
         // Other names take the numbers that the preview had; a number remembered under a wrong name would show here.
-        store.append("other", "o", Expected::New, [event("Else", 1)]).unwrap();
-        acme.append("new", "n", Expected::New, [event("Fresh", 2)]).unwrap();
+        store.append("other", "o", Expected::NoStream, [event("Else", 1)]).unwrap();
+        acme.append("new", "n", Expected::NoStream, [event("Fresh", 2)]).unwrap();
         let types: Vec<String> =
             store.read(foldlog::Query::new().all_tenants()).map(|e| e.unwrap().event_type.to_string()).collect();
         assert_eq!(types, ["Else", "Fresh"]);
@@ -138,7 +138,7 @@ fn nothing_temporary_stays_and_settings_are_as_before() {
     store.project_inline(Stock).unwrap();
     let articles = store.json_aggregates("article");
     for n in 0..5 {
-        articles.preview("nut", |_| [event("Moved", 2)]).unwrap();
+        articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("Moved", 2)])).unwrap();
         // The next append works on the connection that other writes use: triggers left on it would fire, or fail.
         articles.append("nut", n, [event("Moved", 1)]).unwrap();
     }
@@ -175,14 +175,14 @@ fn what_fails_fails_as_the_append_would_and_leaves_nothing() {
     let before = contents(&store);
     let own = articles.preview("nut", |_| Err::<[NewEvent; 0], _>(Box::<dyn std::error::Error>::from("no"))).unwrap_err();
     assert_eq!(own.to_string(), "no");
-    let refused = articles.preview("nut", |_| [event("Refused", 1)]).map_err(foldlog::Error::from).unwrap_err();
+    let refused = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("Refused", 1)])).unwrap_err();
     assert_eq!((refused.kind(), refused.position().unwrap().get()), (ErrorKind::Handler, 2));
-    let empty = articles.preview("nut", |_| [event("", 1)]).map_err(foldlog::Error::from).unwrap_err();
+    let empty = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("", 1)])).unwrap_err();
     assert_eq!(empty.kind(), ErrorKind::InvalidInput);
-    let nothing = articles.preview("nut", |_| []).unwrap();
+    let nothing = articles.preview("nut", |_| Ok::<_, foldlog::Error>([])).unwrap();
     assert!(nothing.events.is_empty() && nothing.version == 1);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _ = articles.preview("nut", |_| -> [NewEvent; 0] { panic!("on purpose") });
+        let _ = articles.preview("nut", |_| -> Result<[NewEvent; 0], foldlog::Error> { panic!("on purpose") });
     }));
     assert!(panicked.is_err());
     assert_eq!(contents(&store), before);
@@ -198,9 +198,9 @@ fn a_conflict_in_between_is_decided_again() {
         .preview("nut", |_| {
             calls += 1;
             if calls == 1 {
-                articles.append("nut", Expected::Any, [event("Moved", 1)]).unwrap();
+                articles.append("nut", Expected::Any, [event("Moved", 1)])?;
             }
-            [event("Moved", 2)]
+            Ok::<_, foldlog::Error>([event("Moved", 2)])
         })
         .unwrap();
     assert_eq!((calls, preview.version.get(), store.last_position().unwrap().get()), (2, 2, 1));
@@ -214,9 +214,9 @@ fn a_preview_makes_no_snapshot_and_an_event_that_is_there_changes_nothing() {
     let id = uuid::Uuid::new_v4();
     store.append("article", "nut", Expected::Any, [event("A", 1)]).unwrap();
     store.append("article", "nut", Expected::Any, [event("B", 2).id(id)]).unwrap();
-    let preview = articles.preview("nut", |_| [event("C", 3)]).unwrap();
+    let preview = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("C", 3)])).unwrap();
     assert_eq!((preview.version.get(), preview.changes.len()), (3, 0));
     assert!(articles.snapshots("nut").unwrap().is_empty());
-    let again = articles.preview("nut", |_| [event("B", 2).id(id)]).unwrap();
+    let again = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("B", 2).id(id)])).unwrap();
     assert_eq!((again.version.get(), again.state, again.events.len()), (2, json!({"amount": 2}), 0));
 }

@@ -91,7 +91,7 @@ fn a_follower_keeps_up() {
     let (_directory, store) = store();
     let follower = store.projection(Sums::new(1)).unwrap().follow().unwrap();
     count(&store, 0, 200);
-    store.wait_until("sums", Position::new(200), Duration::from_secs(20)).unwrap();
+    store.subscription("sums").wait_until(Position::new(200), Duration::from_secs(20)).unwrap();
     assert_eq!(totals(&store), (sum(200), 200));
     assert!(matches!(follower.stop(), StopReason::Stopped));
 }
@@ -163,9 +163,10 @@ fn a_poison_event_stops_only_its_projection_and_can_be_skipped() {
     assert_eq!((error.kind(), error.position()), (ErrorKind::Handler, Some(Position::new(333))));
     assert_eq!(totals(&store), (sum(332), 332), "all before it, nothing of it");
     let status = store.subscriptions().unwrap().remove(0);
-    assert_eq!(status.failure, Some((Position::new(333), "poison".to_owned())));
+    let failure = status.failure.unwrap();
+    assert_eq!((failure.position, failure.reason.as_str()), (Position::new(333), "poison"));
     assert_eq!(runner.run_to_end().unwrap_err().position(), Some(Position::new(333)), "tried again");
-    store.skip_failed("sums").unwrap();
+    store.subscription("sums").skip_failed().unwrap();
     assert_eq!(runner.run_to_end().unwrap(), 67);
     assert_eq!(totals(&store), (sum(400) - 332, 399));
 }

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 
 use chrono::{TimeDelta, Utc};
-use foldlog::{DeadLetterPolicy, Expected, Message, PublishError, Purge, PurgeReport, Query, SnapshotReason, StartFrom, Store};
+use foldlog::{
+    DeadLetterPolicy, Expected, Filter, Message, PublishError, Purge, PurgeReport, Query, SnapshotReason, StartFrom, Store,
+};
 
 use super::outbox::eager;
 use super::projections::Sums;
@@ -25,7 +27,7 @@ fn positions(store: &Store) -> Vec<u64> {
 }
 
 /// Lets a subscription come as far as `position`.
-fn run_through(store: &Store, name: &str, filter: Query, position: u64) {
+fn run_through(store: &Store, name: &str, filter: Filter, position: u64) {
     let stopped = store.subscription(name).filter(filter).run_to_end(|event| match event.position == position + 1 {
         true => Err("no further".into()),
         false => Ok(()),
@@ -37,8 +39,8 @@ fn run_through(store: &Store, name: &str, filter: Query, position: u64) {
 fn it_stops_before_what_a_subscription_has_not_passed() {
     let (_directory, store) = store();
     count(&store, 0, 30);
-    run_through(&store, "slow", Query::new(), 14);
-    run_through(&store, "slower", Query::new(), 12);
+    run_through(&store, "slow", Filter::new(), 14);
+    run_through(&store, "slower", Filter::new(), 12);
     let tried = store.purge(everything().dry_run()).unwrap();
     let done = store.purge(everything()).unwrap();
     assert_eq!(tried, done);
@@ -47,7 +49,7 @@ fn it_stops_before_what_a_subscription_has_not_passed() {
     assert_eq!(positions(&store), (13..=30).collect::<Vec<_>>());
     assert_eq!(store.subscription("slower").run_to_end(|_| Ok(())).unwrap(), 18, "it saw every event");
     assert_eq!(figures(&store.purge(everything()).unwrap()), (2, 16, vec![("slow", 16)]));
-    store.remove_subscription("slow").unwrap();
+    store.subscription("slow").remove().unwrap();
     assert_eq!(figures(&store.purge(everything()).unwrap()), (16, 0, vec![]));
 }
 
@@ -55,7 +57,7 @@ fn it_stops_before_what_a_subscription_has_not_passed() {
 fn one_aggregate_is_treated_as_all_are() {
     let (_directory, store) = store();
     count(&store, 0, 30);
-    run_through(&store, "slow", Query::new(), 14);
+    run_through(&store, "slow", Filter::new(), 14);
     let done = store.purge(everything().aggregate("counter", "c-3")).unwrap();
     assert_eq!(figures(&done), (2, 1, vec![("slow", 1)]), "4 and 14 of 4, 14, 24");
     assert_eq!(figures(&store.purge(everything().aggregate("counter", "c-4")).unwrap()), (1, 2, vec![("slow", 2)]));
@@ -65,7 +67,7 @@ fn one_aggregate_is_treated_as_all_are() {
 fn it_can_be_told_to_go_on() {
     let (_directory, store) = store();
     count(&store, 0, 30);
-    run_through(&store, "slow", Query::new(), 14);
+    run_through(&store, "slow", Filter::new(), 14);
     assert_eq!(figures(&store.purge(everything().even_if_undelivered()).unwrap()), (30, 0, vec![]));
 }
 
@@ -78,11 +80,11 @@ fn what_no_snapshot_stands_in_for_is_counted_apart() {
             store.json_aggregates("counter").create_snapshot("c", SnapshotReason::Manual).unwrap();
         }
     }
-    run_through(&store, "slow", Query::new(), 4);
+    run_through(&store, "slow", Filter::new(), 4);
     let careful = Purge::created_before(Utc::now() + TimeDelta::days(1));
     let done = store.purge(careful.clone()).unwrap();
     assert_eq!((figures(&done), done.events_kept), ((4, 3, vec![("slow", 3)]), 3));
-    run_through(&store, "slow", Query::new(), 10);
+    run_through(&store, "slow", Filter::new(), 10);
     let done = store.purge(careful).unwrap();
     assert_eq!((figures(&done), done.events_kept), ((3, 0, vec![]), 3));
 }
@@ -95,13 +97,13 @@ fn only_those_who_read_the_tenant_count() {
     count(&acme, 0, 10);
     store.subscription("of acme").run_to_end(|_| Ok(())).unwrap();
     acme.projection(Sums::new(1)).unwrap();
-    run_through(&acme, "of acme", Query::new(), 12);
-    run_through(&acme, "of all", Query::new().all_tenants(), 17);
+    run_through(&acme, "of acme", Filter::new(), 12);
+    run_through(&acme, "of all", Filter::new().all_tenants(), 17);
     assert_eq!(figures(&store.purge(everything()).unwrap()), (10, 0, vec![]));
     let done = acme.purge(everything()).unwrap();
     assert_eq!(figures(&done), (0, 10, vec![("of acme", 8), ("of all", 3), ("sums", 10)]));
     assert_eq!(done.held_back_by.iter().map(|held| held.all_tenants).collect::<Vec<_>>(), [false, true, false]);
-    acme.remove_subscription("sums").unwrap();
+    acme.subscription("sums").remove().unwrap();
     assert_eq!(figures(&acme.purge(everything()).unwrap()), (2, 8, vec![("of acme", 8), ("of all", 3)]));
 }
 
@@ -120,7 +122,7 @@ fn an_outbox_holds_what_it_has_not_delivered_and_no_other_aggregate() {
     assert_eq!(figures(&done), (25, 5, vec![("out", 5)]));
     assert_eq!(positions(&store), [3, 13, 15, 23, 25], "dead, behind it, given up, behind them");
 
-    let letters = store.outbox_dead_letters("out").unwrap();
+    let letters = store.outbox("out").dead_letters().unwrap();
     assert!(letters.iter().all(|letter| letter.unwrap().event.is_some()));
     letters.retry_all().unwrap();
     assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 5, "nothing was lost");
@@ -138,7 +140,7 @@ fn a_dead_letter_that_was_passed_by_still_needs_its_event() {
     eager(&store).on_dead_letter(DeadLetterPolicy::PassOn).publisher(refuse).run_to_end().unwrap();
     assert_eq!(figures(&store.purge(everything()).unwrap()), (19, 2, vec![("out", 2)]));
     assert_eq!(positions(&store), [11, 21]);
-    store.outbox_dead_letters("out").unwrap().discard_all().unwrap();
+    store.outbox("out").dead_letters().unwrap().discard_all().unwrap();
     assert_eq!(figures(&store.purge(everything()).unwrap()), (2, 0, vec![]));
 }
 
@@ -152,7 +154,7 @@ fn a_dead_letter_without_an_event_holds_nothing() {
     store.append("counter", "c-0", 1, [event(1)]).unwrap();
     let publish = |_: &Message<'_>| Ok(());
     eager(&store).on_dead_letter(DeadLetterPolicy::PassOn).publisher(publish).run_to_end().unwrap();
-    assert_eq!(store.outbox_dead_letters("out").unwrap().count().unwrap(), 1);
+    assert_eq!(store.outbox("out").dead_letters().unwrap().count().unwrap(), 1);
     assert_eq!(figures(&store.purge(everything()).unwrap()), (1, 0, vec![]));
 }
 

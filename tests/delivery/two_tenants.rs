@@ -90,7 +90,7 @@ impl File {
                 told(lists(kind).append(IDS[id], version, [event(0)]).map(|appended| appended.version))
             }
             Call::Execute { kind, id } => {
-                let executed = lists(kind).execute(IDS[id], |_| [event(1)]).map_err(Error::from);
+                let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
                 told(executed.map(|executed| (executed.state, executed.version)))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
@@ -101,12 +101,12 @@ impl File {
                 "Gone" => Err("gone".into()),
                 _ => Ok(()),
             })),
-            Call::SkipOrRemove => match store.skip_failed("s") {
+            Call::SkipOrRemove => match store.subscription("s").skip_failed() {
                 Ok(_) => "skipped".to_owned(),
-                Err(_) => told(store.remove_subscription("s")),
+                Err(_) => told(store.subscription("s").remove()),
             },
             Call::Outbox { rejects } => told(outbox(&store, TYPES[rejects])),
-            Call::Letters => told(store.outbox_dead_letters("o").and_then(|letters| letters.discard_all())),
+            Call::Letters => told(store.outbox("o").dead_letters().and_then(|letters| letters.discard_all())),
             Call::Documents => told(store.projection(documents(&table(tenant))).and_then(|runner| runner.run_to_end())),
             Call::Tick => {
                 self.second += 1;
@@ -146,11 +146,12 @@ impl File {
         }
         answers.push(told(store.documents(&table(tenant), None, 99)));
         let statuses = store.subscriptions().unwrap();
-        let shown = statuses.iter().map(|status| (&status.name, &status.kind, status.failure.as_ref().map(|(_, why)| why)));
+        let shown =
+            statuses.iter().map(|status| (&status.name, &status.kind, status.failure.as_ref().map(|failure| &failure.reason)));
         answers.push(format!("{:?}", shown.collect::<Vec<_>>()));
-        let status = store.outbox_status("o");
+        let status = store.outbox("o").status();
         answers.push(told(status.map(|status| (status.to_retry, status.waiting, status.dead))));
-        answers.push(told(store.outbox_dead_letters("o").map(|letters| {
+        answers.push(told(store.outbox("o").dead_letters().map(|letters| {
             let letters = letters.iter().map(|letter| letter.unwrap());
             letters.map(|letter| (letter.event.map(|event| shown_event(&event)), letter.last_error)).collect::<Vec<_>>()
         })));

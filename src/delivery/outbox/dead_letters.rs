@@ -7,7 +7,7 @@ use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::place::Position;
-use crate::storage::delivery::{Delivery, LetterChange};
+use crate::storage::delivery::{Delivery, Identity, LetterChange};
 
 /// Letters read at once.
 const PAGE: usize = 64;
@@ -59,7 +59,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetters {
-    pub(crate) fn of(scope: &Scope, outbox: &str) -> Result<DeadLetters> {
+    pub(crate) fn of(scope: &Scope, outbox: &Identity) -> Result<DeadLetters> {
         Ok(DeadLetters { outbox: outbox::find(scope, outbox)?.0.id, scope: scope.clone() })
     }
 

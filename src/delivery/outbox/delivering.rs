@@ -119,6 +119,9 @@ impl<P: Publisher> Delivering<P> {
             if !outcomes.is_empty() && began.elapsed() >= STEP {
                 break;
             }
+            if held.is_lost(scope) {
+                return Err(Halt::LeadLost);
+            }
             let outcome = if held_up.contains(&item.aggregate) { Outcome::Held } else { self.attempt(scope, item) };
             match &outcome {
                 Outcome::Delivered => delivered += 1,

@@ -203,7 +203,7 @@ impl<P> Outbox<P> {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was never made; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
     pub fn status(&self) -> Result<OutboxStatus> {
-        status(&self.scope, &self.name).map_err(|error| error.during("outbox status"))
+        status(&self.scope, &self.place().1).map_err(|error| error.during("outbox status"))
     }
 
     /// What it has given up.
@@ -211,18 +211,18 @@ impl<P> Outbox<P> {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was never made; if the file cannot be read.
     pub fn dead_letters(&self) -> Result<DeadLetters> {
-        DeadLetters::of(&self.scope, &self.name).map_err(|error| error.during("dead letters"))
+        DeadLetters::of(&self.scope, &self.place().1).map_err(|error| error.during("dead letters"))
     }
 
     control::methods!();
     control::movable!();
 
-    fn place(&self) -> (&Scope, &str) {
-        (&self.scope, &self.name)
+    fn place(&self) -> (&Scope, Identity) {
+        (&self.scope, Identity::new(&self.scope.tenant, &self.name, &self.filter))
     }
 
     fn make(&self) -> Result<Identity> {
-        let identity = Identity::new(&self.scope.tenant, &self.name, &self.filter);
+        let (_, identity) = self.place();
         let new = NewSubscription {
             identity: &identity,
             kind: SubscriptionKind::Outbox,
@@ -291,16 +291,16 @@ pub struct OutboxStatus {
 }
 
 /// The outbox with this name.
-pub(super) fn find(scope: &Scope, name: &str) -> Result<(Checkpoint, u64)> {
-    let (row, last) = scope.engine().subscription(&scope.tenant, name)?;
+pub(super) fn find(scope: &Scope, identity: &Identity) -> Result<(Checkpoint, u64)> {
+    let (row, last) = scope.engine().subscription(identity)?;
     if row.kind != SubscriptionKind::Outbox {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} is a {}, not an outbox", row.kind)));
+        return Err(Error::new(ErrorKind::InvalidInput, format!("{:?} is a {}, not an outbox", identity.name, row.kind)));
     }
     Ok((row, last))
 }
 
-fn status(scope: &Scope, name: &str) -> Result<OutboxStatus> {
-    let (row, last) = find(scope, name)?;
+fn status(scope: &Scope, identity: &Identity) -> Result<OutboxStatus> {
+    let (row, last) = find(scope, identity)?;
     let DeliveryCounts { to_retry, waiting, dead } = scope.engine().count_deliveries(row.id)?;
     Ok(OutboxStatus {
         position: Position::new(row.position),

@@ -131,6 +131,7 @@ struct Definition {
 impl Definition {
     fn new(scope: &Scope, projection: Arc<dyn Projection>) -> Result<Definition> {
         let (name, filter, version) = (projection.name(), projection.filter(), projection.version());
+        scope.check_name("tenant", &scope.tenant)?;
         scope.check_name("projection's name", name)?;
         if version == 0 {
             return Err(Error::new(
@@ -253,14 +254,13 @@ impl ProjectionRunner {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was removed; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
     pub fn status(&self) -> Result<SubscriptionStatus> {
-        let (scope, name) = self.place();
-        control::status(scope, name).map_err(|error| error.during("status"))
+        control::status(&self.scope, &self.definition.spec.identity).map_err(|error| error.during("status"))
     }
 
     control::methods!();
 
-    fn place(&self) -> (&Scope, &str) {
-        (&self.scope, &self.definition.spec.identity.name)
+    fn place(&self) -> (&Scope, Identity) {
+        (&self.scope, self.definition.spec.identity.clone())
     }
 
     fn work(&self) -> Projecting {

@@ -262,5 +262,5 @@ mod tests {
         assert!(others.iter().all(|other| sum(other) != FROZEN));
     }
 
-    const FROZEN: i64 = 0;
+    const FROZEN: i64 = -5_108_255_979_959_573_130;
 }

@@ -64,7 +64,6 @@ impl Owner {
 pub(crate) struct Folded<'a> {
     pub(crate) version: u64,
     pub(crate) event_type: &'a EventType,
-    pub(crate) schema_version: u32,
     pub(crate) created_at: i64,
     pub(crate) data: &'a str,
 }
@@ -126,7 +125,7 @@ pub(crate) fn fold_page(
         if sum != checksum::stored_folded(row.at(4)?) {
             return Err(damaged(version));
         }
-        take(Folded { version, event_type, schema_version, created_at, data })?;
+        take(Folded { version, event_type, created_at, data })?;
         if version == through {
             end.behind = None;
             return Ok(false);

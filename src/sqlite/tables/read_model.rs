@@ -22,6 +22,12 @@ pub struct ReadModel<'a> {
     ready: RefCell<Vec<Ready<'a>>>,
 }
 
+impl fmt::Debug for ReadModel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadModel").field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
 /// A statement that is used again and again within a transaction.
 struct Ready<'a> {
     sql: String,
@@ -46,12 +52,6 @@ impl Naming {
             true => format!("\"{table}__rebuild\""),
             false => format!("\"{table}\""),
         }
-    }
-}
-
-impl fmt::Debug for ReadModel<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadModel").field("tables", &self.tables).finish_non_exhaustive()
     }
 }
 

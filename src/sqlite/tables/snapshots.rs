@@ -46,7 +46,6 @@ fn sum(identity: u64, row: &NewSnapshot<'_>) -> i64 {
 /// Reads a snapshot of the aggregate with these names; whether it is as it was written is part of it.
 fn read(row: &Row<'_>, identity: u64) -> rusqlite::Result<SnapshotRow> {
     let mut found = SnapshotRow {
-        key: row.get(0)?,
         version: row.get(1)?,
         fold_name: row.get(2)?,
         fold_version: row.get(3)?,

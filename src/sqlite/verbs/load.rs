@@ -158,7 +158,6 @@ fn next_page(
             .apply(FoldedEvent {
                 version: event.version,
                 event_type: &event.event_type.name,
-                schema_version: event.schema_version,
                 created_at: event.created_at,
                 data: event.data,
                 position: None,
@@ -229,7 +228,6 @@ fn next_page_with_context(
             let event = FoldedEvent {
                 version: raw.version,
                 event_type: &raw.event_type.name,
-                schema_version: raw.schema_version,
                 created_at: raw.created_at,
                 data: raw.data,
                 position: Some(raw.position),

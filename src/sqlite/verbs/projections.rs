@@ -14,7 +14,7 @@ use crate::sqlite::tables::subscriptions;
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
 use crate::sqlite::verbs::subscriptions::{advance, blank, filter_text, page_after};
-use crate::storage::delivery::{Applied, Checkpoint, Lead, Page, ProjectionSpec, Rebuilt, SubscriptionKind, Taken, unknown};
+use crate::storage::delivery::{Applied, Checkpoint, Lead, Page, ProjectionSpec, Rebuilt, SubscriptionKind, Taken};
 
 /// How long one transaction of a projection may hold the file: so long an append of another process waits at the most.
 const HOLDS: Duration = Duration::from_millis(8);
@@ -25,6 +25,9 @@ const TAIL: usize = 512;
 
 /// Takes an event into the tables: the application's code, measured, its panics caught.
 pub(crate) type Apply = dyn Fn(&RecordedEvent, &ReadModel<'_>) -> Result<()> + Send + Sync;
+
+/// Makes a projection's tables: the application's code.
+pub(crate) type Create = dyn Fn(&ReadModel<'_>) -> Result<()>;
 
 /// A projection that runs inside the appends of this process.
 pub(crate) struct InlineProjection {
@@ -85,7 +88,7 @@ fn take_tail(
 
 impl Database {
     /// Makes the row and the tables of a projection if there are none; returns the row's number.
-    pub(crate) fn ensure_projection(&self, spec: &ProjectionSpec, create: &dyn Fn(&ReadModel<'_>) -> Result<()>) -> Result<i64> {
+    pub(crate) fn ensure_projection(&self, spec: &ProjectionSpec, create: &Create) -> Result<i64> {
         read_model::check_tables(&spec.tables)?;
         let stands = |view: &View<'_>| {
             let Some(row) = subscriptions::find(view, &spec.identity)? else { return Ok(None) };
@@ -117,7 +120,7 @@ impl Database {
 
     /// Whether the tables are of another definition.
     pub(crate) fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool> {
-        self.read(|view| Ok(check_definition(&row_of(view, spec)?, spec).is_err()))
+        self.read(|view| Ok(check_definition(&subscriptions::named(view, &spec.identity)?, spec).is_err()))
     }
 
     /// The next events of a projection for the one who leads; `None` if another leads by now.
@@ -165,7 +168,7 @@ impl Database {
     /// The events that come next for the tables that are being built.
     pub(crate) fn next_for_rebuild(&self, spec: &ProjectionSpec, limit: usize) -> Result<Page> {
         self.read(|view| {
-            let row = row_of(view, spec)?;
+            let row = subscriptions::named(view, &spec.identity)?;
             let after = built(&row, spec).unwrap_or(0);
             page_after(view, &Checkpoint { position: after, ..row }, &spec.identity.tenant, &spec.filter, limit)
         })
@@ -177,7 +180,7 @@ impl Database {
         spec: &ProjectionSpec,
         page: &Page,
         limit: usize,
-        create: &dyn Fn(&ReadModel<'_>) -> Result<()>,
+        create: &Create,
         apply: &Apply,
     ) -> Result<Applied<Rebuilt>> {
         let failed_after = Cell::new(None);
@@ -201,10 +204,10 @@ impl Database {
         spec: &ProjectionSpec,
         page: &Page,
         limit: usize,
-        (create, apply): (&dyn Fn(&ReadModel<'_>) -> Result<()>, &Apply),
+        (create, apply): (&Create, &Apply),
         failed_after: &Cell<Option<usize>>,
     ) -> Result<Option<Rebuilt>> {
-        let mut row = row_of(writing, spec)?;
+        let mut row = subscriptions::named(writing, &spec.identity)?;
         let built = built(&row, spec);
         if built.unwrap_or(0) != page.after {
             return Ok(None);
@@ -306,10 +309,6 @@ fn failed<T>(failed_after: &Cell<Option<usize>>, error: Error) -> Result<Applied
         Some(before) => Ok(Applied::Failed { before, error }),
         None => Err(error),
     }
-}
-
-fn row_of(view: &View<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
-    subscriptions::find(view, &spec.identity)?.ok_or_else(|| unknown(&spec.identity.name))
 }
 
 /// How far the tables of this version are built; `None` if they are not there yet.

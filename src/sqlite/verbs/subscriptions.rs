@@ -10,7 +10,7 @@ use crate::sqlite::tables::{deliveries, subscriptions};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
 use crate::storage::delivery::{
-    Checkpoint, Claim, Claimed, FilterChange, Identity, Lead, NewSubscription, Page, Pulse, StartFrom, SubscriptionKind, unknown,
+    Checkpoint, Claim, Claimed, FilterChange, Identity, Lead, NewSubscription, Page, Pulse, StartFrom, SubscriptionKind,
 };
 
 /// A claim that waited this share of the lease for the file is decided anew: the leader may have waited, too.
@@ -30,11 +30,11 @@ impl Database {
         self.write(|writing| make(writing, new, filter.clone()).map(|_| ()))
     }
 
-    /// The subscription of this name, of the tenant or of all tenants, and the last position of the log.
-    pub(crate) fn subscription(&self, tenant: &str, name: &str) -> Result<(Checkpoint, u64)> {
+    /// A subscription and the last position of the log.
+    pub(crate) fn subscription(&self, identity: &Identity) -> Result<(Checkpoint, u64)> {
         self.read(|view| {
             let last = scan::last_position(view)?;
-            let found = subscriptions::named(view, tenant, name)?;
+            let found = subscriptions::named(view, identity)?;
             subscriptions::check_position(&found, last)?;
             Ok((found, last))
         })
@@ -63,7 +63,7 @@ impl Database {
         let began = Instant::now();
         // After a power cut nobody leads anyway.
         self.write_relaxed(|writing| {
-            let row = subscriptions::find(writing, claim.identity)?.ok_or_else(|| unknown(&claim.identity.name))?;
+            let row = subscriptions::named(writing, claim.identity)?;
             let waited = began.elapsed() >= Duration::from_millis(u64::from(row.lease_millis)) / PATIENCE_SHARE;
             take(writing, row, claim, waited && !claim.is_sure)
         })
@@ -71,10 +71,7 @@ impl Database {
 
     /// What can be seen of the leader.
     pub(crate) fn pulse(&self, identity: &Identity) -> Result<Pulse> {
-        self.read(|view| {
-            let row = subscriptions::find(view, identity)?.ok_or_else(|| unknown(&identity.name))?;
-            Ok(row.pulse())
-        })
+        self.read(|view| Ok(subscriptions::named(view, identity)?.pulse()))
     }
 
     /// As [`Database::pulse`], for the leader itself; `None` if it leads no longer.
@@ -126,9 +123,9 @@ impl Database {
     }
 
     /// Passes over the event at which it stopped or died; `None` if there is none.
-    pub(crate) fn skip(&self, tenant: &str, name: &str) -> Result<Option<u64>> {
+    pub(crate) fn skip(&self, identity: &Identity) -> Result<Option<u64>> {
         self.write(|writing| {
-            let mut row = subscriptions::named(writing, tenant, name)?;
+            let mut row = subscriptions::named(writing, identity)?;
             let Some(position) = row.failed_position.or(row.in_hand.filter(|_| row.deaths > 0)) else { return Ok(None) };
             row.position = position.max(row.position);
             forget_failure(&mut row);
@@ -138,9 +135,9 @@ impl Database {
     }
 
     /// Lets the event be tried again at which it died; `None` if there is none.
-    pub(crate) fn forgive(&self, tenant: &str, name: &str) -> Result<Option<u64>> {
+    pub(crate) fn forgive(&self, identity: &Identity) -> Result<Option<u64>> {
         self.write(|writing| {
-            let mut row = subscriptions::named(writing, tenant, name)?;
+            let mut row = subscriptions::named(writing, identity)?;
             let Some(position) = row.failed_position.or(row.in_hand.filter(|_| row.deaths > 0)) else { return Ok(None) };
             forget_failure(&mut row);
             subscriptions::save(writing, &row)?;
@@ -149,9 +146,9 @@ impl Database {
     }
 
     /// Takes the lead away from whoever has it; returns whether somebody had.
-    pub(crate) fn break_lease(&self, tenant: &str, name: &str) -> Result<bool> {
+    pub(crate) fn break_lease(&self, identity: &Identity) -> Result<bool> {
         self.write(|writing| {
-            let mut row = subscriptions::named(writing, tenant, name)?;
+            let mut row = subscriptions::named(writing, identity)?;
             let was_led = depose(&mut row);
             subscriptions::save(writing, &row)?;
             Ok(was_led)
@@ -159,9 +156,9 @@ impl Database {
     }
 
     /// Moves a checkpoint on purpose. What an outbox has noted of later events is forgotten. Puts a damaged row right, too.
-    pub(crate) fn seek(&self, tenant: &str, name: &str, position: u64) -> Result<()> {
+    pub(crate) fn seek(&self, identity: &Identity, position: u64) -> Result<()> {
         self.write(|writing| {
-            let mut row = find_to_mend(writing, tenant, name)?;
+            let mut row = find_to_mend(writing, identity)?;
             if row.kind == SubscriptionKind::Projection {
                 return Err(Error::new(ErrorKind::InvalidInput, "a projection's checkpoint belongs to its tables")
                     .advice("reset it, then rebuild it"));
@@ -172,9 +169,9 @@ impl Database {
     }
 
     /// Begins anew: a projection must then be rebuilt. Puts a damaged row right, too.
-    pub(crate) fn reset(&self, tenant: &str, name: &str) -> Result<()> {
+    pub(crate) fn reset(&self, identity: &Identity) -> Result<()> {
         self.write(|writing| {
-            let mut row = find_to_mend(writing, tenant, name)?;
+            let mut row = find_to_mend(writing, identity)?;
             if row.kind == SubscriptionKind::Projection {
                 // No definition has this version, so that nothing is taken into the tables before they are rebuilt.
                 (row.version, row.rebuild_version, row.rebuild_position) = (0, None, None);
@@ -184,8 +181,8 @@ impl Database {
     }
 
     /// Forgets a subscription and its deliveries, also a damaged one; `false` if there is none of this name.
-    pub(crate) fn remove_subscription(&self, tenant: &str, name: &str) -> Result<bool> {
-        self.write(|writing| match anyhow(writing, tenant, name)? {
+    pub(crate) fn remove_subscription(&self, identity: &Identity) -> Result<bool> {
+        self.write(|writing| match subscriptions::find_anyhow(writing, identity)? {
             Some(stored) => subscriptions::remove(writing, stored.id).map(|()| true),
             None => Ok(false),
         })
@@ -366,18 +363,10 @@ fn move_to(writing: &Writing<'_>, row: &mut Checkpoint, position: u64) -> Result
     subscriptions::save(writing, row)
 }
 
-fn anyhow(view: &View<'_>, tenant: &str, name: &str) -> Result<Option<subscriptions::Stored>> {
-    let of = |tenant: &str| Identity { tenant: tenant.to_owned(), name: name.to_owned() };
-    match subscriptions::find_anyhow(view, &of(tenant))? {
-        Some(own) => Ok(Some(own)),
-        None => subscriptions::find_anyhow(view, &of("")),
-    }
-}
-
 /// The row with this name; if it is damaged, what can be read of it.
-fn find_to_mend(view: &View<'_>, tenant: &str, name: &str) -> Result<Checkpoint> {
-    let Some(stored) = anyhow(view, tenant, name)? else {
-        return subscriptions::named(view, tenant, name);
+fn find_to_mend(view: &View<'_>, identity: &Identity) -> Result<Checkpoint> {
+    let Some(stored) = subscriptions::find_anyhow(view, identity)? else {
+        return subscriptions::named(view, identity);
     };
     match (&stored.intact, &stored.doubtful) {
         (None, Some(doubtful)) => {

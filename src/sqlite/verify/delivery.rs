@@ -134,10 +134,17 @@ fn check(view: &View<'_>, delivery: &Delivery, found: &mut Found) -> Result<()> 
 /// An index that shows more than there is has another number of entries.
 fn check_counts(view: &View<'_>, found: &mut Found) -> Result<()> {
     let count = |sql: &str| view.value::<u64>(sql, []);
+    // With a condition, for a bare count takes whatever index is the smallest.
     let rows = count("SELECT count(*) FROM deliveries NOT INDEXED")?;
     for (name, sql) in [
-        ("deliveries_due", "SELECT count(*) FROM deliveries INDEXED BY deliveries_due"),
-        ("deliveries_aggregate", "SELECT count(*) FROM deliveries INDEXED BY deliveries_aggregate"),
+        (
+            "deliveries_due",
+            "SELECT count(*) FROM deliveries INDEXED BY deliveries_due WHERE subscription >= -9223372036854775808",
+        ),
+        (
+            "deliveries_aggregate",
+            "SELECT count(*) FROM deliveries INDEXED BY deliveries_aggregate WHERE subscription >= -9223372036854775808",
+        ),
     ] {
         let indexed = count(sql)?;
         if indexed != rows {
