@@ -18,7 +18,6 @@ mod preview;
 mod projection_processes;
 mod projections;
 #[cfg(any(feature = "nats", feature = "webhook"))]
-mod publishers;
 mod purging;
 mod subscriptions;
 #[path = "../support/mod.rs"]
