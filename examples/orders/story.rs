@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use foldlog::{Expected, Json, Query, Store, Webhook};
+use foldlog::{Expected, Filter, Json, Store, Webhook};
 
 use crate::billing::Billing;
 use crate::domain::{Order, ShopError, Stock, StockEvent, Wish, place};
