@@ -1,7 +1,7 @@
 //! Two read models: which orders are open, kept in every append; and what was sold, kept a moment later.
 
 use foldlog::rusqlite::params;
-use foldlog::{HandlerError, Projection, Query, ReadModel, RecordedEvent};
+use foldlog::{Filter, HandlerError, Projection, ReadModel, RecordedEvent};
 
 use crate::domain::OrderEvent;
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use foldlog::{Expected, Json, Message, Query, Store};
+use foldlog::{Expected, Filter, Json, Message, Store};
 
 use crate::billing::Billing;
 use crate::domain::{Order, ShopError, Stock, StockEvent, Wish, place};

@@ -99,7 +99,7 @@ fn a_killed_leader_is_replaced_in_below_a_second() {
         assert!(leader.wait_for(1));
         let seen = Seen::default();
         let follower = store.subscription("s").follow(noting(&seen)).unwrap();
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(1_200));
         assert!(!follower.is_leading(), "a leader that lives keeps the lead");
         leader.kill();
         let killed = Instant::now();
@@ -234,49 +234,4 @@ fn a_death_that_was_not_the_events_fault_changes_nothing() {
     });
     assert_eq!((handled.unwrap(), seen), (10, (1..=10).collect()));
     assert_eq!(store.subscription("s").status().unwrap().failure, None);
-}
-
-#[test]
-#[ignore]
-fn tmp_figures() {
-    let time = || {
-        let mut ns = 0u64;
-        for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-            let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-            if comm.starts_with("foldlog") {
-                let stat = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-                ns += stat.split_whitespace().next().unwrap().parse::<u64>().unwrap();
-            }
-        }
-        ns
-    };
-    let (directory, store) = store();
-    count(&store, 0, 10);
-    let wal = || {
-        let file = foldlog::rusqlite::Connection::open(directory.path().join("events.db")).unwrap();
-        let beat: i64 = file.query_row("SELECT heartbeat FROM subscriptions", [], |row| row.get(0)).unwrap();
-        beat
-    };
-    let follower = store.subscription("s").follow(|_| Ok(())).unwrap();
-    store.subscription("s").wait_until(10, Duration::MAX).unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    let (a, b) = (time(), wal());
-    std::thread::sleep(Duration::from_secs(10));
-    eprintln!("FIG alone: {} us CPU/s, beats {}", (time() - a) / 10_000, wal() - b);
-    let other = Store::open(directory.path().join("events.db")).unwrap();
-    let _by = other.subscription("s").follow(|_| Ok(())).unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    let (a, b) = (time(), wal());
-    std::thread::sleep(Duration::from_secs(10));
-    eprintln!("FIG with standby: {} us CPU/s, heartbeat raised by {} /s", (time() - a) / 10_000, (wal() - b) as f64 / 10.0);
-    drop(follower);
-    let mut took = Vec::new();
-    for n in 0..3 {
-        let began = Instant::now();
-        for _ in 0..300 {
-            store.subscription(&format!("empty{n}")).run_to_end(|_| Ok(())).unwrap();
-        }
-        took.push(began.elapsed() / 300);
-    }
-    eprintln!("FIG run_to_end of nothing (first of ten events) {took:?}");
 }

@@ -286,3 +286,67 @@ fn release(writing: &Writing<'_>, subscription: i64, aggregate: i64, holds: bool
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::storage::delivery::{Claim, Claimed, Identity, NewSubscription, StartFrom, SubscriptionKind};
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn outbox(database: &Database) -> Lead {
+        let identity = Identity { tenant: "default".into(), name: "out".into() };
+        let filter = Filter::new();
+        let kind = SubscriptionKind::Outbox;
+        let new =
+            NewSubscription { identity: &identity, kind, filter: &filter, start: StartFrom::Beginning, on_filter_change: None };
+        database.make_subscription(&new).unwrap();
+        let lease = std::time::Duration::from_millis(100);
+        match database.lead(&Claim { identity: &identity, runner: [1; 16], lease, dead: None, is_sure: false }).unwrap() {
+            Claimed::Led { lead, .. } => lead,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_wrong_clock_put_off_for_years_is_due_at_once() {
+        let database = Database::in_memory(&Options::new()).unwrap();
+        let lead = outbox(&database);
+        let now = 20_000 * DAY;
+        let rules = Rules { holds: true, max_attempts: 3, batch: 128, now };
+        let row = |position: u64, due_at| Delivery {
+            subscription: lead.id,
+            position,
+            aggregate: i64::try_from(position).unwrap(),
+            state: DeliveryState::Retry,
+            attempts: 1,
+            due_at,
+            last_error: None,
+        };
+        let many = 2 * ROWS_AT_ONCE as u64;
+        database
+            .write(|writing| {
+                deliveries::insert(writing, &row(1, now + DAY / 2))?;
+                (2..=many).try_for_each(|position| deliveries::insert(writing, &row(position, now + 3_650 * DAY)))
+            })
+            .unwrap();
+        while database.tidy_deliveries(lead, &rules, now + DAY).unwrap() {}
+        let due = database.read(|view| deliveries::due(view, lead.id, true, now, usize::MAX >> 1)).unwrap();
+        assert_eq!(due.len() as u64, many - 1, "all but the one that is really put off");
+        assert_eq!(database.next_due(lead, &rules).unwrap(), Some(now));
+    }
+
+    #[test]
+    fn a_runner_that_lost_the_lead_writes_nothing() {
+        let database = Database::in_memory(&Options::new()).unwrap();
+        let lead = outbox(&database);
+        let rules = Rules { holds: true, max_attempts: 3, batch: 128, now: 0 };
+        assert!(database.break_lease(&Identity { tenant: "default".into(), name: "out".into() }).unwrap());
+        assert!(!database.advance(lead, 0, None).unwrap());
+        assert!(database.beat(lead).unwrap().is_none() && database.own_pulse(lead).unwrap().is_none());
+        let empty = Batch { items: Vec::new(), reached: 0, source: Source::New };
+        assert!(!database.mark(lead, &empty, &[], &rules).unwrap());
+        database.resign(lead).unwrap();
+    }
+}

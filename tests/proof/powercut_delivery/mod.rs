@@ -12,8 +12,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use foldlog::{Durability, Error, ErrorKind, Message, PublishError, Query, RecordedEvent, Store};
-use rusqlite::{Connection, OpenFlags};
+use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, Query, RecordedEvent, Store};
 
 use crate::powercut::{PATH, goes_on};
 use crate::support::disk::Disk;
@@ -91,11 +90,13 @@ fn stands(store: &Store) -> Result<Stands, String> {
     Ok(store.query_read_model(sql, [], stand).map_err(said)?.into_iter().collect())
 }
 
-/// Time passes: no lease of the first life holds any more.
-fn run_out(disk: &Disk) {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let bare = Connection::open_with_flags_and_vfs(PATH, flags, disk.name()).expect("the disk is sound");
-    bare.execute("UPDATE subscriptions SET lease_until = 1 WHERE lease_until > 1", []).expect("the disk is sound");
+/// Nobody of the first life leads any more: what each runner would find out by itself after a lease.
+fn depose(store: &Store, stands: &Stands) {
+    for (name, _) in stands.iter().filter(|(_, stand)| stand.is_led) {
+        for filter in [Filter::new(), Filter::new().all_tenants()] {
+            let _ = store.subscription(name).filter(filter).break_lease();
+        }
+    }
 }
 
 impl Afterlife<'_> {
@@ -112,10 +113,8 @@ impl Afterlife<'_> {
         let told = self.tell(&log)?;
         outcome.count("events", log.events.len() as u64);
 
-        // The new life: when the leases have run out there is an event more, and then everybody comes to the end.
-        if stands.values().any(|stand| stand.is_led) {
-            run_out(disk);
-        }
+        // The new life: there is an event more, and then everybody comes to the end.
+        depose(&store, &stands);
         // Projections that the image knows nothing of begin as in any new file.
         let inline = stands.contains_key(Totals::INLINE);
         if inline {
@@ -236,18 +235,18 @@ impl Afterlife<'_> {
     /// Everything that was not published is, nothing is skipped, and no dead letter is lost.
     fn publish_on(&self, store: &Store, log: &Log, mut told: Told, outcome: &mut Outcome) -> Result<(), String> {
         publish(store, self.history, log, &mut told, self.durability)?;
-        let status = store.outbox_status(OUTBOX).map_err(said)?;
+        let status = store.outbox(OUTBOX).filter(history::wanted()).status().map_err(said)?;
         let unpublished = told.unpublished(log).count() as u64;
         if status.lag > 0 || status.to_retry > 0 || unpublished > status.dead + status.waiting {
             return Err(format!("outbox: {unpublished} events were never published: {status:?}"));
         }
         if status.dead > 0 {
-            let letters = store.outbox_dead_letters(OUTBOX).map_err(said)?;
+            let letters = store.outbox(OUTBOX).filter(history::wanted()).dead_letters().map_err(said)?;
             outcome.count("dead letters", letters.retry_all().map_err(said)?);
             told.take(&Entry::Reviving, log)?;
             publish(store, self.history, log, &mut told, self.durability)?;
         }
-        let status = store.outbox_status(OUTBOX).map_err(said)?;
+        let status = store.outbox(OUTBOX).filter(history::wanted()).status().map_err(said)?;
         if let Some(position) = told.unpublished(log).next() {
             return Err(format!("outbox: event {position} was never published: {status:?}"));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foldlog::rusqlite::params;
-use foldlog::{Error, HandlerError, Projection, Query, ReadModel, RecordedEvent, Store};
+use foldlog::{Error, Filter, HandlerError, Projection, ReadModel, RecordedEvent, Store};
 
 const MODULUS: u64 = 1_000_003;
 
