@@ -16,7 +16,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::cloud_event::{CONTENT_TYPE, Envelope};
 use super::publisher::{Message, PublishError, Publisher};
-use crate::delivery::runner::now;
+use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// So much of an answer is read, for the connection to be used again; nothing of it is kept.
@@ -180,7 +180,7 @@ impl Publisher for Webhook {
     fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
         let body = self.envelope.write(message)?;
         let id = message.id().to_string();
-        let timestamp = now() / 1_000_000;
+        let timestamp = Clock::system().now_micros() / 1_000_000;
         let mut request = self
             .agent
             .post(&self.url)
@@ -230,7 +230,7 @@ fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = DateTime::parse_from_rfc2822(value).ok()?;
-    let micros = date.timestamp_micros().saturating_sub(now());
+    let micros = date.timestamp_micros().saturating_sub(Clock::system().now_micros());
     Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
@@ -274,7 +274,10 @@ mod tests {
             let Err(PublishError::RetryAfter(_, pause)) = judged(status, Some("7")) else { panic!("{status}") };
             assert_eq!(pause, Duration::from_secs(7));
         }
-        let date = DateTime::from_timestamp_micros(now() + 90_000_000).unwrap().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let date = DateTime::from_timestamp_micros(Clock::system().now_micros() + 90_000_000)
+            .unwrap()
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
         let Err(PublishError::RetryAfter(_, pause)) = judged(503, Some(&date)) else { panic!("{date}") };
         assert!((80..=90).contains(&pause.as_secs()), "{pause:?}");
     }
