@@ -147,8 +147,10 @@ CREATE TABLE subscriptions (
   position            INTEGER NOT NULL CHECK (position >= 0), -- the checkpoint: nothing up to here is left to do
   leader              BLOB,              -- UUID of the runner that leads; NULL = none
   fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader can no longer write
-  heartbeat           INTEGER NOT NULL,  -- rises while the leader lives; others watch it with their own clock
-  lease_millis        INTEGER NOT NULL,  -- a leader whose heartbeat stands still for so long is taken for dead
+  heartbeat           INTEGER NOT NULL,  -- even: raised by the leader; odd: raised by one who asks whether it lives
+  lease_millis        INTEGER NOT NULL,  -- a leader that does not answer for so long is taken for dead
+  in_hand             INTEGER,           -- the event that a runner has begun to handle, if it noted that
+  deaths              INTEGER NOT NULL,  -- how many runners died with that event in hand
   failed_position     INTEGER,           -- the event at which it stopped; NULL = it did not
   failure             TEXT,              -- why, in the words of the application's error
   version             INTEGER NOT NULL,  -- of the projection's definition; 1 for others
