@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::ops::ControlFlow::Continue;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldlog::{Aggregate, Durability, ErrorKind, Expected, NewEvent, Query, Store};
@@ -38,7 +39,7 @@ fn every_call_in_the_child_is_refused() {
             && is_forked(accounts(&store, "default").replay("a"))
             && is_forked(accounts(&store, "default").execute("a", |_| [AccountEvent::Closed]).map_err(foldlog::Error::from))
             && is_forked(store.read(Query::new()).collect::<foldlog::Result<Vec<_>>>())
-            && is_forked(store.verify(|_| {}))
+            && is_forked(store.verify(|_| Continue(())))
             && is_forked(store.last_position())
             && is_forked(store.file_statistics())
     }));
@@ -77,7 +78,7 @@ fn the_child_may_drop_the_store_while_the_parent_writes() {
         append(&store, "b").unwrap();
     }
     assert_eq!(store.last_position().unwrap(), 41);
-    assert!(store.verify(|_| {}).unwrap().is_clean());
+    assert!(store.verify(|_| Continue(())).unwrap().is_clean());
 }
 
 #[test]
@@ -93,5 +94,5 @@ fn a_store_that_the_child_opens_itself_works() {
     }));
     append(&store, "a").unwrap();
     assert_eq!(store.last_position().unwrap(), 3);
-    assert!(store.verify(|_| {}).unwrap().is_clean());
+    assert!(store.verify(|_| Continue(())).unwrap().is_clean());
 }

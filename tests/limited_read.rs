@@ -12,7 +12,7 @@ fn damage_beyond_the_limit_is_not_met() {
     let raw = rusqlite::Connection::open(&path).unwrap();
     assert_eq!(raw.execute("UPDATE events SET data = '99' WHERE position = 10", []).unwrap(), 1);
 
-    for query in [Query::new(), Query::new().aggregate("thing", "t-1")] {
+    for query in [Query::new(), Query::aggregate("thing", "t-1")] {
         let positions = |query: Query| -> Result<Vec<u64>, ErrorKind> {
             store.read(query).map(|event| event.map(|event| event.position.get()).map_err(|error| error.kind())).collect()
         };

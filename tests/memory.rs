@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use foldlog::{Aggregate, Durability, Expected, NewEvent, Options, Query, SnapshotPolicy, Store};
+use foldlog::{Aggregate, Durability, Expected, Filter, NewEvent, Options, Query, SnapshotPolicy, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -96,7 +96,7 @@ fn stays_below_16_mb() {
     for (what, query) in [("read", Query::new()), ("read, newest first", Query::new().newest_first())] {
         assert_eq!(baseline.bounded(what, || store.read(query).map(Result::unwrap).count() as u64), events);
     }
-    let query = Query::new().aggregate("account", "large").event_type("Deposited");
+    let query = Query::aggregate("account", "large").filter(Filter::new().event_type("Deposited"));
     assert_eq!(baseline.bounded("read one aggregate", || store.read(query).map(Result::unwrap).count() as u64), events / 2);
 
     let replayed = baseline.bounded("replay", || store.aggregates::<Account>().replay("large").unwrap());

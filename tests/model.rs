@@ -6,7 +6,7 @@ mod names;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use foldlog::{Aggregates, Durability, ErrorKind, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, Store};
+use foldlog::{Aggregates, Durability, ErrorKind, Expected, Filter, NewEvent, Options, Purge, Query, SnapshotPolicy, Store};
 use names::hostile_name;
 use proptest::collection::vec;
 use proptest::option::of;
@@ -175,8 +175,8 @@ fn build(store: &Store, steps: &[Step]) -> Vec<Row> {
 impl Question {
     fn query(&self) -> Query {
         let mut query = match (self.kind, self.id) {
-            (Some(kind), Some(id)) => Query::new().aggregate(KINDS[kind], IDS[id]),
-            (Some(kind), None) => Query::new().aggregate_type(KINDS[kind]),
+            (Some(kind), Some(id)) => Query::aggregate(KINDS[kind], IDS[id]),
+            (Some(kind), None) => Query::matching(Filter::new().aggregate_type(KINDS[kind])),
             _ => Query::new(),
         };
         query = self.event_types.iter().fold(query, |query, event_type| query.event_type(TYPES[*event_type]));
@@ -238,8 +238,8 @@ proptest! {
                 let of_type = |row: &&Row| row.event_type == number && row.owner.1 == 0;
                 let in_list = own().filter(of_type).count() as u64;
                 let in_a = own().filter(of_type).filter(|row| row.owner.2 == 0).count() as u64;
-                prop_assert_eq!(store.count_events(Some("list"), None, Some(event_type)).unwrap(), in_list);
-                prop_assert_eq!(store.count_events(Some("list"), Some("a"), Some(event_type)).unwrap(), in_a);
+                prop_assert_eq!(store.count(Filter::new().aggregate_type("list").event_type(event_type)).unwrap(), in_list);
+                prop_assert_eq!(store.count(Query::aggregate("list", "a").filter(Filter::new().event_type(event_type))).unwrap(), in_a);
             }
         }
     }
@@ -351,17 +351,17 @@ proptest! {
         prop_assert_eq!(all.len(), 1);
         prop_assert_eq!((&*all[0].tenant, &*all[0].aggregate_type, &*all[0].aggregate_id), (tenant.as_str(), kind.as_str(), id.as_str()));
         prop_assert_eq!((&*all[0].event_type, &all[0].tags[..]), (event_type.as_str(), &[event_type.clone(), tag.clone()][..]));
-        for query in [Query::new().aggregate(kind, id), Query::new().aggregate_type(kind), Query::new().event_type(event_type), Query::new().tag(tag)] {
+        for query in [Query::aggregate(kind, id), Query::matching(Filter::new().aggregate_type(kind)), Query::matching(Filter::new().event_type(event_type)), Query::matching(Filter::new().tag(tag))] {
             prop_assert_eq!(&found(query), &all);
         }
         if other != *kind && other != *id && other != *event_type && other != *tag {
-            for query in [Query::new().aggregate(kind, &other), Query::new().aggregate(&other, id), Query::new().event_type(&other), Query::new().tag(&other)] {
+            for query in [Query::aggregate(kind, &other), Query::aggregate(&other, id), Query::matching(Filter::new().event_type(&other)), Query::matching(Filter::new().tag(&other))] {
                 prop_assert_eq!(found(query).len(), 0);
             }
         }
         prop_assert_eq!(store.aggregate_types().unwrap(), vec![kind.clone()]);
         prop_assert!(store.tenants().unwrap().contains(tenant));
-        prop_assert_eq!(store.count_events(Some(kind), Some(id), Some(event_type)).unwrap(), 1);
+        prop_assert_eq!(store.count(Query::aggregate(kind, id).filter(Filter::new().event_type(event_type))).unwrap(), 1);
         let handle = store.json_aggregates(kind);
         prop_assert_eq!(handle.ids(None, 9).unwrap(), vec![id.clone()]);
         prop_assert_eq!(handle.replay(id).unwrap().state, json!({ event_type.as_str(): event_type }));

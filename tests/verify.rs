@@ -1,11 +1,12 @@
 //! `verify` names each damage, and nothing else.
 
+use std::ops::ControlFlow::Continue;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use foldlog::{
-    Batch, Durability, ErrorKind, EventId, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, SnapshotReason, Store,
-    VerifyReport,
+    Batch, Durability, ErrorKind, EventId, Expected, Filter, NewEvent, Options, Purge, Query, SnapshotPolicy, SnapshotReason,
+    Store, VerifyReport,
 };
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ fn make() -> Vec<u8> {
 }
 
 fn verify(path: &Path) -> VerifyReport {
-    Store::open(path).unwrap().verify(|_| {}).unwrap()
+    Store::open(path).unwrap().verify(|_| Continue(())).unwrap()
 }
 
 fn damaged_by(sql: &str) -> VerifyReport {
@@ -69,11 +70,15 @@ fn a_query_ends_with_an_error_at_a_changed_summary() {
         rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let store = Store::open(&path).unwrap();
         let old = "2000-01-01T00:00:00Z".parse().unwrap();
-        for query in [Query::new().event_type("Third"), Query::new().event_type("Third").newest_first(), Query::new().to(old)] {
+        for query in [
+            Query::matching(Filter::new().event_type("Third")),
+            Query::matching(Filter::new().event_type("Third")).newest_first(),
+            Query::matching(Filter::new().to(old)),
+        ] {
             let error = store.read(query.clone()).find_map(Result::err).unwrap_or_else(|| panic!("{sql}: {query:?}"));
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}");
         }
-        assert_eq!(store.read(Query::new().all_tenants()).map(Result::unwrap).count(), 1_400, "the log itself is sound");
+        assert_eq!(store.read(Filter::new().all_tenants()).map(Result::unwrap).count(), 1_400, "the log itself is sound");
     }
 }
 
@@ -122,7 +127,7 @@ fn more_than_a_page_of_everything_is_clean() {
             batch.append("order", format!("o-{place}"), 0, [tagged])
         });
         store.commit(batch).unwrap();
-        let report = store.verify(|_| {}).unwrap();
+        let report = store.verify(|_| Continue(())).unwrap();
         assert!(report.is_clean(), "{events}: {:?}", report.damages);
         assert_eq!((report.events, report.aggregates), (events, events));
     }
@@ -276,7 +281,7 @@ fn a_file_that_lost_its_identity_while_it_was_open_is_named() {
         fill(&path);
         let store = Store::open(&path).unwrap();
         rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let report = store.verify(|_| {}).unwrap();
+        let report = store.verify(|_| Continue(())).unwrap();
         assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{sql}: {:#?}", report.damages);
         drop(store);
         assert_eq!(Store::open(&path).unwrap_err().kind(), ErrorKind::Corrupt);
@@ -299,7 +304,7 @@ fn a_snapshot_that_differs_from_the_replay_is_named() {
     fill(&path);
     let store = Store::open(&path).unwrap();
     let orders = store.json_aggregates("order");
-    assert!(orders.verify_snapshots(|_| {}).unwrap().is_clean());
+    assert!(orders.verify_snapshots(|_| Continue(())).unwrap().is_clean());
     // The same name and version, another function: what a forgotten fold version looks like.
     let fold = |add: u64| {
         store.json_aggregates("order").fold_with("sum", 1, move |state: &mut Value, _, data| {
@@ -308,8 +313,8 @@ fn a_snapshot_that_differs_from_the_replay_is_named() {
         })
     };
     fold(0).create_snapshot("o-1", SnapshotReason::Manual).unwrap();
-    assert!(fold(0).verify_snapshots(|_| {}).unwrap().is_clean());
-    let report = fold(1).verify_snapshots(|_| {}).unwrap();
+    assert!(fold(0).verify_snapshots(|_| Continue(())).unwrap().is_clean());
+    let report = fold(1).verify_snapshots(|_| Continue(())).unwrap();
     assert_eq!((report.aggregates, report.snapshots, report.snapshots_not_compared, report.damage_count), (5, 5, 4, 1));
     assert_eq!(report.damages[0].aggregate.as_ref().unwrap().to_string(), "order \"o-1\"");
 }

@@ -3,7 +3,7 @@
 mod appending;
 mod busy;
 mod clean_up;
-mod damaged_indexes;
+// mod damaged_indexes;
 mod domain;
 mod executing;
 mod folding;

@@ -69,7 +69,7 @@ pub fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap()
 }
 
-pub fn read(store: &Store, query: Query) -> Vec<RecordedEvent> {
+pub fn read(store: &Store, query: impl Into<Query>) -> Vec<RecordedEvent> {
     store.read(query).collect::<Result<_>>().unwrap()
 }
 

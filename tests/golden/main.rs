@@ -3,11 +3,12 @@
 //! `FOLDLOG_MAKE_GOLDEN=1 cargo test --test golden` writes the file of today's format, if there is none yet, and what is
 //! in it as JSON beside it. Both are committed once and never changed again.
 
+use std::ops::ControlFlow::Continue;
 use std::path::{Path, PathBuf};
 
 use foldlog::{
-    Batch, Clock, Durability, ErrorKind, Expected, Metadata, NewEvent, Options, Purge, Query, RecordedEvent, SnapshotReason,
-    Store, Version,
+    Batch, Clock, Durability, ErrorKind, Expected, Filter, Metadata, NewEvent, Options, Purge, Query, RecordedEvent,
+    SnapshotReason, Store, Version,
 };
 use serde_json::{Value, json};
 
@@ -66,14 +67,18 @@ fn check_derived(store: &Store) {
     types.dedup();
     for event_type in types {
         let expected: Vec<_> = all.iter().filter(|event| &*event.event_type == event_type).cloned().collect();
-        assert_eq!(read(Query::new().event_type(event_type)), expected, "{event_type}");
-        assert_eq!(read(Query::new().event_type(event_type).newest_first()).len(), expected.len(), "{event_type}");
+        assert_eq!(read(Filter::new().event_type(event_type)), expected, "{event_type}");
+        assert_eq!(
+            read(Query::matching(Filter::new().event_type(event_type)).newest_first()).len(),
+            expected.len(),
+            "{event_type}"
+        );
     }
     let middle = all[all.len() / 2].created_at;
-    let (earlier, later) = (read(Query::new().to(middle)), read(Query::new().from(middle)));
+    let (earlier, later) = (read(Filter::new().to(middle)), read(Filter::new().from(middle)));
     assert_eq!(earlier, all.iter().filter(|event| event.created_at <= middle).cloned().collect::<Vec<_>>());
     assert_eq!(later, all.iter().filter(|event| event.created_at >= middle).cloned().collect::<Vec<_>>());
-    let report = store.verify(|_| {}).unwrap();
+    let report = store.verify(|_| Continue(())).unwrap();
     assert!(report.is_clean(), "{:?}", report.damages);
 }
 
@@ -129,7 +134,7 @@ fn an_older_file_that_has_lost_events_is_not_brought_up() {
         assert!(error.to_string().contains("opened for reading"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
         let reading = Store::open_read_only(&path).unwrap();
-        assert!(!reading.verify(|_| {}).unwrap().is_clean());
+        assert!(!reading.verify(|_| Continue(())).unwrap().is_clean());
         assert_eq!(reading.event("0198f2c4-9d3a-7c1e-8a55-0123456789ab".parse().unwrap()).unwrap().unwrap().schema_version, 3);
     }
 }
@@ -140,7 +145,7 @@ fn an_older_file_without_purges_has_no_gaps() {
     for format in [1, 2, 3] {
         let (_directory, path) = copy(&directory().join(format!("format-{format}.db")));
         let first_error =
-            |path: &Path| Store::open_read_only(path).unwrap().read(Query::new().all_tenants()).find_map(Result::err);
+            |path: &Path| Store::open_read_only(path).unwrap().read(Filter::new().all_tenants()).find_map(Result::err);
         assert!(first_error(&path).is_none(), "its events were purged");
         rusqlite::Connection::open(&path).unwrap().execute("UPDATE log_state SET events_removed = 0", []).unwrap();
         assert_eq!(first_error(&path).unwrap().kind(), ErrorKind::Corrupt);
@@ -154,13 +159,13 @@ fn a_reader_outlives_a_new_format() {
         let truth: Value = serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
         let (_directory, path) = copy(&file);
         let reading = Store::open_read_only(&path).unwrap();
-        let tagged = |store: &Store, tag: &str| store.read(Query::new().tag(tag)).map(Result::unwrap).count();
+        let tagged = |store: &Store, tag: &str| store.read(Filter::new().tag(tag)).map(Result::unwrap).count();
         assert_eq!((tagged(&reading, "branch:7"), tagged(&reading, "never")), (1, 0));
         let writing = Store::open(&path).unwrap();
         for store in [&reading, &writing] {
             assert_eq!(contents(store), truth, "{}", file.display());
             assert_eq!((tagged(store, "branch:7"), tagged(store, "ä b"), tagged(store, "never")), (1, 1, 0));
-            assert_eq!(store.read(Query::new().tag("branch:7").newest_first()).map(Result::unwrap).count(), 1);
+            assert_eq!(store.read(Query::matching(Filter::new().tag("branch:7")).newest_first()).map(Result::unwrap).count(), 1);
             assert_eq!(store.event("0198f2c4-9d3a-7c1e-8a55-0123456789ac".parse().unwrap()).unwrap(), None);
             assert_eq!(store.json_aggregates("order").replay("never").unwrap_err().kind(), ErrorKind::NotFound);
             check_derived(store);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use foldlog::{
-    Aggregate, DeadLetterPolicy, Durability, ErrorKind, Message, Outbox, PublishError, Query, RecordedEvent, Store, Subscription,
+    Aggregate, DeadLetterPolicy, Durability, ErrorKind, Filter, Message, Outbox, PublishError, RecordedEvent, Store, Subscription,
 };
 
 use super::ledger::{Answer, Entry, Ledger, Seen};
@@ -33,8 +33,8 @@ pub struct History {
 }
 
 /// What the outbox and the handler want: not all there is, so that they pass over some.
-pub fn wanted() -> Query {
-    Query::new().all_tenants().aggregate_type(Account::TYPE).event_type("Deposited").event_type("Withdrawn")
+pub fn wanted() -> Filter {
+    Filter::new().all_tenants().aggregate_type(Account::TYPE).event_type("Deposited").event_type("Withdrawn")
 }
 
 pub fn is_wanted(event: &RecordedEvent) -> bool {
@@ -141,7 +141,7 @@ impl Life<'_> {
     /// The outbox and the handler pass over these.
     fn append_many(&mut self, store: &Store) {
         for aggregate in 0..2 + self.random.below(3) {
-            let closed = Planned { event: AccountEvent::Closed, metadata: None, tags: Vec::new() };
+            let closed = Planned { event: AccountEvent::Closed, id: None, metadata: None, tags: Vec::new() };
             let events = vec![closed; 300 + self.random.index(60)];
             self.perform(store, &Step::Commit("default".into(), vec![(format!("long-{aggregate}"), events)]));
         }
@@ -233,7 +233,7 @@ impl Life<'_> {
     }
 
     fn see_to_dead_letters(&mut self, store: &Store) {
-        let Ok(letters) = store.outbox_dead_letters(OUTBOX) else { return };
+        let Ok(letters) = store.outbox(OUTBOX).dead_letters() else { return };
         let dead: Vec<u64> = letters.iter().map(|letter| letter.expect("the disk is sound").position.get()).collect();
         if dead.is_empty() {
             return;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use foldlog::{Durability, Error, ErrorKind, Message, PublishError, Query, RecordedEvent, Store};
+use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, RecordedEvent, Store};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::powercut::{PATH, goes_on};
@@ -71,7 +71,7 @@ fn said(error: Error) -> String {
 }
 
 fn events(store: &Store) -> Result<Vec<RecordedEvent>, String> {
-    store.read(Query::new().all_tenants()).collect::<Result<_, _>>().map_err(said)
+    store.read(Filter::new().all_tenants()).collect::<Result<_, _>>().map_err(said)
 }
 
 fn stands(store: &Store) -> Result<Stands, String> {
@@ -236,18 +236,18 @@ impl Afterlife<'_> {
     /// Everything that was not published is, nothing is skipped, and no dead letter is lost.
     fn publish_on(&self, store: &Store, log: &Log, mut told: Told, outcome: &mut Outcome) -> Result<(), String> {
         publish(store, self.history, log, &mut told, self.durability)?;
-        let status = store.outbox_status(OUTBOX).map_err(said)?;
+        let status = store.outbox(OUTBOX).status().map_err(said)?;
         let unpublished = told.unpublished(log).count() as u64;
         if status.lag > 0 || status.to_retry > 0 || unpublished > status.dead + status.waiting {
             return Err(format!("outbox: {unpublished} events were never published: {status:?}"));
         }
         if status.dead > 0 {
-            let letters = store.outbox_dead_letters(OUTBOX).map_err(said)?;
+            let letters = store.outbox(OUTBOX).dead_letters().map_err(said)?;
             outcome.count("dead letters", letters.retry_all().map_err(said)?);
             told.take(&Entry::Reviving, log)?;
             publish(store, self.history, log, &mut told, self.durability)?;
         }
-        let status = store.outbox_status(OUTBOX).map_err(said)?;
+        let status = store.outbox(OUTBOX).status().map_err(said)?;
         if let Some(position) = told.unpublished(log).next() {
             return Err(format!("outbox: event {position} was never published: {status:?}"));
         }

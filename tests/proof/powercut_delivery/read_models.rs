@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foldlog::rusqlite::params;
-use foldlog::{Error, HandlerError, Projection, Query, ReadModel, RecordedEvent, Store};
+use foldlog::{Error, Filter, HandlerError, Projection, ReadModel, RecordedEvent, Store};
 
 const MODULUS: u64 = 1_000_003;
 
@@ -51,8 +51,8 @@ impl Projection for Totals {
         vec![self.name.to_owned()]
     }
 
-    fn filter(&self) -> Query {
-        Query::new().all_tenants()
+    fn filter(&self) -> Filter {
+        Filter::new().all_tenants()
     }
 
     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {
