@@ -190,10 +190,19 @@ impl Questions {
         for name in [STOPPED, AT_THE_END, OUTBOX, "never"] {
             self.read(format!("status of {name}"), move |store| value(store.subscription(name).status()));
         }
-        self.read("status of the outbox", |store| value(store.outbox(OUTBOX).status()));
+        let status = |store: &Store| store.outbox(OUTBOX).status();
+        self.read("status of the outbox", move |store| {
+            value(status(store).map(|status| (status.position, status.lag, status.is_led)))
+        });
+        self.read("to be tried again", move |store| number(status(store).map(|status| status.to_retry)));
+        self.read("waiting", move |store| number(status(store).map(|status| status.waiting)));
+        self.read("dead", move |store| number(status(store).map(|status| status.dead)));
+        // A letter is shown although its event cannot be read.
         self.read("dead letters", |store| {
             let letters = || -> Result<Vec<_>, Error> { store.outbox(OUTBOX).dead_letters()?.iter().collect() };
-            names(letters().map(|letters| letters.into_iter().map(|l| (l.position, l.attempts, l.last_error, l.event.is_some()))))
+            names(
+                letters().map(|letters| letters.into_iter().map(|letter| (letter.position, letter.attempts, letter.last_error))),
+            )
         });
         for name in [STOPPED, AT_THE_END] {
             self.write(format!("{name} goes on"), move |store| {

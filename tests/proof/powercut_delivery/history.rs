@@ -7,9 +7,9 @@ use foldlog::{
     Aggregate, DeadLetterPolicy, Durability, ErrorKind, Filter, Message, Outbox, PublishError, RecordedEvent, Store, Subscription,
 };
 
+use super::super::powercut::{PATH, checkpoint};
 use super::ledger::{Answer, Entry, Ledger, Seen};
 use super::read_models::Totals;
-use crate::powercut::{PATH, checkpoint};
 use crate::support::disk::Disk;
 use crate::support::disk::power::Recording;
 use crate::support::model::{self, Account, AccountEvent, Planned, Planner, Step, World};

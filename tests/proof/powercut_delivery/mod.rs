@@ -15,7 +15,7 @@ use std::time::Instant;
 use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, RecordedEvent, Store};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::powercut::{PATH, goes_on};
+use super::powercut::{PATH, goes_on};
 use crate::support::disk::Disk;
 use crate::support::disk::power::Image;
 use crate::support::model::{self, Row, World};

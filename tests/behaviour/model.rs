@@ -1,6 +1,6 @@
 //! Random logs, and the same questions put to the store and to plain lists.
 
-#[path = "support/names.rs"]
+#[path = "../support/names.rs"]
 mod names;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,8 @@
 //! Memory that does not grow with the log: importing, reading and replaying many events.
 //!
-//! A process of its own, for the figure is the process's: this file holds one test and no more. It takes 200,000 events;
-//! `FOLDLOG_MEMORY_EVENTS=1000000 cargo test --release --test memory -- --nocapture` takes more and prints the
+//! In a process of its own, for the figure is the process's. It takes 200,000 events;
+//! `FOLDLOG_MEMORY_EVENTS=1000000 cargo test --release --test short memory -- --nocapture` takes more and prints the
 //! figures.
-#![cfg(target_os = "linux")]
-
 use std::fs;
 
 use foldlog::{Aggregate, Durability, Expected, Filter, NewEvent, Options, Query, SnapshotPolicy, Store};
@@ -82,6 +80,12 @@ fn import(store: &Store, events: u64) {
 
 #[test]
 fn stays_below_16_mb() {
+    crate::run_alone("memory::importing_reading_and_replaying");
+}
+
+#[test]
+#[ignore = "run by the test above in a process of its own"]
+fn importing_reading_and_replaying() {
     let events: u64 = std::env::var("FOLDLOG_MEMORY_EVENTS").map_or(200_000, |events| events.parse().unwrap());
     assert_eq!(events % EVENTS_PER_COMMIT, 0, "whole commits only");
     let folder = tempfile::tempdir().unwrap();
