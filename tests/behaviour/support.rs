@@ -34,10 +34,17 @@ impl Place {
         fast().open(self.file()).unwrap()
     }
 
-    /// The file as any other program sees it.
+    /// See [`raw`].
     pub fn raw(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.file()).unwrap()
+        raw(&self.file())
     }
+}
+
+/// The file as any other program sees it, and one that passes over the trigger that keeps events as they are.
+pub fn raw(path: &Path) -> rusqlite::Connection {
+    let raw = rusqlite::Connection::open(path).unwrap();
+    raw.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    raw
 }
 
 /// No waiting for the disk: what is tested is not what a power cut leaves.
