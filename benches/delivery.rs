@@ -267,7 +267,7 @@ fn idle(directory: &Path, events: u64, table: &mut Table) {
         store.projection(Totals::new("totals")).unwrap().follow().unwrap(),
     ];
     for name in ["handler", "totals"] {
-        store.wait_until(name, store.last_position().unwrap(), Duration::from_secs(60)).unwrap();
+        store.subscription(name).wait_until(store.last_position().unwrap(), Duration::from_secs(60)).unwrap();
     }
     // They look less and less often; this is when they have come to rest.
     std::thread::sleep(Duration::from_secs(20));

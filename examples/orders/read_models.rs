@@ -17,8 +17,8 @@ impl Projection for OpenOrders {
         vec!["open_orders".into()]
     }
 
-    fn filter(&self) -> Query {
-        Query::new().aggregate_type("order")
+    fn filter(&self) -> Filter {
+        Filter::new().aggregate_type("order")
     }
 
     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {
@@ -61,8 +61,8 @@ impl Projection for Sales {
         vec!["sales".into()]
     }
 
-    fn filter(&self) -> Query {
-        Query::new().event_type("Placed")
+    fn filter(&self) -> Filter {
+        Filter::new().event_type("Placed")
     }
 
     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {

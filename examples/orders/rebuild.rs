@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use foldlog::{Aggregate as _, Batch, ErrorKind, Expected, NewEvent, ProjectionRunner, Query, Store};
+use foldlog::{Aggregate as _, Batch, ErrorKind, Expected, Filter, NewEvent, ProjectionRunner, Store};
 
 use crate::billing::Billing;
 use crate::domain::{Order, OrderEvent};
@@ -115,7 +115,7 @@ fn sell(store: &Store, name: &str, from: u64, count: u64) -> foldlog::Result<()>
 /// The same figures without a projection.
 fn from_the_log(store: &Store) -> Result<Vec<Row>, Box<dyn Error>> {
     let mut sales: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for event in store.read(Query::new().event_type("Placed")) {
+    for event in store.read(Filter::new().event_type("Placed")) {
         let OrderEvent::Placed { article, quantity, cents, .. } = event?.decode()? else { continue };
         let row = sales.entry(article).or_default();
         row.0 += quantity;

@@ -84,7 +84,7 @@ fn outbox(store: &Store, telling: &mut Telling, mended: bool) -> Done<Billing> {
     let service = billing.clone();
     let follower = store
         .outbox("billing")
-        .filter(Query::new().event_type("Paid").event_type("Shipped"))
+        .filter(Filter::new().event_type("Paid").event_type("Shipped"))
         .max_attempts(5)
         .backoff(Duration::from_millis(20), Duration::from_millis(200))
         .publisher(move |message: &Message<'_>| service.post(message))

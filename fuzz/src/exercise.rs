@@ -1,10 +1,11 @@
 //! Everything that can be asked of a store and done to it, each call at its own risk.
 
+use std::ops::ControlFlow::Continue;
 use std::path::Path;
 use std::time::Duration;
 
 use foldlog::rusqlite::params;
-use foldlog::{Aggregate, ErrorKind, Expected, Message, NewEvent, Purge, Query, RecordedEvent, SnapshotReason, Store};
+use foldlog::{Filter, Aggregate, ErrorKind, Expected, Message, NewEvent, Purge, Query, RecordedEvent, SnapshotReason, Store};
 
 use crate::domain::{Event, State};
 use crate::template::options;
@@ -15,36 +16,36 @@ const MOST: usize = 40;
 
 pub fn reads(store: &Store) {
     let tenants = told(store.tenants()).unwrap_or_default();
-    events(store, Query::new().all_tenants());
-    events(store, Query::new().all_tenants().newest_first());
+    events(store, Query::matching(Filter::new().all_tenants()));
+    events(store, Query::matching(Filter::new().all_tenants()).newest_first());
     for tenant in tenants.iter().map(String::as_str).chain(["default", "acme"]).take(3) {
         tenants_reads(&store.tenant(tenant));
     }
     told(store.last_position());
     told(store.file_statistics());
     told(store.subscriptions());
-    told(store.outbox_status("out"));
-    if let Some(letters) = told(store.outbox_dead_letters("out")) {
+    told(store.outbox("out").status());
+    if let Some(letters) = told(store.outbox("out").dead_letters()) {
         told(letters.count());
         letters.iter().take(MOST).for_each(|letter| drop(told(letter)));
     }
     told(store.document("views", "t-1"));
     told(store.documents("views", None, MOST));
-    if let Some(report) = told(store.verify(|_| {})) {
+    if let Some(report) = told(store.verify(|_| Continue(()))) {
         report.damages.iter().for_each(|damage| assert!(!format!("{damage} {damage:?}").contains(crate::CANARY)));
     }
 }
 
 fn tenants_reads(store: &Store) {
     for query in [
-        Query::new().event_type("moved").event_type("counted"),
-        Query::new().tag("red"),
-        Query::new().tag("red").newest_first(),
-        Query::new().aggregate_type("thing").after_position(9u64),
-        Query::new().aggregate("thing", "t-1"),
-        Query::new().aggregate("thing", "t-1").newest_first(),
-        Query::new().from("2026-01-01T00:00:00Z".parse().expect("a time")),
-        Query::new().to("2025-01-01T00:00:00Z".parse().expect("a time")).newest_first(),
+        Query::matching(Filter::new().event_type("moved").event_type("counted")),
+        Query::matching(Filter::new().tag("red")),
+        Query::matching(Filter::new().tag("red")).newest_first(),
+        Query::matching(Filter::new().aggregate_type("thing")).after_position(9u64),
+        Query::aggregate("thing", "t-1"),
+        Query::aggregate("thing", "t-1").newest_first(),
+        Query::matching(Filter::new().from("2026-01-01T00:00:00Z".parse().expect("a time"))),
+        Query::matching(Filter::new().to("2025-01-01T00:00:00Z".parse().expect("a time"))).newest_first(),
     ] {
         if let Some(event) = events(store, query).first() {
             told(store.event(event.id));
@@ -53,8 +54,8 @@ fn tenants_reads(store: &Store) {
     told(store.aggregate_types());
     told(store.statistics());
     told(store.snapshot_statistics());
-    told(store.count_events(None, None, Some("moved")));
-    told(store.count_events(Some("thing"), Some("t-1"), None));
+    told(store.count(Filter::new().event_type("moved")));
+    told(store.count(Query::aggregate("thing", "t-1")));
     let (things, merged) = (store.aggregates::<State>(), store.json_aggregates("thing"));
     let ids = told(things.ids(None, MOST)).unwrap_or_default();
     for id in ids.iter().map(String::as_str).chain(["t-1"]).take(4) {
@@ -65,7 +66,7 @@ fn tenants_reads(store: &Store) {
         told(merged.replay(id));
         told(things.snapshots(id));
     }
-    told(things.verify_snapshots(|_| {}));
+    told(things.verify_snapshots(|_| Continue(())));
 }
 
 fn events(store: &Store, query: Query) -> Vec<RecordedEvent> {
@@ -93,7 +94,7 @@ pub fn writes(store: &Store) {
     let things = store.aggregates::<State>();
     told(things.execute("t-1", |_| [Event::Empty {}]).map_err(foldlog::Error::from));
     told(things.create_snapshot("t-1", SnapshotReason::Manual));
-    told(things.clean_up_snapshots("t-1"));
+    told(things.prune_snapshots("t-1"));
     told(store.subscription("reader").run_to_end(|_| Ok(())));
     told(
         store
@@ -110,7 +111,7 @@ pub fn writes(store: &Store) {
     told(things.delete_snapshots("t-1"));
     told(store.checkpoint());
     told(store.copy_to_memory());
-    events(store, Query::new().all_tenants());
+    events(store, Query::matching(Filter::new().all_tenants()));
 }
 
 /// Opens the file for reading and asks everything of it.

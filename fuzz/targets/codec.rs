@@ -50,7 +50,7 @@ fn check(store: &Store, id: &str, events: &[(&str, &str)]) {
     }
     let new = accepted.iter().map(|(event_type, json, _)| NewEvent::with_json(*event_type, json.clone()));
     store.append("thing", id, Expected::New, new).expect("valid JSON is appended");
-    let recorded: Vec<_> = store.read(Query::new().aggregate("thing", id)).map(|event| event.expect("an event")).collect();
+    let recorded: Vec<_> = store.read(Query::aggregate("thing", id)).map(|event| event.expect("an event")).collect();
     assert_eq!(recorded.len(), accepted.len());
 
     let (mut typed, mut merged) = (Some(State::default()), json!({}));

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use arbitrary::Arbitrary;
 use chrono::DateTime;
-use foldlog::{ErrorKind, EventId, Expected, Json, Metadata, NewEvent, Options, Query, Store, TraceContext};
+use foldlog::{Filter, ErrorKind, EventId, Expected, Json, Metadata, NewEvent, Options, Query, Store, TraceContext};
 use foldlog_fuzz::{look_at, told};
 use libfuzzer_sys::fuzz_target;
 
@@ -85,7 +85,7 @@ fn check(store: &Store, input: &Input<'_>) {
             );
             assert_eq!(store.last_position().expect("a position"), before);
         }
-        Ok(appended) if appended.already_there => assert_eq!(store.last_position().expect("a position"), before),
+        Ok(appended) if appended.was_duplicate => assert_eq!(store.last_position().expect("a position"), before),
         Ok(appended) => {
             assert_eq!(appended.position, before.get() + 1);
             comes_back(&store, input, appended.event_ids[0]);
@@ -109,18 +109,18 @@ fn comes_back(store: &Store, input: &Input<'_>, id: EventId) {
     let newest = |query: Query| store.read(query.newest_first().limit(1)).map(|event| event.expect("a read")).last();
     for query in [
         Query::new(),
-        Query::new().aggregate_type(input.kind),
-        Query::new().aggregate(input.kind, input.id),
-        Query::new().event_type(input.event_type),
+        Query::matching(Filter::new().aggregate_type(input.kind)),
+        Query::aggregate(input.kind, input.id),
+        Query::matching(Filter::new().event_type(input.event_type)),
     ] {
         assert_eq!(newest(query).as_ref(), Some(&event));
     }
     for tag in &event.tags {
-        assert_eq!(newest(Query::new().tag(tag)).as_ref(), Some(&event));
+        assert_eq!(newest(Query::matching(Filter::new().tag(tag))).as_ref(), Some(&event));
     }
     let replayed = store.json_aggregates(input.kind).replay(input.id).expect("a merge patch takes anything");
     assert_eq!(replayed.version, event.version);
     let again = store.append(input.kind, input.id, Expected::Any, [crate::event(input).expect("as before").id(id)]);
-    assert_eq!(again.map(|appended| appended.already_there).ok(), Some(true), "the same event is the same");
+    assert_eq!(again.map(|appended| appended.was_duplicate).ok(), Some(true), "the same event is the same");
     told(store.json_aggregates(input.kind).with_metadata(&Metadata::new().user_id(input.id)));
 }

@@ -1,6 +1,6 @@
 //! Appending: what is expected, what is written, what comes back.
 
-use foldlog::{Batch, Clock, ErrorKind, Expected, Json, Metadata, NewEvent, Query, Store};
+use foldlog::{Batch, Clock, ErrorKind, Expected, Filter, Json, Metadata, NewEvent, Query, Store};
 use serde_json::{Value, json};
 
 use crate::support::{Place, at, fast, noted, notes, read, refused, says};
@@ -60,7 +60,7 @@ fn events_of_one_append_lie_together() {
     let (_place, store) = with_some();
     let appended = store.append("list", SOME, 3, notes(4..=6)).unwrap();
     assert_eq!((appended.version.get(), appended.position.get(), appended.commit_id.get()), (6, 6, 4));
-    assert!(!appended.already_there);
+    assert!(!appended.was_duplicate);
     let events = read(&store, Query::new());
     assert_eq!(events.iter().map(|event| event.version.get()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(events.iter().map(|event| event.position.get()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
@@ -111,7 +111,7 @@ fn one_conflict_in_a_batch_and_nothing_is_written() {
     store.append("new type", "n", Expected::New, [NewEvent::new("New event type", &1).unwrap()]).unwrap();
     let types: Vec<_> = read(&store, Query::new().after_position(3)).iter().map(|event| event.event_type.to_string()).collect();
     assert_eq!(types, ["Other event type", "New event type"]);
-    assert_eq!(read(&store, Query::new().tag("new tag")), []);
+    assert_eq!(read(&store, Filter::new().tag("new tag")), []);
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn a_decision_that_was_stored_before_is_not_taken_twice() {
     let again = counters.execute("c", decide).unwrap();
     assert_eq!((again.state, again.version.get()), (json!({ "sum": 6 }), 2));
     let appended = again.appended.unwrap();
-    assert!(appended.already_there);
+    assert!(appended.was_duplicate);
     assert_eq!(appended.version, 1);
 }
 

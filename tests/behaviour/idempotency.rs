@@ -1,6 +1,7 @@
 //! Appending the same events again, told by their ids.
 
 use foldlog::{Batch, ErrorKind, EventId, Expected, Metadata, NewEvent, Query, Store};
+use std::ops::ControlFlow::Continue;
 
 use crate::support::{Place, at, noted, read, refused, says};
 
@@ -35,15 +36,15 @@ fn the_same_append_again_returns_the_first_result() {
     let store = place.open();
     store.append("list", "a", 0, [noted(0)]).unwrap();
     let first = store.commit(batch()).unwrap();
-    assert!(first.iter().all(|appended| !appended.already_there));
+    assert!(first.iter().all(|appended| !appended.was_duplicate));
     assert_eq!(first[0].event_ids, [id(1), id(2)]);
     // Now the expected versions would conflict, and the file was opened anew.
     store.append("list", "a", 3, [noted(9)]).unwrap();
     drop(store);
     let store = place.open();
     let mut again = store.commit(batch()).unwrap();
-    assert!(again.iter().all(|appended| appended.already_there));
-    again.iter_mut().for_each(|appended| appended.already_there = false);
+    assert!(again.iter().all(|appended| appended.was_duplicate));
+    again.iter_mut().for_each(|appended| appended.was_duplicate = false);
     assert_eq!(again, first);
     assert_eq!(read(&store, Query::new()).len(), 5);
 }
@@ -54,7 +55,7 @@ fn a_time_that_was_not_given_need_not_be_the_same() {
     let store = place.open();
     store.append("list", "a", 0, [known(1)]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(2));
-    assert!(store.append("list", "a", 0, [known(1)]).unwrap().already_there);
+    assert!(store.append("list", "a", 0, [known(1)]).unwrap().was_duplicate);
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn other_content_under_a_known_id_is_refused() {
     let place = Place::new();
     let store = place.open();
     store.append("list", "a", 0, [rich()]).unwrap();
-    assert!(store.append("list", "a", 0, [rich()]).unwrap().already_there);
+    assert!(store.append("list", "a", 0, [rich()]).unwrap().was_duplicate);
     let others = [
         ("list", "b", rich()),
         ("other", "a", rich()),
@@ -109,8 +110,8 @@ fn two_appends_are_not_one() {
     store.append("list", "a", 0, [known(1)]).unwrap();
     store.append("list", "a", 1, [known(2)]).unwrap();
     refused(store.append("list", "a", 0, [known(1), known(2)]), ErrorKind::DuplicateEventId);
-    assert!(store.append("list", "a", 0, [known(1)]).unwrap().already_there);
-    assert!(store.append("list", "a", 1, [known(2)]).unwrap().already_there);
+    assert!(store.append("list", "a", 0, [known(1)]).unwrap().was_duplicate);
+    assert!(store.append("list", "a", 1, [known(2)]).unwrap().was_duplicate);
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn the_ids_that_the_store_made_can_be_used_too() {
     let store = place.open();
     let first = store.append("list", "a", 0, [noted(1)]).unwrap();
     let again = store.append("list", "a", 0, [noted(1).id(first.event_ids[0])]).unwrap();
-    assert!(again.already_there);
+    assert!(again.was_duplicate);
     assert_eq!((again.version, again.event_ids), (first.version, first.event_ids));
 }
 
@@ -154,7 +155,7 @@ fn ids_in_any_order_keep_their_order() {
             noted(number).id(id(place_in_order.into()))
         });
         ids.extend(store.append("list", "a", Expected::Any, events.collect::<Vec<_>>()).unwrap().event_ids);
-        assert!(store.verify(|_| {}).unwrap().is_clean(), "append {append}");
+        assert!(store.verify(|_| Continue(())).unwrap().is_clean(), "append {append}");
     }
     for (at, event_id) in ids.iter().enumerate() {
         assert_eq!(store.event(*event_id).unwrap().unwrap().version.get(), at as u64 + 1);

@@ -200,8 +200,8 @@ fn the_highest_version_is_the_last() {
     refused(store.append("list", "a", Expected::New, [noted(3)]), ErrorKind::Conflict);
     assert_eq!(store.version("list", "a").unwrap(), highest);
     assert_eq!(store.last_position().unwrap(), 2);
-    let newest = read(&store, Query::new().aggregate("list", "a").after_version(highest - 1));
+    let newest = read(&store, Query::aggregate("list", "a").after_version(highest - 1));
     assert_eq!(newest.len(), 1);
-    assert_eq!(read(&store, Query::new().aggregate("list", "a").after_version(highest)), []);
-    assert_eq!(read(&store, Query::new().aggregate("list", "a").after_version(u64::MAX)), []);
+    assert_eq!(read(&store, Query::aggregate("list", "a").after_version(highest)), []);
+    assert_eq!(read(&store, Query::aggregate("list", "a").after_version(u64::MAX)), []);
 }

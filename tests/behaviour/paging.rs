@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use foldlog::{ErrorKind, Expected, Json, Metadata, NewEvent, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
+use foldlog::{ErrorKind, Expected, Filter, Json, Metadata, NewEvent, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
 use serde_json::json;
 
 use crate::support::{Place, at, fast, noted, notes, read};
@@ -22,8 +22,8 @@ fn every_event_once_in_both_orders() {
     let (_place, store) = long_log();
     let up: Vec<u64> = (1..=MANY).collect();
     let down: Vec<u64> = (1..=MANY).rev().collect();
-    for base in [Query::new(), Query::new().aggregate("list", "a"), Query::new().event_type("Noted")] {
-        let positions = |query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
+    for base in [Query::new(), Query::aggregate("list", "a"), Query::matching(Filter::new().event_type("Noted"))] {
+        let positions = |query: Query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
         assert_eq!(positions(base.clone()), up);
         assert_eq!(positions(base.newest_first()), down);
     }
@@ -39,14 +39,15 @@ fn a_long_query_with_few_answers_finds_them_all() {
     });
     store.append("list", "a", 0, events).unwrap();
     let rare = [1, 1_001, 2_001, 3_001, 4_001];
-    for query in [
-        Query::new().event_type("Rare"),
-        Query::new().tag("rare"),
-        Query::new().from(at(100)),
-        Query::new().event_type("Rare").from(at(8)),
+    for filter in [
+        Filter::new().event_type("Rare"),
+        Filter::new().tag("rare"),
+        Filter::new().from(at(100)),
+        Filter::new().event_type("Rare").from(at(8)),
     ] {
-        for (query, aggregate) in [(query.clone(), false), (query.aggregate("list", "a"), true)] {
-            let found = |query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
+        let of_aggregate = Query::aggregate("list", "a").filter(filter.clone());
+        for (query, aggregate) in [(Query::matching(filter), false), (of_aggregate, true)] {
+            let found = |query: Query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
             assert_eq!(found(query.clone()), rare, "{aggregate}");
             assert_eq!(found(query.clone().newest_first()), [4_001, 3_001, 2_001, 1_001, 1], "{aggregate}");
             assert_eq!(found(query.limit(2)), [1, 1_001], "{aggregate}");
@@ -68,12 +69,12 @@ fn pages_without_an_answer_are_not_the_end() {
     let few = [1, 2, 3, MANY + 5, MANY + 6, MANY + 7];
     let rare = [3, MANY + 4, MANY + 7];
     for (query, expected) in [
-        (Query::new().aggregate_type("few"), &few[..]),
-        (Query::new().tag("all").aggregate_type("few"), &few),
-        (Query::new().tag("all").event_type("Rare"), &rare),
+        (Query::matching(Filter::new().aggregate_type("few")), &few[..]),
+        (Query::matching(Filter::new().tag("all").aggregate_type("few")), &few),
+        (Query::matching(Filter::new().tag("all").event_type("Rare")), &rare),
     ] {
         let mut expected = expected.to_vec();
-        let found = |query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
+        let found = |query: Query| read(&store, query).iter().map(|event| event.position.get()).collect::<Vec<_>>();
         assert_eq!(found(query.clone()), expected);
         expected.reverse();
         assert_eq!(found(query.newest_first()), expected);
@@ -89,7 +90,7 @@ fn the_first_and_the_last_time_of_a_block_belong_to_it() {
     store.append("list", "a", 0, seconds.map(|second| noted(0).created_at(at(second)))).unwrap();
     for (from, to, position) in [(0, 10, 1), (521, 609, 512), (522, 610, 513), (1_121, 9_999, 1_024)] {
         for query in [Query::new(), Query::new().newest_first()] {
-            let found = read(&store, query.from(at(from)).to(at(to)));
+            let found = read(&store, query.filter(Filter::new().from(at(from)).to(at(to))));
             assert_eq!(found.iter().map(|event| event.position.get()).collect::<Vec<_>>(), [position], "{from} to {to}");
         }
     }
@@ -98,9 +99,12 @@ fn the_first_and_the_last_time_of_a_block_belong_to_it() {
 #[test]
 fn a_writer_does_not_prolong_a_reading() {
     let (_place, store) = long_log();
-    for query in
-        [Query::new(), Query::new().aggregate("list", "a"), Query::new().event_type("Noted"), Query::new().newest_first()]
-    {
+    for query in [
+        Query::new(),
+        Query::aggregate("list", "a"),
+        Query::matching(Filter::new().event_type("Noted")),
+        Query::new().newest_first(),
+    ] {
         let head = store.last_position().unwrap();
         let mut events = store.read(query.clone());
         let mut seen = 1;
@@ -119,7 +123,7 @@ fn a_writer_does_not_prolong_a_reading() {
 fn an_unfinished_reading_does_not_hold_the_log() {
     let (place, store) = long_log();
     let mut unfinished: Vec<_> =
-        [Query::new(), Query::new().aggregate("list", "a"), Query::new().newest_first(), Query::new().tag("none")]
+        [Query::new(), Query::aggregate("list", "a"), Query::new().newest_first(), Query::matching(Filter::new().tag("none"))]
             .into_iter()
             .map(|query| store.read(query))
             .collect();

@@ -1,6 +1,7 @@
 //! Purging: explicit, reported, and never at the cost of a replay unless that was asked for.
 
-use foldlog::{ErrorKind, Expected, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
+use foldlog::{ErrorKind, Expected, Filter, Purge, Query, SnapshotPolicy, SnapshotReason, Store};
+use std::ops::ControlFlow::Continue;
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
 use crate::support::{Place, at, fast, noted, notes, read, refused, says};
@@ -49,9 +50,9 @@ fn with_a_snapshot_the_replay_stays_the_same() {
     assert_eq!(accounts.replay("a").unwrap(), before);
     assert_eq!(accounts.history("a").map(|event| event.unwrap().version.get()).collect::<Vec<_>>(), [11, 12]);
     assert_eq!(store.version("account", "a").unwrap(), 12);
-    assert_eq!(store.count_events(None, None, None).unwrap(), 2);
+    assert_eq!(store.count(Query::new()).unwrap(), 2);
     assert_eq!(store.file_statistics().unwrap().events, 2);
-    assert_eq!(read(&store, Query::new().tag("t")), [], "their tags went with them");
+    assert_eq!(read(&store, Filter::new().tag("t")), [], "their tags went with them");
 }
 
 #[test]
@@ -237,7 +238,7 @@ fn every_fold_that_has_snapshots_can_still_replay() {
     }
     assert_eq!(store.expire_snapshots(std::time::Duration::ZERO).unwrap(), 1);
     assert_eq!(typed.replay_to_version("a", 8).unwrap().state, state);
-    typed.clean_up_snapshots("a").unwrap();
+    typed.prune_snapshots("a").unwrap();
     assert_eq!(typed.replay_to_version("a", 8).unwrap().state, state);
     assert!(json.replay_to_version("a", 8).is_err(), "its own older ones are gone");
     assert_ne!(json.replay("a").unwrap().state, merged);
@@ -311,7 +312,7 @@ fn holes_that_touch_are_one() {
             let holes: Vec<(u64, u64)> =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
             assert_eq!(holes, expected, "{order:?} up to {id}");
-            assert!(store.verify(|_| {}).unwrap().is_clean());
+            assert!(store.verify(|_| Continue(())).unwrap().is_clean());
             assert_eq!(store.last_position().unwrap(), 13);
         }
         assert_eq!(store.append("list", "a", 4, [noted(5)]).unwrap().position, 14);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use foldlog::{CleanUp, ErrorKind, Expected, Purge, Query, SnapshotReason, Store};
+use foldlog::{ErrorKind, Expected, Purge, Query, SnapshotExpiry, SnapshotReason, Store};
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
 use crate::support::{Place, at, contents, noted, notes, read, refused, says};
@@ -39,10 +39,10 @@ fn every_write_is_refused() {
     refused(executed.map(drop), kind);
     refused(accounts.create_snapshot("a", SnapshotReason::Manual), kind);
     refused(accounts.delete_snapshots("a"), kind);
-    refused(accounts.clean_up_snapshots("a"), kind);
+    refused(accounts.prune_snapshots("a"), kind);
     refused(store.expire_snapshots(Duration::ZERO), kind);
     refused(store.purge(Purge::created_before(at(0))), kind);
-    refused(store.schedule_clean_up(CleanUp::weekly()), kind);
+    refused(store.schedule_snapshot_expiry(SnapshotExpiry::weekly()), kind);
     assert_eq!(store.last_position().unwrap(), 2);
 }
 

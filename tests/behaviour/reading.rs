@@ -1,6 +1,6 @@
 //! Reading: each option by itself, and what is counted. The combinations are in tests/model.rs.
 
-use foldlog::{ErrorKind, Expected, NewEvent, Query, RecordedEvent, SnapshotPolicy, Store};
+use foldlog::{ErrorKind, Expected, Filter, NewEvent, Query, RecordedEvent, SnapshotPolicy, Store};
 use serde_json::json;
 
 use crate::support::{Place, at, fast, noted, notes, read, refused, says};
@@ -28,42 +28,41 @@ fn positions(events: &[RecordedEvent]) -> Vec<u64> {
 #[test]
 fn each_option_by_itself() {
     let (_place, store) = sample();
-    let q = Query::new;
     for (query, expected) in [
-        (q(), vec![1, 2, 3, 4, 7, 8]),
-        (q().newest_first(), vec![8, 7, 4, 3, 2, 1]),
-        (q().aggregate("list", "a"), vec![1, 2, 7, 8]),
-        (q().aggregate("list", "a").newest_first(), vec![8, 7, 2, 1]),
-        (q().aggregate("list", "a").after_version(2), vec![7, 8]),
-        (q().aggregate("list", "a").after_version(2).newest_first(), vec![8, 7]),
-        (q().aggregate("list", "a").after_version(4), vec![]),
-        (q().aggregate("list", "missing"), vec![]),
-        (q().aggregate("missing", "a"), vec![]),
-        (q().aggregate_type("list"), vec![1, 2, 3, 7, 8]),
-        (q().aggregate_type("missing"), vec![]),
-        (q().event_type("Made"), vec![1, 3, 4]),
-        (q().event_type("Made").event_type("Gone"), vec![1, 3, 4, 8]),
-        (q().event_type("Made").event_type("Never"), vec![1, 3, 4]),
-        (q().event_type("Never"), vec![]),
-        (q().event_type("Noted").newest_first().limit(1), vec![7]),
-        (q().tag("red"), vec![1, 2, 4, 8]),
-        (q().tag("re"), vec![]),
-        (q().from(at(20)), vec![2, 3, 7, 8]),
-        (q().to(at(20)), vec![1, 3, 4, 7]),
-        (q().from(at(20)).to(at(20)), vec![3, 7]),
-        (q().from(at(21)).to(at(20)), vec![]),
-        (q().after_position(3), vec![4, 7, 8]),
-        (q().up_to_position(3), vec![1, 2, 3]),
-        (q().after_position(3).up_to_position(7), vec![4, 7]),
-        (q().after_position(7).up_to_position(3), vec![]),
-        (q().after_position(u64::MAX), vec![]),
-        (q().up_to_position(u64::MAX).limit(u64::MAX), vec![1, 2, 3, 4, 7, 8]),
-        (q().limit(2), vec![1, 2]),
-        (q().limit(0), vec![]),
-        (q().all_tenants(), vec![1, 2, 3, 4, 5, 6, 7, 8]),
-        (q().all_tenants().aggregate_type("list").event_type("Noted"), vec![2, 6, 7]),
-        (q().aggregate("list", "a").tag("red").event_type("Noted").from(at(1)).to(at(50)), vec![2]),
-        (q().aggregate("list", "a").after_position(1).up_to_position(7), vec![2, 7]),
+        (Query::new(), vec![1, 2, 3, 4, 7, 8]),
+        (Query::new().newest_first(), vec![8, 7, 4, 3, 2, 1]),
+        (Query::aggregate("list", "a"), vec![1, 2, 7, 8]),
+        (Query::aggregate("list", "a").newest_first(), vec![8, 7, 2, 1]),
+        (Query::aggregate("list", "a").after_version(2), vec![7, 8]),
+        (Query::aggregate("list", "a").after_version(2).newest_first(), vec![8, 7]),
+        (Query::aggregate("list", "a").after_version(4), vec![]),
+        (Query::aggregate("list", "missing"), vec![]),
+        (Query::aggregate("missing", "a"), vec![]),
+        (Query::matching(Filter::new().aggregate_type("list")), vec![1, 2, 3, 7, 8]),
+        (Query::matching(Filter::new().aggregate_type("missing")), vec![]),
+        (Query::matching(Filter::new().event_type("Made")), vec![1, 3, 4]),
+        (Query::matching(Filter::new().event_type("Made").event_type("Gone")), vec![1, 3, 4, 8]),
+        (Query::matching(Filter::new().event_type("Made").event_type("Never")), vec![1, 3, 4]),
+        (Query::matching(Filter::new().event_type("Never")), vec![]),
+        (Query::matching(Filter::new().event_type("Noted")).newest_first().limit(1), vec![7]),
+        (Query::matching(Filter::new().tag("red")), vec![1, 2, 4, 8]),
+        (Query::matching(Filter::new().tag("re")), vec![]),
+        (Query::matching(Filter::new().from(at(20))), vec![2, 3, 7, 8]),
+        (Query::matching(Filter::new().to(at(20))), vec![1, 3, 4, 7]),
+        (Query::matching(Filter::new().from(at(20)).to(at(20))), vec![3, 7]),
+        (Query::matching(Filter::new().from(at(21)).to(at(20))), vec![]),
+        (Query::new().after_position(3), vec![4, 7, 8]),
+        (Query::new().up_to_position(3), vec![1, 2, 3]),
+        (Query::new().after_position(3).up_to_position(7), vec![4, 7]),
+        (Query::new().after_position(7).up_to_position(3), vec![]),
+        (Query::new().after_position(u64::MAX), vec![]),
+        (Query::new().up_to_position(u64::MAX).limit(u64::MAX), vec![1, 2, 3, 4, 7, 8]),
+        (Query::new().limit(2), vec![1, 2]),
+        (Query::new().limit(0), vec![]),
+        (Query::matching(Filter::new().all_tenants()), vec![1, 2, 3, 4, 5, 6, 7, 8]),
+        (Query::matching(Filter::new().all_tenants().aggregate_type("list").event_type("Noted")), vec![2, 6, 7]),
+        (Query::aggregate("list", "a").filter(Filter::new().tag("red").event_type("Noted").from(at(1)).to(at(50))), vec![2]),
+        (Query::aggregate("list", "a").after_position(1).up_to_position(7), vec![2, 7]),
     ] {
         let shown = format!("{query:?}");
         assert_eq!(positions(&read(&store, query)), expected, "{shown}");
@@ -73,7 +72,10 @@ fn each_option_by_itself() {
 #[test]
 fn questions_that_make_no_sense_are_refused() {
     let (_place, store) = sample();
-    for query in [Query::new().all_tenants().aggregate("list", "a"), Query::new().all_tenants().tag("red")] {
+    for query in [
+        Query::aggregate("list", "a").filter(Filter::new().all_tenants()),
+        Query::matching(Filter::new().all_tenants().tag("red")),
+    ] {
         let mut events = store.read(query);
         says(&refused(events.next().unwrap(), ErrorKind::InvalidInput), &["read", "all_tenants"]);
         assert!(events.next().is_none(), "after an error the iterator is at its end");
@@ -98,33 +100,34 @@ fn recent_events_and_history() {
     assert_eq!(positions(&store.recent_events(100).unwrap()).len(), 6);
     assert_eq!(store.recent_events(0).unwrap(), []);
     let history: Vec<_> = store.json_aggregates("list").history("a").map(|event| event.unwrap()).collect();
-    assert_eq!(history, read(&store, Query::new().aggregate("list", "a")));
+    assert_eq!(history, read(&store, Query::aggregate("list", "a")));
     assert_eq!(history.iter().map(|event| event.version.get()).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
 
 #[test]
 fn counts() {
     let (_place, store) = sample();
-    for (aggregate_type, aggregate_id, event_type, count) in [
-        (None, None, None, 6),
-        (None, None, Some("Made"), 3),
-        (None, None, Some("Never"), 0),
-        (Some("list"), None, None, 5),
-        (Some("list"), None, Some("Noted"), 2),
-        (Some("list"), Some("a"), None, 4),
-        (Some("list"), Some("a"), Some("Noted"), 2),
-        (Some("list"), Some("missing"), None, 0),
-        (Some("missing"), None, None, 0),
+    let of_type = |aggregate_type| Filter::new().aggregate_type(aggregate_type);
+    for (query, count) in [
+        (Query::new(), 6),
+        (Filter::new().event_type("Made").into(), 3),
+        (Filter::new().event_type("Never").into(), 0),
+        (of_type("list").into(), 5),
+        (of_type("list").event_type("Noted").into(), 2),
+        (Query::aggregate("list", "a"), 4),
+        (Query::aggregate("list", "a").filter(Filter::new().event_type("Noted")), 2),
+        (Query::aggregate("list", "missing"), 0),
+        (of_type("missing").into(), 0),
+        (of_type("list").event_type("Noted").all_tenants().into(), 3),
+        (Query::new().limit(5), 5),
+        (Query::new().up_to_position(3), 3),
+        (Filter::new().tag("red").into(), 4),
     ] {
-        assert_eq!(
-            store.count_events(aggregate_type, aggregate_id, event_type).unwrap(),
-            count,
-            "{aggregate_type:?} {aggregate_id:?} {event_type:?}"
-        );
+        let shown = format!("{query:?}");
+        assert_eq!(store.count(query).unwrap(), count, "{shown}");
     }
-    refused(store.count_events(None, Some("a"), None), ErrorKind::InvalidInput);
-    assert_eq!(store.tenant("acme").count_events(None, None, None).unwrap(), 2);
-    assert_eq!(store.tenant("nobody").count_events(None, None, None).unwrap(), 0);
+    assert_eq!(store.tenant("acme").count(Query::new()).unwrap(), 2);
+    assert_eq!(store.tenant("nobody").count(Query::new()).unwrap(), 0);
 }
 
 #[test]
@@ -246,9 +249,9 @@ fn an_event_that_is_missing_at_the_end_of_a_range_is_reported() {
     drop(store);
     place.raw().execute_batch("DELETE FROM events WHERE key & 0xFFFFFFFF = 4").unwrap();
     let store = place.open();
-    let query = Query::new().aggregate("list", "a").after_version(3).newest_first();
+    let query = Query::aggregate("list", "a").after_version(3).newest_first();
     // The second one in one page of 2,048 rows, of which it wants none.
-    for query in [query.clone(), query.event_type("Rare")] {
+    for query in [query.clone(), query.filter(Filter::new().event_type("Rare"))] {
         let error = refused(store.read(query).collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
         assert_eq!(error.version(), Some(4.into()));
     }

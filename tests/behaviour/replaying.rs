@@ -34,14 +34,14 @@ fn an_aggregate_without_events_is_not_found() {
             refused(accounts.replay_to_version("nobody", 1), ErrorKind::NotFound),
             refused(accounts.replay_to_time("nobody", at(0)), ErrorKind::NotFound),
             refused(accounts.create_snapshot("nobody", SnapshotReason::Manual), ErrorKind::NotFound),
-            refused(accounts.auto_snapshot("nobody"), ErrorKind::NotFound),
+            refused(accounts.snapshot_if_due("nobody"), ErrorKind::NotFound),
             refused(accounts.delete_snapshots("nobody"), ErrorKind::NotFound),
         ] {
             says(&error, &["account \"nobody\"", "no events"]);
         }
         assert_eq!(accounts.history("nobody").count(), 0);
         assert_eq!(accounts.latest_snapshot("nobody").unwrap(), None);
-        assert_eq!(accounts.clean_up_snapshots("nobody").unwrap(), 0);
+        assert_eq!(accounts.prune_snapshots("nobody").unwrap(), 0);
         // The second time the type is known.
         accounts.append("somebody", Expected::Any, [opened()]).unwrap();
     }

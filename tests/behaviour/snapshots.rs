@@ -115,7 +115,7 @@ fn none_by_themselves_under_a_manual_policy() {
     accounts.append("a", 0, deposits(300)).unwrap();
     accounts.replay("a").unwrap();
     accounts.execute("a", |_| deposits(1)).unwrap();
-    assert_eq!(accounts.auto_snapshot("a").unwrap(), None);
+    assert_eq!(accounts.snapshot_if_due("a").unwrap(), None);
     assert_eq!(versions(&accounts, "a"), [0; 0]);
     assert_eq!(accounts.create_snapshot("a", SnapshotReason::Manual).unwrap(), 301);
     assert_eq!(accounts.replay("a").unwrap().from_snapshot, Some(301.into()), "but those that exist are used");
@@ -162,10 +162,10 @@ fn one_on_request_only_if_it_is_due() {
     let store = place.open();
     let event = || NewEvent::of(&AccountEvent::Deposited { cents: 1 }).unwrap();
     store.append("account", "a", 0, (0..9).map(|_| event())).unwrap();
-    assert_eq!(accounts.auto_snapshot("a").unwrap(), None);
+    assert_eq!(accounts.snapshot_if_due("a").unwrap(), None);
     store.append("account", "a", 9, [event()]).unwrap();
-    assert_eq!(accounts.auto_snapshot("a").unwrap(), Some(10.into()));
-    assert_eq!(accounts.auto_snapshot("a").unwrap(), None);
+    assert_eq!(accounts.snapshot_if_due("a").unwrap(), Some(10.into()));
+    assert_eq!(accounts.snapshot_if_due("a").unwrap(), None);
     assert_eq!(accounts.latest_snapshot("a").unwrap().unwrap().reason, SnapshotReason::Threshold);
 }
 
@@ -188,8 +188,8 @@ fn deleting_and_cleaning_up() {
         accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
     }
     let fewer = fast().snapshots(SnapshotPolicy::manual().retain(2)).open(place.file()).unwrap().aggregates::<Account>();
-    assert_eq!(accounts.clean_up_snapshots("a").unwrap(), 0);
-    assert_eq!(fewer.clean_up_snapshots("a").unwrap(), 4);
+    assert_eq!(accounts.prune_snapshots("a").unwrap(), 0);
+    assert_eq!(fewer.prune_snapshots("a").unwrap(), 4);
     assert_eq!(versions(&accounts, "a"), [6, 5]);
     assert_eq!(accounts.delete_snapshots("a").unwrap(), 2);
     assert_eq!((versions(&accounts, "a"), accounts.latest_snapshot("a").unwrap()), (vec![], None));
@@ -232,8 +232,12 @@ fn statistics() {
     }
     let statistics = store.snapshot_statistics().unwrap();
     assert_eq!(statistics.total_snapshots, 3);
-    let by_aggregate: Vec<_> = statistics.snapshots_by_aggregate.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-    assert_eq!(by_aggregate, [("account/a", 2), ("account/b", 1)]);
+    let by_aggregate: Vec<_> = statistics
+        .snapshots_by_aggregate
+        .iter()
+        .map(|of| (of.aggregate_type.as_str(), of.aggregate_id.as_str(), of.snapshots))
+        .collect();
+    assert_eq!(by_aggregate, [("account", "a", 2), ("account", "b", 1)]);
     let sizes: Vec<u64> = ["a", "b"].iter().flat_map(|id| accounts.snapshots(id).unwrap()).map(|one| one.snapshot_size).collect();
     assert_eq!(statistics.average_snapshot_size, sizes.iter().sum::<u64>() / 3);
     assert_eq!((statistics.oldest_snapshot, statistics.newest_snapshot), (Some(at(1)), Some(at(9))));

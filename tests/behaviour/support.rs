@@ -34,10 +34,17 @@ impl Place {
         fast().open(self.file()).unwrap()
     }
 
-    /// The file as any other program sees it.
+    /// See [`raw`].
     pub fn raw(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.file()).unwrap()
+        raw(&self.file())
     }
+}
+
+/// The file as any other program sees it, and one that passes over the trigger that keeps events as they are.
+pub fn raw(path: &Path) -> rusqlite::Connection {
+    let raw = rusqlite::Connection::open(path).unwrap();
+    raw.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    raw
 }
 
 /// No waiting for the disk: what is tested is not what a power cut leaves.
@@ -69,7 +76,7 @@ pub fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap()
 }
 
-pub fn read(store: &Store, query: Query) -> Vec<RecordedEvent> {
+pub fn read(store: &Store, query: impl Into<Query>) -> Vec<RecordedEvent> {
     store.read(query).collect::<Result<_>>().unwrap()
 }
 

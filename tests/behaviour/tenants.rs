@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foldlog::{DEFAULT_TENANT, ErrorKind, Expected, Query, SnapshotReason};
+use foldlog::{DEFAULT_TENANT, ErrorKind, Expected, Filter, Query, SnapshotReason};
 
 use crate::domain::{Account, deposits};
 use crate::support::{Place, noted, read, refused};
@@ -22,7 +22,7 @@ fn each_tenant_has_its_own_of_everything() {
         assert_eq!((accounts.version("a").unwrap().get(), tenant.version("account", "a").unwrap().get()), (events, events));
         assert!(read(tenant, Query::new()).iter().all(|event| &*event.tenant == tenant.tenant_name()));
         assert_eq!(tenant.recent_events(100).unwrap().len() as u64, events);
-        assert_eq!(tenant.count_events(Some("account"), None, None).unwrap(), events);
+        assert_eq!(tenant.count(Filter::new().aggregate_type("account")).unwrap(), events);
         assert_eq!(tenant.statistics().unwrap().total_events, events);
         assert_eq!(tenant.snapshot_statistics().unwrap().total_snapshots, snapshots);
         assert_eq!(accounts.snapshots("a").unwrap().len() as u64, snapshots);
@@ -36,7 +36,7 @@ fn each_tenant_has_its_own_of_everything() {
     assert_eq!(store.aggregate_types().unwrap(), [""; 0]);
     assert_eq!(store.snapshot_statistics().unwrap().total_snapshots, 0);
     assert_eq!(store.tenants().unwrap(), ["acme", "initech"]);
-    assert_eq!(read(&store, Query::new().all_tenants()).len(), 8);
+    assert_eq!(read(&store, Filter::new().all_tenants()).len(), 8);
 }
 
 #[test]
@@ -46,9 +46,9 @@ fn a_tag_is_the_tenants_own() {
     for name in ["acme", "initech"] {
         store.tenant(name).append("list", "a", 0, [noted(1).tag("shared name")]).unwrap();
     }
-    let found = read(&store.tenant("acme"), Query::new().tag("shared name"));
+    let found = read(&store.tenant("acme"), Filter::new().tag("shared name"));
     assert_eq!(found.iter().map(|event| &*event.tenant).collect::<Vec<_>>(), ["acme"]);
-    assert_eq!(read(&store, Query::new().tag("shared name")), []);
+    assert_eq!(read(&store, Filter::new().tag("shared name")), []);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn readers_see_whole_commits_without_gaps_while_writers_write() {
                     let events = read(&store, Query::new());
                     assert_eq!(events.len() % 3, 0, "a part of a commit");
                     assert!(events.iter().zip(1..).all(|(event, position)| event.position == position), "a gap");
-                    let shared = read(&store, Query::new().aggregate("list", "shared"));
+                    let shared = read(&store, Query::aggregate("list", "shared"));
                     assert!(shared.iter().zip(1..).all(|(event, version)| event.version == version));
                     assert!(shared.len() >= events.len() / 3);
                 }

@@ -49,14 +49,14 @@ fn appending_everything_twice_changes_nothing() {
         file.store.append(aggregate_type, aggregate_id, Expected::Any, [with_id(line)]).unwrap()
     };
     let first: Vec<Appended> = lines.iter().map(append).collect();
-    assert!(first.iter().all(|appended| !appended.already_there));
+    assert!(first.iter().all(|appended| !appended.was_duplicate));
     assert_holds(&file.store, &set);
     // The other way round the second time: the order of repeated appends does not matter.
     let mut second: Vec<Appended> = lines.iter().rev().map(append).collect();
     second.reverse();
     for (mut again, before) in second.into_iter().zip(first) {
-        assert!(again.already_there);
-        again.already_there = false;
+        assert!(again.was_duplicate);
+        again.was_duplicate = false;
         assert_eq!(again, before);
     }
     assert_holds(&file.store, &set);
@@ -84,7 +84,7 @@ fn a_batch_that_is_repeated_gives_its_first_results() {
         appended.iter().map(|one| (one.version, one.position, one.commit_id, one.event_ids.clone())).collect()
     };
     assert_eq!(places(&again), places(&first));
-    assert!(again.iter().all(|one| one.already_there) && first.iter().all(|one| !one.already_there));
+    assert!(again.iter().all(|one| one.was_duplicate) && first.iter().all(|one| !one.was_duplicate));
     assert_holds(&file.store, &set);
 
     // A part of it is another append than the whole.
@@ -107,8 +107,8 @@ fn an_id_stands_for_one_content() {
         file.store.append("repo", aggregate_id, Expected::Any, [event])
     };
     let (id, data, metadata) = (line.aggregate_id.as_str(), line.data.get(), line.metadata.get());
-    assert!(!append(id, data, metadata).unwrap().already_there);
-    assert!(append(id, data, metadata).unwrap().already_there);
+    assert!(!append(id, data, metadata).unwrap().was_duplicate);
+    assert!(append(id, data, metadata).unwrap().was_duplicate);
     let other_data = data.replacen('{', "{ ", 1);
     let other_metadata = metadata.replacen('{', "{ ", 1);
     for other in [append("another", data, metadata), append(id, &other_data, metadata), append(id, data, &other_metadata)] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foldlog::{Aggregate, Aggregates, Folds, Query, Replayed, SnapshotPolicy, Store};
+use foldlog::{Aggregate, Aggregates, Filter, Folds, Query, Replayed, SnapshotPolicy, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -75,8 +75,8 @@ fn assert_published(store: &Store, set: &DataSet) {
     let activities = counts(&header["meta_concept:named_events_total"]["of"]);
     assert_eq!(statistics.events_by_type, activities);
     for (activity, count) in &activities {
-        assert_eq!(store.count_events(None, None, Some(activity)).unwrap(), *count, "{activity}");
-        assert_eq!(store.read(Query::new().event_type(activity)).count() as u64, *count, "{activity}");
+        assert_eq!(store.count(Filter::new().event_type(activity)).unwrap(), *count, "{activity}");
+        assert_eq!(store.read(Filter::new().event_type(activity)).count() as u64, *count, "{activity}");
     }
     let mut resources: BTreeMap<String, u64> = BTreeMap::new();
     let mut longest = 0;
@@ -113,13 +113,17 @@ fn assert_cases<A: Folds>(cases: &Aggregates<A>, store: &Store, set: &DataSet, s
         assert_eq!(seen, truths.len());
     }
     for (id, truth) in &truths {
-        let newest = Query::new().aggregate(cases.aggregate_type(), id).newest_first().limit(1);
+        let newest = Query::aggregate(cases.aggregate_type(), id).newest_first().limit(1);
         let newest = store.read(newest).next().unwrap().unwrap();
         assert_eq!(newest.version, truth.version, "{id}");
         assert_eq!(*newest.event_type, *truth.last_event_type, "{id}");
         assert_eq!(newest.created_at, truth.last_occurred_at.parse::<chrono::DateTime<chrono::Utc>>().unwrap(), "{id}");
         let (activity, count) = truth.counts.iter().next().unwrap();
-        assert_eq!(store.count_events(Some(cases.aggregate_type()), Some(id), Some(activity)).unwrap(), *count, "{id}");
+        assert_eq!(
+            store.count(Query::aggregate(cases.aggregate_type(), id).filter(Filter::new().event_type(activity))).unwrap(),
+            *count,
+            "{id}"
+        );
     }
 }
 

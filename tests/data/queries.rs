@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use foldlog::{Query, SnapshotPolicy, Store};
+use foldlog::{Filter, Query, SnapshotPolicy, Store};
 
 use crate::streams::{DataSet, Line};
 use crate::support::{TestStore, append_all};
@@ -227,12 +227,12 @@ fn by_aggregate() {
     assert!(types.len() > 3);
     for aggregate_type in types {
         let of_type: Vec<usize> = (0..lines.len()).filter(|n| lines[*n].aggregate_type == aggregate_type).collect();
-        assert_answers(store, &lines, Query::new().aggregate_type(aggregate_type), &of_type, &none);
+        assert_answers(store, &lines, Query::matching(Filter::new().aggregate_type(aggregate_type)), &of_type, &none);
         let ids: BTreeSet<&str> = of_type.iter().map(|n| lines[*n].aggregate_id.as_str()).collect();
         assert_eq!(store.json_aggregates(aggregate_type).ids(None, 1_000).unwrap(), ids.iter().copied().collect::<Vec<_>>());
         for id in ids {
             let mut of_one: Vec<usize> = of_type.iter().copied().filter(|n| lines[*n].aggregate_id == id).collect();
-            let query = Query::new().aggregate(aggregate_type, id);
+            let query = Query::aggregate(aggregate_type, id);
             assert_answers(store, &lines, query.clone(), &of_one, &none);
             let half = of_one.len() / 2;
             assert_answers(store, &lines, query.clone().after_version(half as u64), &of_one[half..], &none);

@@ -58,7 +58,7 @@ const EDITS: [&str; 6] = ["BodyEdited", "TitleEdited", "TagsEdited", "BodyRolled
 
 /// Type and time of the newest event of one of these types: the greatest version, not the latest time.
 fn newest(store: &Store, id: &str, event_types: &[&str]) -> Option<(String, DateTime<Utc>)> {
-    let query = Query::new().aggregate(Post::TYPE, id).newest_first().limit(1);
+    let query = Query::aggregate(Post::TYPE, id).newest_first().limit(1);
     let query = event_types.iter().fold(query, |query, event_type| query.event_type(*event_type));
     store.read(query).next().map(|event| event.unwrap()).map(|event| (event.event_type.to_string(), event.created_at))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use foldlog::{Batch, Durability, Options, Query, RecordedEvent, SnapshotPolicy, Store};
+use foldlog::{Batch, Durability, Filter, Options, Query, RecordedEvent, SnapshotPolicy, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -83,14 +83,14 @@ fn assert_counted(store: &Store, truth: &Value) {
     assert_eq!(statistics.total_events, counted["events"].as_u64().unwrap());
     assert_eq!(statistics.aggregates, counted["aggregates"].as_u64().unwrap());
     assert_eq!(statistics.events_by_type, by_type);
-    assert_eq!(store.count_events(None, None, None).unwrap(), statistics.total_events);
+    assert_eq!(store.count(Query::new()).unwrap(), statistics.total_events);
     for (event_type, count) in &by_type {
-        assert_eq!(store.count_events(None, None, Some(event_type)).unwrap(), *count, "{event_type}");
+        assert_eq!(store.count(Filter::new().event_type(event_type)).unwrap(), *count, "{event_type}");
     }
     let longest = &counted["longest_stream"];
     let (aggregate_type, aggregate_id) = (longest["aggregate_type"].as_str().unwrap(), longest["aggregate_id"].as_str().unwrap());
     let version = store.version(aggregate_type, aggregate_id).unwrap();
     assert_eq!(version, longest["events"].as_u64().unwrap());
-    assert_eq!(store.count_events(Some(aggregate_type), Some(aggregate_id), None).unwrap(), version.get());
+    assert_eq!(store.count(Query::aggregate(aggregate_type, aggregate_id)).unwrap(), version.get());
     assert_eq!(store.file_statistics().unwrap().events, statistics.total_events);
 }

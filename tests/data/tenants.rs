@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foldlog::{Batch, ErrorKind, EventId, Expected, Query, SnapshotPolicy, Store};
+use foldlog::{Batch, ErrorKind, EventId, Expected, Filter, Query, SnapshotPolicy, Store};
 
 use crate::streams::{DataSet, Line};
 use crate::support::{TestStore, assert_is};
@@ -73,13 +73,13 @@ fn none_sees_another() {
     }
     assert_eq!(file.store.tenants().unwrap(), ["club", "other town", "town"]);
     assert_eq!(file.store.read(Query::new()).count(), 0, "the default tenant wrote nothing");
-    let all = file.store.read(Query::new().all_tenants()).zip(1u64..);
+    let all = file.store.read(Filter::new().all_tenants()).zip(1u64..);
     let total = all.inspect(|(event, position)| assert_eq!(event.as_ref().unwrap().position, *position)).count();
     assert_eq!(total, permits.len() + games.len() + half.len());
 
     let [town, club, other_town] = &stores;
-    assert_eq!(club.read(Query::new().event_type(&permits[0].event_type)).count(), 0);
-    assert_eq!(town.count_events(None, None, Some("MovePlayed")).unwrap(), 0);
+    assert_eq!(club.read(Filter::new().event_type(&permits[0].event_type)).count(), 0);
+    assert_eq!(town.count(Filter::new().event_type("MovePlayed")).unwrap(), 0);
     assert_eq!(club.version("permit_case", &permits[0].aggregate_id).unwrap(), 0);
     assert!(town.event(id(0, 0)).unwrap().is_some());
     assert!(club.event(id(0, 0)).unwrap().is_none(), "another tenant's event by its id");

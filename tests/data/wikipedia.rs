@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use foldlog::{Aggregate, Query, Replayed, SnapshotPolicy};
+use foldlog::{Aggregate, Filter, Query, Replayed, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -81,7 +81,7 @@ fn sums_of_every_page_and_the_ten_most_edited() {
     }
 
     let mut edits: BTreeMap<String, u64> = BTreeMap::new();
-    for event in file.store.read(Query::new().aggregate_type("page")) {
+    for event in file.store.read(Filter::new().aggregate_type("page")) {
         let metadata = event.unwrap().metadata.unwrap().to_value().unwrap();
         *edits.entry(metadata["page"].as_str().unwrap().to_owned()).or_default() += 1;
     }

@@ -194,7 +194,7 @@ fn snapshots_count_by_reason_wherever_they_are_made() {
         append(&store, "a", "Deposited");
         accounts.create_snapshot("a", SnapshotReason::Scheduled).unwrap();
         (0..10).for_each(|_| append(&store, "a", "Deposited"));
-        assert!(accounts.auto_snapshot("a").unwrap().is_some());
+        assert!(accounts.snapshot_if_due("a").unwrap().is_some());
 
         for (reason, made) in [("threshold", 4.0), ("manual", 1.0), ("scheduled", 1.0)] {
             assert_eq!(metrics.value(&format!("event_snapshots_created_total{{reason=\"{reason}\"}}")), made, "{reason}");

@@ -5,6 +5,7 @@
 //! are killed while the others go on.
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow::Continue;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -197,7 +198,7 @@ fn look_up(file: &Path, mut acknowledged: Vec<Acknowledged>, seen: &mut u64) -> 
 fn check_all(file: &Path, outcome: &mut Outcome) -> Result<(), String> {
     let store = options(0).open(file).map_err(|error| format!("does not open: {error:?}"))?;
     let of = |error: foldlog::Error| format!("{error:?}");
-    let report = store.verify(|_| {}).map_err(of)?;
+    let report = store.verify(|_| Continue(())).map_err(of)?;
     if !report.is_clean() {
         return Err(format!("verify: {:?}", report.damages));
     }

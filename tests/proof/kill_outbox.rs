@@ -193,7 +193,7 @@ impl Log {
         if !missing.is_empty() {
             return Err(format!("never published: {missing:?}"));
         }
-        let status = self.store.outbox_status("out").map_err(|error| format!("{error:?}"))?;
+        let status = self.store.outbox("out").status().map_err(|error| format!("{error:?}"))?;
         match (status.lag, status.to_retry, status.waiting, status.dead) {
             (0, 0, 0, 0) => Ok((published.len() - first.len()) as u64),
             _ => Err(format!("something is left over: {status:?}")),

@@ -269,7 +269,7 @@ pub fn run_followers(rounds: u64, arguments: &[&str], seed: u64) -> Outcome {
     let log = Log::new();
     let mut workers = [log.start(arguments, "follow"), log.start(arguments, "follow")];
     let caught_up =
-        || log.store.wait_until("sums", log.last().into(), Duration::from_secs(60)).map_err(|error| format!("{error:?}"));
+        || log.store.subscription("sums").wait_until(log.last(), Duration::from_secs(60)).map_err(|error| format!("{error:?}"));
     while outcome.rounds < rounds && outcome.violations == 0 {
         outcome.rounds += 1;
         let events = 1 + random.below(60);

@@ -306,6 +306,7 @@ impl Proof {
             for violation in &outcome.described {
                 eprintln!("{}: FOLDLOG_SEED={seed}: {violation}", self.name);
             }
+            outcome.notes.iter().for_each(|note| eprintln!("{}: allowed: {note}", self.name));
             progress.add(outcome.rounds);
             sum.add(outcome);
             part += 1;

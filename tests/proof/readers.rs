@@ -123,7 +123,7 @@ pub fn run(events: u64, races: u64, arguments: &[&str], seed: u64) -> Outcome {
     for worker in workers {
         worker.finishes().unwrap_or_else(|failure| outcome.violation(failure));
     }
-    if let Err(error) = store.wait_until("tail", Position::new(total), PATIENCE) {
+    if let Err(error) = store.subscription("tail").wait_until(Position::new(total), PATIENCE) {
         outcome.violation(format!("the follower: {error}"));
     }
     drop(follower);
@@ -165,7 +165,7 @@ fn check_wins(store: &Store, directory: &Path, races: u64) -> Result<(), String>
             winners[version - 1].push(writer);
         }
     }
-    for (event, winners) in store.read(Query::new().aggregate("race", "race")).zip(&winners) {
+    for (event, winners) in store.read(Query::aggregate("race", "race")).zip(&winners) {
         let event = event.map_err(|error| error.to_string())?;
         let writer: u64 = event.data.parse().map_err(|error| error.to_string())?;
         if *winners != [writer] {

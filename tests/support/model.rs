@@ -1,10 +1,11 @@
 //! The log in plain Rust: what was done to it, and what must be in it afterwards.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow::Continue;
 
 use foldlog::{
-    Aggregate, Aggregates, Batch, Clock, Durability, Error, Expected, NewEvent, Options, Position, Purge, Query, RecordedEvent,
-    SnapshotPolicy, SnapshotReason, Store,
+    Aggregate, Aggregates, Batch, Clock, Durability, Error, EventId, Expected, Filter, NewEvent, Options, Position, Purge,
+    RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,8 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Planned {
     pub event: AccountEvent,
+    /// `None`: the store makes one.
+    pub id: Option<EventId>,
     pub metadata: Option<String>,
     pub tags: Vec<String>,
 }
@@ -118,6 +121,9 @@ impl Planned {
 
     pub fn to_event(&self) -> NewEvent {
         let mut event = NewEvent::of(&self.event).expect("our own event is JSON");
+        if let Some(id) = self.id {
+            event = event.id(id);
+        }
         for tag in &self.tags {
             event = event.tag(tag.clone());
         }
@@ -269,7 +275,7 @@ impl Planner {
         };
         let metadata = self.random.chance(30).then(|| format!(r#"{{"userId":"u-{cents}"}}"#));
         let tags = (0..self.random.below(3)).map(|n| format!("tag-{}", (cents as u64 + n) % 5)).collect();
-        Planned { event, metadata, tags }
+        Planned { event, id: None, metadata, tags }
     }
 }
 
@@ -306,11 +312,11 @@ fn compare(store: &Store, rows: &[Row], world: &World) -> Result<Option<String>,
             }
         }
     }
-    let report = store.verify(|_| {})?;
+    let report = store.verify(|_| Continue(()))?;
     Ok((!report.is_clean()).then(|| format!("verify: {:?}", report.damages)))
 }
 
 /// Every event of every tenant.
 pub fn rows(store: &Store) -> Result<Vec<Row>, Error> {
-    store.read(Query::new().all_tenants()).map(|event| event.map(|event| Row::of(&event))).collect()
+    store.read(Filter::new().all_tenants()).map(|event| event.map(|event| Row::of(&event))).collect()
 }

@@ -10,6 +10,8 @@ pub struct Outcome {
     pub rounds: u64,
     pub violations: u64,
     pub described: Vec<String>,
+    /// What is allowed and worth to be looked at.
+    pub notes: Vec<String>,
     /// Counts worth knowing, under their names.
     pub counts: Vec<(&'static str, u64)>,
     pub seed: u64,
@@ -25,6 +27,12 @@ impl Outcome {
         self.violations += 1;
         if self.described.len() < KEPT {
             self.described.push(description.into());
+        }
+    }
+
+    pub fn note(&mut self, description: String) {
+        if self.notes.len() < KEPT {
+            self.notes.push(description);
         }
     }
 
@@ -45,6 +53,8 @@ impl Outcome {
         self.violations += other.violations;
         self.described.extend(other.described);
         self.described.truncate(KEPT);
+        self.notes.extend(other.notes);
+        self.notes.truncate(KEPT);
         other.counts.into_iter().for_each(|(name, by)| self.count(name, by));
     }
 
@@ -54,6 +64,7 @@ impl Outcome {
             "{} rounds, {} violations, seed {}, {:.1?}: {:?}",
             self.rounds, self.violations, self.seed, self.time, self.counts
         );
+        self.notes.iter().for_each(|note| eprintln!("{note}"));
         assert_eq!(self.violations, 0, "repeat with FOLDLOG_SEED={}: {:#?}", self.seed, self.described);
         assert!(self.rounds > 0, "nothing was tried");
         self

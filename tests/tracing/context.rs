@@ -131,7 +131,7 @@ fn an_append_repeated_from_another_span_is_the_same_append() {
         let append = |event| store.append("account", "a", Expected::Any, [event]);
         let first = append(again()).unwrap();
         let second = append(again()).unwrap();
-        assert!(second.already_there);
+        assert!(second.was_duplicate);
         assert_eq!(second.event_ids, first.event_ids);
         let other = again().metadata(&Metadata::new().user_id("u-2")).unwrap();
         assert_eq!(append(other).unwrap_err().kind(), ErrorKind::DuplicateEventId, "other metadata is another event");

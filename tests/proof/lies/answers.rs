@@ -1,6 +1,6 @@
 //! All that a file may be asked, each answer beside the truth.
 
-use foldlog::{ErrorKind, Query, Result, Store};
+use foldlog::{ErrorKind, Filter, Query, Result, Store};
 use serde_json::json;
 
 use super::truth::{Known, LIST, TAGS, Truth, id_of};
@@ -60,7 +60,7 @@ impl Answers {
                 self.events(store, between(Query::new()), truth.left(within), descending, Some(2));
                 for tag in &TAGS[..2] {
                     let carries = |known: &Known| within(known) && known.tags.contains(tag);
-                    self.events(store, between(Query::new().tag(*tag)), truth.left(carries), descending, None);
+                    self.events(store, between(Query::matching(Filter::new().tag(*tag))), truth.left(carries), descending, None);
                 }
             }
         }
@@ -72,8 +72,8 @@ impl Answers {
             self.events(store, Query::new(), truth.left(|_| true), descending, None);
             for tag in TAGS {
                 let carries = |known: &Known| known.tags.contains(&tag);
-                self.events(store, Query::new().tag(tag), truth.left(carries), descending, None);
-                self.events(store, Query::new().tag(tag), truth.left(carries), descending, Some(1));
+                self.events(store, Query::matching(Filter::new().tag(tag)), truth.left(carries), descending, None);
+                self.events(store, Query::matching(Filter::new().tag(tag)), truth.left(carries), descending, Some(1));
             }
         }
         for position in 1..=truth.last + 2 {
@@ -105,7 +105,7 @@ impl Answers {
                 Err(error) if !names.contains(&name) && error.kind() == ErrorKind::NotFound => {}
                 replayed => self.same(name, replayed.map(|replayed| Some(replayed.state)), &state),
             }
-            let query = Query::new().aggregate(LIST, name);
+            let query = Query::aggregate(LIST, name);
             if truth.purged.contains(&name) {
                 assert!(store.read(query).all(|event| event.is_err()), "events of {name} are back");
             } else {

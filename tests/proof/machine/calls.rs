@@ -76,7 +76,7 @@ pub fn event(number: u32) -> Planned {
         _ => AccountEvent::Closed,
     };
     let tags = if number.is_multiple_of(4) { vec![format!("tag-{}", number % 3)] } else { Vec::new() };
-    Planned { event, metadata: None, tags }
+    Planned { event, id: None, metadata: None, tags }
 }
 
 pub fn events(numbers: &[u32]) -> Vec<Planned> {

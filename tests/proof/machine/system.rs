@@ -1,9 +1,11 @@
 //! The real store, and each call made to it.
 
 use foldlog::{
-    Aggregate, Batch, Durability, Error, ErrorKind, Expected, NewEvent, Purge, Query, SnapshotPolicy, SnapshotReason, Store,
+    Aggregate, Batch, Durability, Error, ErrorKind, Expected, Filter, NewEvent, Purge, Query, SnapshotPolicy, SnapshotReason,
+    Store,
 };
 use proptest_state_machine::StateMachineTest;
+use std::ops::ControlFlow::Continue;
 
 use super::calls::{Belief, Call, End, HANDLES, IDS, Reading, TENANTS, TYPES, Which, event, event_id, events, name};
 use super::reference::Reference;
@@ -108,7 +110,7 @@ fn believed(store: &Store, id: &str, belief: Belief) -> Result<Expected, Error> 
 }
 
 fn appended(done: foldlog::Appended) -> End {
-    End::Appended(done.version.get(), done.position.get(), done.already_there)
+    End::Appended(done.version.get(), done.position.get(), done.was_duplicate)
 }
 
 fn state(store: &Store, which: Which, version: Option<u64>) -> Result<End, Error> {
@@ -122,15 +124,15 @@ fn state(store: &Store, which: Which, version: Option<u64>) -> Result<End, Error
 }
 
 fn rows(store: &Store, reading: Reading) -> Result<Vec<Row>, Error> {
-    let all = Query::new().all_tenants();
+    let all = Query::matching(Filter::new().all_tenants());
     let (store, query) = match reading {
         Reading::After(position) => (store.clone(), all.after_position(position)),
         Reading::Newest(count) => (store.clone(), all.newest_first().limit(count)),
-        Reading::Tagged(tag) => (store.clone(), Query::new().tag(format!("tag-{tag}"))),
-        Reading::OfType(kind) => (store.clone(), Query::new().event_type(TYPES[usize::from(kind) % 4])),
+        Reading::Tagged(tag) => (store.clone(), Query::matching(Filter::new().tag(format!("tag-{tag}")))),
+        Reading::OfType(kind) => (store.clone(), Query::matching(Filter::new().event_type(TYPES[usize::from(kind) % 4]))),
         Reading::OfAggregate(which, version) => {
             let (tenant, id) = name(which);
-            (store.tenant(&tenant), Query::new().aggregate(Account::TYPE, id).after_version(version))
+            (store.tenant(&tenant), Query::aggregate(Account::TYPE, id).after_version(version))
         }
     };
     store.read(query).map(|event| event.map(|event| Row::of(&event))).collect()
@@ -165,7 +167,7 @@ impl StateMachineTest for Machine {
     fn teardown(mut machine: Machine, reference: Reference) {
         assert_eq!(model::rows(machine.store(0)).unwrap(), reference.world.rows);
         machine.stores.clear();
-        let report = machine.open().verify(|_| {}).unwrap();
+        let report = machine.open().verify(|_| Continue(())).unwrap();
         assert!(report.is_clean(), "{:?}", report.damages);
     }
 }

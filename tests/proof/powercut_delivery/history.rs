@@ -7,9 +7,9 @@ use foldlog::{
     Aggregate, DeadLetterPolicy, Durability, ErrorKind, Filter, Message, Outbox, PublishError, RecordedEvent, Store, Subscription,
 };
 
+use super::super::powercut::{PATH, checkpoint};
 use super::ledger::{Answer, Entry, Ledger, Seen};
 use super::read_models::Totals;
-use crate::powercut::{PATH, checkpoint};
 use crate::support::disk::Disk;
 use crate::support::disk::power::Recording;
 use crate::support::model::{self, Account, AccountEvent, Planned, Planner, Step, World};
@@ -141,7 +141,7 @@ impl Life<'_> {
     /// The outbox and the handler pass over these.
     fn append_many(&mut self, store: &Store) {
         for aggregate in 0..2 + self.random.below(3) {
-            let closed = Planned { event: AccountEvent::Closed, metadata: None, tags: Vec::new() };
+            let closed = Planned { event: AccountEvent::Closed, id: None, metadata: None, tags: Vec::new() };
             let events = vec![closed; 300 + self.random.index(60)];
             self.perform(store, &Step::Commit("default".into(), vec![(format!("long-{aggregate}"), events)]));
         }

@@ -12,9 +12,10 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, Query, RecordedEvent, Store};
+use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, RecordedEvent, Store};
+use rusqlite::{Connection, OpenFlags};
 
-use crate::powercut::{PATH, goes_on};
+use super::powercut::{PATH, goes_on};
 use crate::support::disk::Disk;
 use crate::support::disk::power::Image;
 use crate::support::model::{self, Row, World};
@@ -70,7 +71,7 @@ fn said(error: Error) -> String {
 }
 
 fn events(store: &Store) -> Result<Vec<RecordedEvent>, String> {
-    store.read(Query::new().all_tenants()).collect::<Result<_, _>>().map_err(said)
+    store.read(Filter::new().all_tenants()).collect::<Result<_, _>>().map_err(said)
 }
 
 fn stands(store: &Store) -> Result<Stands, String> {

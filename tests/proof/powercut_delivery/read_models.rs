@@ -51,8 +51,8 @@ impl Projection for Totals {
         vec![self.name.to_owned()]
     }
 
-    fn filter(&self) -> Query {
-        Query::new().all_tenants()
+    fn filter(&self) -> Filter {
+        Filter::new().all_tenants()
     }
 
     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {

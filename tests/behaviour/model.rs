@@ -1,12 +1,12 @@
 //! Random logs, and the same questions put to the store and to plain lists.
 
-#[path = "support/names.rs"]
+#[path = "../support/names.rs"]
 mod names;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use foldlog::{Aggregates, Durability, ErrorKind, Expected, NewEvent, Options, Purge, Query, SnapshotPolicy, Store};
+use foldlog::{Aggregates, Durability, ErrorKind, Expected, Filter, NewEvent, Options, Purge, Query, SnapshotPolicy, Store};
 use names::hostile_name;
 use proptest::collection::vec;
 use proptest::option::of;
@@ -74,6 +74,7 @@ struct Question {
     id: Option<usize>,
     event_types: Vec<usize>,
     tag: Option<usize>,
+    any_tag: Vec<usize>,
     from: Option<i64>,
     to: Option<i64>,
     after_position: Option<u64>,
@@ -95,13 +96,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn question() -> impl Strategy<Value = Question> {
     let scope = (0..TENANTS.len(), any::<bool>(), of(0..KINDS.len()), of(0..IDS.len()));
-    let content = (vec(0..TYPES.len(), 0..3), of(0..TAGS.len()), of(0..SECONDS), of(0..SECONDS));
+    let content = (vec(0..TYPES.len(), 0..3), of(0..TAGS.len()), vec(0..TAGS.len(), 0..3), of(0..SECONDS), of(0..SECONDS));
     let places = (of(0..2_500u64), of(0..2_500u64), of(0..800u64), any::<bool>(), of(0..600u64));
-    (scope, content, places).prop_map(|((tenant, all_tenants, kind, id), (event_types, tag, from, to), places)| {
+    (scope, content, places).prop_map(|((tenant, all_tenants, kind, id), (event_types, tag, any_tag, from, to), places)| {
         let (after_position, up_to_position, after_version, newest_first, limit) = places;
         let id = id.filter(|_| kind.is_some());
         // These two are refused together with all_tenants; see tests/behaviour/reading.rs.
-        let all_tenants = all_tenants && id.is_none() && tag.is_none();
+        let all_tenants = all_tenants && id.is_none() && tag.is_none() && any_tag.is_empty();
         let after_version = after_version.filter(|_| id.is_some());
         Question {
             tenant,
@@ -110,6 +111,7 @@ fn question() -> impl Strategy<Value = Question> {
             id,
             event_types,
             tag,
+            any_tag,
             from,
             to,
             after_position,
@@ -174,21 +176,22 @@ fn build(store: &Store, steps: &[Step]) -> Vec<Row> {
 
 impl Question {
     fn query(&self) -> Query {
+        let mut filter = Filter::new().event_types(self.event_types.iter().map(|event_type| TYPES[*event_type]));
+        filter = self.tag.into_iter().fold(filter, |filter, tag| filter.tag(TAGS[tag]));
+        filter = self.any_tag.iter().fold(filter, |filter, tag| filter.any_tag([TAGS[*tag]]));
+        filter = self.from.into_iter().fold(filter, |filter, second| filter.from(at(second)));
+        filter = self.to.into_iter().fold(filter, |filter, second| filter.to(at(second)));
+        filter = if self.all_tenants { filter.all_tenants() } else { filter };
         let mut query = match (self.kind, self.id) {
-            (Some(kind), Some(id)) => Query::new().aggregate(KINDS[kind], IDS[id]),
-            (Some(kind), None) => Query::new().aggregate_type(KINDS[kind]),
-            _ => Query::new(),
+            (Some(kind), Some(id)) => Query::aggregate(KINDS[kind], IDS[id]).filter(filter),
+            (Some(kind), None) => Query::matching(filter.aggregate_type(KINDS[kind])),
+            _ => Query::matching(filter),
         };
-        query = self.event_types.iter().fold(query, |query, event_type| query.event_type(TYPES[*event_type]));
-        query = self.tag.into_iter().fold(query, |query, tag| query.tag(TAGS[tag]));
-        query = self.from.into_iter().fold(query, |query, second| query.from(at(second)));
-        query = self.to.into_iter().fold(query, |query, second| query.to(at(second)));
         query = self.after_position.into_iter().fold(query, Query::after_position);
         query = self.up_to_position.into_iter().fold(query, Query::up_to_position);
         query = self.after_version.into_iter().fold(query, Query::after_version);
         query = self.limit.into_iter().fold(query, Query::limit);
-        query = if self.newest_first { query.newest_first() } else { query };
-        if self.all_tenants { query.all_tenants() } else { query }
+        if self.newest_first { query.newest_first() } else { query }
     }
 
     fn wants(&self, row: &Row) -> bool {
@@ -197,6 +200,7 @@ impl Question {
             && self.id.is_none_or(|id| row.owner.2 == id)
             && (self.event_types.is_empty() || self.event_types.contains(&row.event_type))
             && self.tag.is_none_or(|tag| row.tag == Some(tag))
+            && (self.any_tag.is_empty() || row.tag.is_some_and(|tag| self.any_tag.contains(&tag)))
             && self.from.is_none_or(|from| row.second >= from)
             && self.to.is_none_or(|to| row.second <= to)
             && self.after_position.is_none_or(|after| row.position > after)
@@ -238,8 +242,8 @@ proptest! {
                 let of_type = |row: &&Row| row.event_type == number && row.owner.1 == 0;
                 let in_list = own().filter(of_type).count() as u64;
                 let in_a = own().filter(of_type).filter(|row| row.owner.2 == 0).count() as u64;
-                prop_assert_eq!(store.count_events(Some("list"), None, Some(event_type)).unwrap(), in_list);
-                prop_assert_eq!(store.count_events(Some("list"), Some("a"), Some(event_type)).unwrap(), in_a);
+                prop_assert_eq!(store.count(Filter::new().aggregate_type("list").event_type(*event_type)).unwrap(), in_list);
+                prop_assert_eq!(store.count(Query::aggregate("list", "a").filter(Filter::new().event_type(*event_type))).unwrap(), in_a);
             }
         }
     }
@@ -351,17 +355,17 @@ proptest! {
         prop_assert_eq!(all.len(), 1);
         prop_assert_eq!((&*all[0].tenant, &*all[0].aggregate_type, &*all[0].aggregate_id), (tenant.as_str(), kind.as_str(), id.as_str()));
         prop_assert_eq!((&*all[0].event_type, &all[0].tags[..]), (event_type.as_str(), &[event_type.clone(), tag.clone()][..]));
-        for query in [Query::new().aggregate(kind, id), Query::new().aggregate_type(kind), Query::new().event_type(event_type), Query::new().tag(tag)] {
+        for query in [Query::aggregate(kind, id), Query::matching(Filter::new().aggregate_type(kind)), Query::matching(Filter::new().event_type(event_type)), Query::matching(Filter::new().tag(tag))] {
             prop_assert_eq!(&found(query), &all);
         }
         if other != *kind && other != *id && other != *event_type && other != *tag {
-            for query in [Query::new().aggregate(kind, &other), Query::new().aggregate(&other, id), Query::new().event_type(&other), Query::new().tag(&other)] {
+            for query in [Query::aggregate(kind, &other), Query::aggregate(&other, id), Query::matching(Filter::new().event_type(&other)), Query::matching(Filter::new().tag(&other))] {
                 prop_assert_eq!(found(query).len(), 0);
             }
         }
         prop_assert_eq!(store.aggregate_types().unwrap(), vec![kind.clone()]);
         prop_assert!(store.tenants().unwrap().contains(tenant));
-        prop_assert_eq!(store.count_events(Some(kind), Some(id), Some(event_type)).unwrap(), 1);
+        prop_assert_eq!(store.count(Query::aggregate(kind, id).filter(Filter::new().event_type(event_type))).unwrap(), 1);
         let handle = store.json_aggregates(kind);
         prop_assert_eq!(handle.ids(None, 9).unwrap(), vec![id.clone()]);
         prop_assert_eq!(handle.replay(id).unwrap().state, json!({ event_type.as_str(): event_type }));

@@ -1,10 +1,7 @@
 //! kill -9, short form. The long form: `cargo test --release --test proof -- --long kill`.
 
-#[path = "proof/kill.rs"]
-mod kill;
-mod support;
-
-use support::random::seed;
+use crate::proof::kill;
+use crate::support::random::seed;
 
 /// Not a test by itself: what a worker process runs.
 #[test]
@@ -14,6 +11,6 @@ fn worker() {
 
 #[test]
 fn a_kill_loses_nothing_that_was_acknowledged() {
-    let outcome = kill::run(60, &["worker", "--exact", "--nocapture", "--test-threads=1"], seed()).expect_clean();
+    let outcome = kill::run(60, &["kill::worker", "--exact", "--nocapture", "--test-threads=1"], seed()).expect_clean();
     assert!(outcome.counted("acknowledgements") > 0, "no worker got to work");
 }

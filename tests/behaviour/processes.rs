@@ -38,7 +38,7 @@ fn worker() {
 
 fn start(task: &str, file: &Path, worker: usize) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["worker", "--exact", "--nocapture", "--test-threads=1"]);
+    command.args(["processes::worker", "--exact", "--nocapture", "--test-threads=1"]);
     command.env(TASK, task).env(FILE, file).env(WORKER, worker.to_string());
     command.env_remove("SNAPSHOT_THRESHOLD").env_remove("RETAIN_SNAPSHOTS");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

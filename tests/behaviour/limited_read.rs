@@ -1,5 +1,6 @@
 //! A query with a limit looks at no more events than it returns.
 
+use crate::support::raw;
 use foldlog::{ErrorKind, Expected, NewEvent, Query, Store};
 
 #[test]
@@ -9,10 +10,10 @@ fn damage_beyond_the_limit_is_not_met() {
     let store = Store::open(&path).unwrap();
     let events = (0..20).map(|n| NewEvent::new("Happened", &n).unwrap());
     store.append("thing", "t-1", Expected::New, events).unwrap();
-    let raw = rusqlite::Connection::open(&path).unwrap();
+    let raw = raw(&path);
     assert_eq!(raw.execute("UPDATE events SET data = '99' WHERE position = 10", []).unwrap(), 1);
 
-    for query in [Query::new(), Query::new().aggregate("thing", "t-1")] {
+    for query in [Query::new(), Query::aggregate("thing", "t-1")] {
         let positions = |query: Query| -> Result<Vec<u64>, ErrorKind> {
             store.read(query).map(|event| event.map(|event| event.position.get()).map_err(|error| error.kind())).collect()
         };

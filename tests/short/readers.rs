@@ -1,12 +1,7 @@
 //! Readers beside writers of several processes, short form. The long form: `cargo test --release --test proof -- --long readers`.
 
-#[path = "proof/readers.rs"]
-mod readers;
-mod support;
-#[path = "proof/worker.rs"]
-mod worker;
-
-use support::random::seed;
+use crate::proof::readers;
+use crate::support::random::seed;
 
 /// Not a test by itself: what a worker process runs.
 #[test]
@@ -16,6 +11,6 @@ fn writer() {
 
 #[test]
 fn every_position_is_seen_once_and_every_version_is_won_once() {
-    let arguments = ["writer", "--exact", "--nocapture", "--test-threads=1"];
+    let arguments = ["readers::writer", "--exact", "--nocapture", "--test-threads=1"];
     readers::run(8_000, 200, &arguments, seed()).expect_clean();
 }

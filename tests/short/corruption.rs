@@ -1,15 +1,8 @@
 //! Damage, short form. The long form: `cargo test --release --test proof -- --long corruption`.
 
-#[path = "proof/corruption.rs"]
-mod corruption;
-#[path = "proof/lies/mod.rs"]
-mod lies;
-#[path = "proof/questions.rs"]
-mod questions;
-mod support;
-
-use corruption::{Harms, Sound};
-use support::random::{Random, seed};
+use crate::proof::corruption::{Harms, Sound};
+use crate::proof::{corruption, lies};
+use crate::support::random::{Random, seed};
 
 #[test]
 fn a_damaged_file_answers_with_the_truth_or_with_an_error() {

@@ -1,17 +1,12 @@
 //! Power cuts, short form. The long form: `cargo test --release --test proof -- --long powercut`.
 
-#[path = "proof/powercut.rs"]
-mod powercut;
-#[path = "proof/powercut_delivery/mod.rs"]
-mod powercut_delivery;
-mod support;
-
 use std::ops::ControlFlow;
 
+use crate::proof::powercut_delivery::read_models::Totals;
+use crate::proof::{powercut, powercut_delivery};
+use crate::support::disk::Disk;
+use crate::support::random::{Random, seed};
 use foldlog::{Batch, Durability, Expected, NewEvent};
-use powercut_delivery::read_models::Totals;
-use support::disk::Disk;
-use support::random::{Random, seed};
 
 #[test]
 fn durable_loses_nothing_that_was_acknowledged() {
@@ -45,7 +40,7 @@ fn fast_what_was_handed_out_is_there_and_what_was_not_is_handed_out() {
 fn a_rebuild_that_has_returned_is_there_after_a_power_cut() {
     for events in [1, 512, 513, 600, 1_024, 1_025, 1_100] {
         let (disk, ruin) = (Disk::new(), Disk::new());
-        let store = support::model::options(Durability::Durable).vfs(disk.name()).open(powercut::PATH).unwrap();
+        let store = crate::support::model::options(Durability::Durable).vfs(disk.name()).open(powercut::PATH).unwrap();
         let event = || NewEvent::new("Closed", &()).unwrap();
         store.commit(Batch::new().append("account", "a", Expected::Any, (0..events).map(|_| event()))).unwrap();
         store.projection(Totals::following(1)).unwrap().run_to_end().unwrap();
@@ -56,7 +51,7 @@ fn a_rebuild_that_has_returned_is_there_after_a_power_cut() {
         let (mut cutter, mut random) = (recording.cutter(), Random::new(seed()));
         for _ in 0..40 {
             ruin.load(&cutter.cut_at(recording.len(), &mut random).files);
-            let store = support::model::options(Durability::Durable).vfs(ruin.name()).open(powercut::PATH).unwrap();
+            let store = crate::support::model::options(Durability::Durable).vfs(ruin.name()).open(powercut::PATH).unwrap();
             assert_eq!(store.subscriptions().unwrap()[0].version, 2, "{events} events");
         }
     }

@@ -1,18 +1,13 @@
 //! A disk that fails, short form. The long form: `cargo test --release --test proof -- --long faults`.
 
-#[path = "proof/effects.rs"]
-mod effects;
-#[path = "proof/faults.rs"]
-mod faults;
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::proof::{effects, faults};
+use crate::support::disk::{Disk, Fault};
+use crate::support::model::{self, Planner, World};
+use crate::support::random::{Random, seed};
 use foldlog::{Durability, ErrorKind, Expected, NewEvent, Store};
-use support::disk::{Disk, Fault};
-use support::model::{self, Planner, World};
-use support::random::{Random, seed};
 
 #[test]
 fn an_error_at_any_call_is_typed_and_leaves_nothing() {

@@ -1,11 +1,8 @@
 //! The whole public API against plain Rust, short form. The long form:
 //! `cargo test --release --test proof -- --long machine`.
 
-#[path = "proof/machine/mod.rs"]
-mod machine;
-mod support;
-
-use support::random::seed;
+use crate::proof::machine;
+use crate::support::random::seed;
 
 #[test]
 fn any_sequence_of_calls_ends_as_plain_rust_says() {

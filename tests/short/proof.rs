@@ -1,0 +1,24 @@
+//! The proofs, as the long forms run them.
+
+#[path = "../proof/corruption.rs"]
+pub mod corruption;
+#[path = "../proof/effects.rs"]
+pub mod effects;
+#[path = "../proof/faults.rs"]
+pub mod faults;
+#[path = "../proof/kill.rs"]
+pub mod kill;
+#[path = "../proof/lies/mod.rs"]
+pub mod lies;
+#[path = "../proof/machine/mod.rs"]
+pub mod machine;
+#[path = "../proof/powercut.rs"]
+pub mod powercut;
+#[path = "../proof/powercut_delivery/mod.rs"]
+pub mod powercut_delivery;
+#[path = "../proof/questions.rs"]
+pub mod questions;
+#[path = "../proof/readers.rs"]
+pub mod readers;
+#[path = "../proof/worker.rs"]
+pub mod worker;
