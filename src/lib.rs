@@ -75,6 +75,7 @@ pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, Subs
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
 pub use store::aggregates::{Aggregates, Rebuilt};
+pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 
 pub use model::trace_context::TraceContext;

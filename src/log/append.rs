@@ -68,7 +68,7 @@ impl Batch {
     /// let store = Store::in_memory()?;
     /// let opened = || NewEvent::new("Opened", &());
     /// // An account only for a customer who exists.
-    /// let batch = Batch::new().expect("customer", "c-1", Expected::StreamExists).append("account", "a-1", 0, [opened()?]);
+    /// let batch = Batch::new().expect("customer", "c-1", Expected::Existing).append("account", "a-1", 0, [opened()?]);
     /// assert_eq!(store.commit(batch).unwrap_err().kind(), ErrorKind::Conflict);
     /// # Ok::<(), foldlog::Error>(())
     /// ```

@@ -12,12 +12,12 @@ use crate::storage::upkeep::{PurgePlan, Purged};
 /// Aggregates that a report names; it counts all.
 const NAMED: usize = 1_000;
 
-/// What to purge. Nothing happens until it is given to [`Store::purge`](crate::Store::purge).
+/// What to purge. Nothing happens until it is given to [`Maintenance::purge`](crate::Maintenance::purge).
 ///
 /// ```
 /// use foldlog::{Purge, Store};
 /// let store = Store::in_memory()?;
-/// let report = store.purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()).dry_run())?;
+/// let report = store.maintenance().purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()).dry_run())?;
 /// assert_eq!(report.events_removed, 0);
 /// # Ok::<(), foldlog::Error>(())
 /// ```

@@ -7,7 +7,7 @@
 //! [`METRICS`] lists them all. Values that come from outside are bounded by [`LabelBounds`]; payloads and metadata never
 //! become labels. Gauges are read from the file, so they are right after a restart, a purge or an append by another
 //! process: after each change made through the store, and for the rest at most once a second while the store is in use,
-//! or whenever [`Store::refresh_metrics`](crate::Store::refresh_metrics) is called. An application that has several
+//! or whenever [`Maintenance::refresh_metrics`](crate::Maintenance::refresh_metrics) is called. An application that has several
 //! files open sees, in the gauges, the one that reported last.
 
 mod facade;

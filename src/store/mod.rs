@@ -2,10 +2,10 @@
 
 pub(crate) mod aggregates;
 mod delivery;
+pub(crate) mod maintenance;
 mod outbox;
 pub(crate) mod preview;
 mod read_models;
-mod upkeep;
 
 use std::fmt;
 use std::path::Path;
