@@ -57,9 +57,9 @@ fn fifteen(purged: bool) -> Place {
     if purged {
         store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
         let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
-        assert_eq!(store.purge(purge).unwrap().events_removed, 3);
+        assert_eq!(store.maintenance().purge(purge).unwrap().events_removed, 3);
     }
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
     place
 }
 
@@ -72,7 +72,7 @@ fn nothing_is_out_of_its_place(place: &Place, purged: bool) {
     sound.reverse();
     let backward = before_the_error(&store, Query::new().newest_first());
     assert!(sound.starts_with(&backward), "purged {purged}: {backward:?}");
-    assert!(!store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }
 
 /// The row is there, and its aggregate's history is whole; but the log is read along an index.
@@ -97,10 +97,10 @@ fn an_event_that_its_index_has_lost_is_reported() {
 
 /// Says what `verify` finds, lets `reindex` mend it, and looks whether it did.
 fn named_and_mended(store: &Store, named: &str) {
-    let report = store.verify(|_| Continue(())).unwrap();
+    let report = store.maintenance().verify(|_| Continue(())).unwrap();
     assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{named}: {:#?}", report.damages);
-    assert!(store.reindex(|_| Continue(())).unwrap());
-    let report = store.verify(|_| Continue(())).unwrap();
+    assert!(store.maintenance().reindex(|_| Continue(())).unwrap());
+    let report = store.maintenance().verify(|_| Continue(())).unwrap();
     assert!(report.is_clean(), "{:#?}", report.damages);
 }
 
@@ -114,7 +114,7 @@ fn a_changed_name_beside_its_place_is_reported() {
         for id in ["a", "b", "d", "e"] {
             store.append("list", id, 0, notes(1..=3)).unwrap();
         }
-        store.checkpoint().unwrap();
+        store.maintenance().checkpoint().unwrap();
         drop(store);
         let number = b"abde".iter().position(|name| *name == wanted.as_bytes()[0]).unwrap();
         change_leaf(&place, "aggregate_id", |leaf| {
@@ -143,7 +143,7 @@ fn lost_entries_of_names_tags_and_ids_are_named_and_mended() {
         for n in 0..10 {
             store.append("list", &format!("l-{n}"), 0, [noted(n).id(id(n)).tag(format!("t-{n}")).tag("all")]).unwrap();
         }
-        store.checkpoint().unwrap();
+        store.maintenance().checkpoint().unwrap();
         drop(store);
         let sound = std::fs::read(place.file()).unwrap();
         let damaged = |tree: &str, entry: usize, entries: usize| {
@@ -287,7 +287,7 @@ fn a_key_that_has_lost_its_upper_half_is_not_folded() {
     let place = Place::new();
     let store = place.open();
     store.append("list", "a", 0, notes(1..=12)).unwrap();
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
     drop(store);
     let mut bytes = std::fs::read(place.file()).unwrap();
     // Version 10 of aggregate 1 as SQLite writes the key of a row.
@@ -316,10 +316,10 @@ fn a_purged_event_does_not_come_back() {
     let secret = EventId::from_u128(7);
     store.append("list", "gone", 0, [noted(4).tag("t").id(secret), noted(5).tag("t")]).unwrap();
     store.append("list", "a", 3, notes(6..=8)).unwrap();
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
     std::fs::copy(place.file(), place.join("before.db")).unwrap();
     let all = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
-    assert_eq!(store.purge(all.aggregate("list", "gone")).unwrap().events_removed, 2);
+    assert_eq!(store.maintenance().purge(all.aggregate("list", "gone")).unwrap().events_removed, 2);
     drop(store);
     let raw = place.raw();
     raw.execute("ATTACH ?1 AS before", [place.join("before.db").to_str().unwrap()]).unwrap();
@@ -333,5 +333,5 @@ fn a_purged_event_does_not_come_back() {
     assert!(before_the_error(&store, Filter::new().tag("t")).is_empty());
     says(&refused(store.event(secret), ErrorKind::Corrupt), &["was removed, and is in the file again", "position 4"]);
     refused(store.json_aggregates("list").replay("gone"), ErrorKind::Corrupt);
-    assert!(!store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }

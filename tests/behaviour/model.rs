@@ -157,7 +157,7 @@ fn build(store: &Store, steps: &[Step]) -> Vec<Row> {
                 rows.extend(new);
             }
             Step::Purge(before) => {
-                let report = store.purge(Purge::created_before(at(*before)).even_if_replay_breaks()).unwrap();
+                let report = store.maintenance().purge(Purge::created_before(at(*before)).even_if_replay_breaks()).unwrap();
                 let mut kept = BTreeMap::new();
                 let length = rows.len();
                 rows.retain(|row| {

@@ -193,7 +193,10 @@ fn a_purge_beside_a_replay_is_noticed() {
         let purging = store.clone();
         let counted = store.json_aggregates("list").fold_with("count", 1, move |state, _, data| {
             if data["n"] == 5 {
-                let report = purging.purge(Purge::created_before(at(10))).map_err(|error| FoldError::Data(error.to_string()))?;
+                let report = purging
+                    .maintenance()
+                    .purge(Purge::created_before(at(10)))
+                    .map_err(|error| FoldError::Data(error.to_string()))?;
                 assert_eq!(report.events_removed, removed);
             }
             state["count"] = json!(state["count"].as_u64().unwrap_or(0) + 1);

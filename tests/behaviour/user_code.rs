@@ -144,7 +144,7 @@ fn in_the_writing_of_an_event_or_a_state() {
 fn in_callbacks() {
     let directory = tempfile::tempdir().unwrap();
     let store = store("callbacks.db", &directory);
-    panics(&store, |store| store.verify(|_| panic!("on purpose")).map(drop));
+    panics(&store, |store| store.maintenance().verify(|_| panic!("on purpose")).map(drop));
     panics(&store, |store| {
         let each = |_: &str, _: &foldlog::Replayed<Fragile>| -> Result<(), String> { panic!("on purpose") };
         store.aggregates::<Fragile>().rebuild(each, |_| {}).map(drop)

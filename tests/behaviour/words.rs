@@ -122,7 +122,10 @@ fn reports_and_errors_as_json() {
     let executed = serde_json::to_value(accounts.execute("a", |_| deposits(1)).unwrap()).unwrap();
     assert_eq!((&executed["state"]["cents"], &executed["attempts"]), (&json!(3), &json!(1)));
     assert_eq!(serde_json::to_value(accounts.replay("a").unwrap()).unwrap()["eventsFolded"], 3);
-    assert_eq!(serde_json::to_value(store.verify(|_| {}).unwrap()).unwrap()["damageCount"], 0);
+    assert_eq!(
+        serde_json::to_value(store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap()).unwrap()["damageCount"],
+        0
+    );
 
     let error = store.tenant("acme").append("account", "a", 7, [noted(1)]).unwrap_err();
     let expected = json!({

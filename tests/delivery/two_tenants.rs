@@ -95,8 +95,10 @@ impl File {
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
-            Call::Expire => told(store.expire_snapshots(Duration::ZERO)),
-            Call::Purge { kind, before } => told(store.purge(Purge::created_before(at(before)).aggregate_type(KINDS[kind]))),
+            Call::Expire => told(store.maintenance().expire_snapshots(Duration::ZERO)),
+            Call::Purge { kind, before } => {
+                told(store.maintenance().purge(Purge::created_before(at(before)).aggregate_type(KINDS[kind])))
+            }
             Call::Subscription => told(store.subscription("s").run_to_end(|event| match &*event.event_type {
                 "Gone" => Err("gone".into()),
                 _ => Ok(()),
@@ -227,7 +229,7 @@ proptest! {
             let id = event.unwrap().id;
             prop_assert_eq!(together.store.tenant("own").event(id).unwrap(), None);
         }
-        let report = together.store.verify(|_| {}).unwrap();
+        let report = together.store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
         prop_assert!(report.is_clean());
     }
 }

@@ -198,7 +198,7 @@ fn look_up(file: &Path, mut acknowledged: Vec<Acknowledged>, seen: &mut u64) -> 
 fn check_all(file: &Path, outcome: &mut Outcome) -> Result<(), String> {
     let store = options(0).open(file).map_err(|error| format!("does not open: {error:?}"))?;
     let of = |error: foldlog::Error| format!("{error:?}");
-    let report = store.verify(|_| Continue(())).map_err(of)?;
+    let report = store.maintenance().verify(|_| Continue(())).map_err(of)?;
     if !report.is_clean() {
         return Err(format!("verify: {:?}", report.damages));
     }

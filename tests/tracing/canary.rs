@@ -122,7 +122,7 @@ fn writes(said: &Said, store: &Store) {
     said.value(accounts.create_snapshot("a", SnapshotReason::Manual).unwrap());
     said.value(accounts.snapshots("a").unwrap());
     said.error(accounts.fold_with("f", 1, |_, _, _| Err(foldlog::FoldError::UnknownEventType)).replay("a"));
-    said.value(store.purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MIN_UTC)).unwrap());
+    said.value(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MIN_UTC)).unwrap());
 }
 
 fn reads(said: &Said, store: &Store) {
@@ -172,7 +172,7 @@ fn damaged(said: &Said, store: &Store) {
         "UPDATE events SET metadata = '{' || metadata WHERE position = 4; UPDATE views SET document = document || '}'",
     )
     .unwrap();
-    let report = store.verify(|progress| said.add(progress)).unwrap();
+    let report = store.maintenance().verify(|progress| said.add(progress)).unwrap();
     assert!(!report.is_clean());
     report.damages.iter().for_each(|damage| said.add(format_args!("{damage}")));
     said.value(report);

@@ -60,7 +60,7 @@ fn is_honest(truth: &Truth, lie: &Lie, ranges: (usize, usize), outcome: &mut Out
     answers.all(&store, truth);
     answers.ranges(&store, truth, ranges);
     outcome.count("answers that were errors", answers.errors);
-    let clean = store.verify(|_| Continue(())).is_ok_and(|report| report.is_clean());
+    let clean = store.maintenance().verify(|_| Continue(())).is_ok_and(|report| report.is_clean());
     assert!(!clean, "verify sees nothing");
     drop(store);
     for work in WORKS {
@@ -90,7 +90,7 @@ pub fn nothing_is_refused_without_a_lie() {
             work(&mut truth, &store).expect("a sound file");
             answers.all(&store, &truth);
             answers.ranges(&store, &truth, (0, 1));
-            assert!(store.verify(|_| Continue(())).expect("a sound file").is_clean());
+            assert!(store.maintenance().verify(|_| Continue(())).expect("a sound file").is_clean());
         }
     }
 }

@@ -60,7 +60,8 @@ impl Truth {
     }
 
     fn purge(&mut self, store: &Store, aggregate: &'static str) -> Result<()> {
-        let report = store.purge(Purge::created_before(at(1)).even_if_replay_breaks().aggregate(LIST, aggregate))?;
+        let report =
+            store.maintenance().purge(Purge::created_before(at(1)).even_if_replay_breaks().aggregate(LIST, aggregate))?;
         let expected = if self.purged.contains(&aggregate) { 0 } else { self.version(aggregate) };
         assert_eq!(report.events_removed, expected);
         self.purged.push(aggregate);
@@ -130,12 +131,12 @@ pub fn file(purged: bool, middle: bool) -> (Place, Truth) {
     if middle {
         truth.append(&store, "a", &["x"]).expect("the file is sound");
     }
-    store.checkpoint().expect("the file is sound");
+    store.maintenance().checkpoint().expect("the file is sound");
     std::fs::copy(place.file(), place.before()).expect("a copy");
     if purged {
         truth.purge(&store, "gone").expect("the file is sound");
     }
-    assert!(store.verify(|_| Continue(())).expect("the file is sound").is_clean());
+    assert!(store.maintenance().verify(|_| Continue(())).expect("the file is sound").is_clean());
     (place, truth)
 }
 
