@@ -48,6 +48,7 @@ pub use delivery::runner::{Follower, HandlerError, StopReason};
 pub use delivery::subscription::Subscription;
 pub use engine::ReadModel;
 pub use log::append::Batch;
+pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
 pub use log::statistics::{EventStatistics, FileStatistics};
 pub use maintenance::checkpoint::WalCheckpoint;
@@ -74,7 +75,8 @@ pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
-pub use store::aggregates::{Aggregates, Rebuilt};
+pub use store::aggregates::Aggregates;
+pub use store::each::{EachProgress, ReplayEach};
 pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 

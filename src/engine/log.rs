@@ -52,6 +52,8 @@ verbs! {
     /// Saves a snapshot and deletes all but the fold's newest `retain`. Without `patiently` it gives up, with `false`,
     /// if somebody else is writing.
     fn save_snapshot(&self, tenant: &str, names: (&str, &str), snapshot: &NewSnapshot<'_>, retain: u32, patiently: bool) -> Result<bool>;
+    /// Saves snapshots of several aggregates of a type in one transaction, waiting for its turn.
+    fn save_snapshots(&self, tenant: &str, aggregate_type: &str, snapshots: &[(&str, NewSnapshot<'_>)], retain: u32) -> Result<()>;
     /// The snapshots of an aggregate, newest first, damaged ones among them.
     fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>>;
     /// Deletes all snapshots of an aggregate; refuses if its replay has nothing else to start from.

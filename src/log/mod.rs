@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod gauges;
+pub(crate) mod pages;
 pub(crate) mod query;
 pub(crate) mod scope;
 pub(crate) mod signal;

@@ -80,7 +80,7 @@ pub struct PurgeReport {
     /// Aggregates that lost events.
     pub aggregates_purged: u64,
     /// Old events that stayed because no intact snapshot stands in for them, or not one of every fold that has snapshots of
-    /// the aggregate. Make them with [`create_snapshot`](crate::Aggregates::create_snapshot) and purge again.
+    /// the aggregate. Make them with [`snapshot_all`](crate::Aggregates::snapshot_all) and purge again.
     pub events_kept: u64,
     /// Aggregates that kept such events; the first 1,000, with the version of the last event that was old enough.
     pub kept: Vec<(AggregateRef, Version)>,

@@ -93,7 +93,7 @@ impl<F: Fold> Deciding<'_, F> {
 
     /// Loads the aggregate, if it has events.
     pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
-        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, self.use_snapshots)?;
+        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, Until::Now, self.use_snapshots)?;
         if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
             // A snapshot is a cache: failing to write one does not stop the work.
             let _ = replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);

@@ -1,17 +1,13 @@
 //! The handle through which an application works with the aggregates of one type.
 
 use std::fmt;
-use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::log::append::{self, Batch, Snapshots};
 use crate::log::query::{Events, Query};
 use crate::log::scope::Scope;
-use crate::maintenance::verify;
-use crate::metrics::Timer;
 use crate::model::aggregate::Aggregate;
 use crate::model::clock::to_micros;
 use crate::model::decision::{ExecuteError, IntoDecision};
@@ -22,18 +18,11 @@ use crate::model::fold::sealed::Fold;
 use crate::model::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::model::json::Json;
 use crate::model::metadata::Metadata;
-use crate::model::place::Version;
+use crate::model::place::{Position, Version};
 use crate::state::execute::{Deciding, Executed, with_metadata};
 use crate::state::replay::{self, Loaded, Replayed};
-use crate::state::snapshot::{self, Snapshot, SnapshotReason};
 use crate::storage::append::Appended;
 use crate::storage::load::Until;
-use crate::storage::verify::{VerifyProgress, VerifyReport};
-
-/// Aggregates looked up in one read transaction of a rebuild.
-const REBUILD_PAGE: usize = 256;
-/// Failures that a rebuild describes; it counts all.
-const FAILURES_KEPT: usize = 100;
 
 /// The aggregates of one type: append, replay, execute, snapshots. Cheap to clone and to make.
 ///
@@ -213,6 +202,23 @@ impl<A: Folds> Aggregates<A> {
         self.replay_and_save(aggregate_id).map(|loaded| loaded.replayed)
     }
 
+    /// As [`Aggregates::replay`], where it is normal that there is no such aggregate: `None` if it has no events.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Store};
+    /// let orders = Store::in_memory()?.json_aggregates("order");
+    /// assert!(orders.find("o-1")?.is_none());
+    /// orders.append("o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// assert_eq!(orders.find("o-1")?.unwrap().version, 1);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Aggregates::replay`], but for [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    pub fn find(&self, aggregate_id: &str) -> Result<Option<Replayed<A::State>>> {
+        Ok(self.deciding(aggregate_id).load()?.map(|loaded| loaded.replayed))
+    }
+
     /// The state as it was at a version.
     ///
     /// # Errors
@@ -227,6 +233,15 @@ impl<A: Folds> Aggregates<A> {
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if no event is that old.
     pub fn replay_to_time(&self, aggregate_id: &str, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
         self.load(aggregate_id, Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
+    }
+
+    /// The state as it was when the log ended at a position: of several aggregates at one moment, say, or of what a
+    /// subscription had seen.
+    ///
+    /// # Errors
+    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if its first event came later.
+    pub fn replay_to_position(&self, aggregate_id: &str, position: impl Into<Position>) -> Result<Replayed<A::State>> {
+        self.load(aggregate_id, Until::Position(position.into().get())).map(|loaded| loaded.replayed)
     }
 
     /// The events of an aggregate from the first: the audit trail.
@@ -246,138 +261,12 @@ impl<A: Folds> Aggregates<A> {
             .map_err(|error| self.of("version", aggregate_id, error))
     }
 
-    /// The ids of the aggregates, in order, `limit` at most, after the id `after`.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn ids(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        self.scope.engine().ids(&self.scope.tenant, self.fold.aggregate_type(), after, limit).map_err(|error| error.during("ids"))
+    /// Who snapshots are made by.
+    pub(super) fn created_by(&self) -> Option<&str> {
+        self.created_by.as_deref()
     }
 
-    /// Replays every aggregate of this type and hands each state to `each`, for instance to write a read model anew.
-    ///
-    /// `progress` is called after each aggregate with the counts so far. An aggregate that fails, in the replay or in
-    /// `each`, is counted and described, and the rebuild goes on.
-    ///
-    /// # Errors
-    /// If the list of aggregates cannot be read.
-    pub fn rebuild<E: fmt::Display>(
-        &self,
-        mut each: impl FnMut(&str, &Replayed<A::State>) -> Result<(), E>,
-        mut progress: impl FnMut(&Rebuilt),
-    ) -> Result<Rebuilt> {
-        let total = self.scope.engine().count_aggregates(&self.scope.tenant, self.fold.aggregate_type())?;
-        let mut rebuilt = Rebuilt { total, succeeded: 0, failed: 0, failures: Vec::new() };
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
-            for id in &page {
-                let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => self
-                        .scope
-                        .meter()
-                        .handle("rebuild", "*", || each(id, &loaded.replayed).map_err(|error| error.to_string())),
-                    Err(error) => Err(error.to_string()),
-                };
-                match done {
-                    Ok(()) => rebuilt.succeeded += 1,
-                    Err(failure) => {
-                        rebuilt.failed += 1;
-                        if rebuilt.failures.len() < FAILURES_KEPT {
-                            rebuilt.failures.push((id.clone(), failure));
-                        }
-                    }
-                }
-                progress(&rebuilt);
-            }
-            if page.len() < REBUILD_PAGE {
-                return Ok(rebuilt);
-            }
-            after = page.into_iter().next_back();
-        }
-    }
-
-    /// Makes a snapshot of the current state.
-    ///
-    /// # Errors
-    /// As [`Aggregates::replay`] and [`Aggregates::append`].
-    pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
-        let timer = Timer::start();
-        let loaded = self.load(aggregate_id, Until::Now)?;
-        self.save(aggregate_id, &loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
-        Ok(loaded.replayed.version)
-    }
-
-    /// Makes a snapshot if enough events have come since the last one; its version, or `None` if it is not due.
-    ///
-    /// `append`, `execute` and `replay` do so by themselves. This is for a timetable, or after appends through
-    /// [`Store`](crate::Store), which knows no fold.
-    ///
-    /// # Errors
-    /// As [`Aggregates::create_snapshot`].
-    pub fn snapshot_if_due(&self, aggregate_id: &str) -> Result<Option<Version>> {
-        let timer = Timer::start();
-        let loaded = self.load(aggregate_id, Until::Now)?;
-        let version = loaded.replayed.version;
-        let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO);
-        if !self.scope.options().snapshots.is_due(base.get(), version.get()) {
-            return Ok(None);
-        }
-        self.save(aggregate_id, &loaded, SnapshotReason::Threshold, timer)
-            .map_err(|error| self.of("create snapshot", aggregate_id, error))?;
-        Ok(Some(version))
-    }
-
-    /// The newest intact snapshot of an aggregate, of whatever fold.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn latest_snapshot(&self, aggregate_id: &str) -> Result<Option<Snapshot>> {
-        Ok(self.snapshots(aggregate_id)?.into_iter().next())
-    }
-
-    /// The intact snapshots of an aggregate, newest first.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn snapshots(&self, aggregate_id: &str) -> Result<Vec<Snapshot>> {
-        snapshot::list(&self.scope, self.fold.aggregate_type(), aggregate_id)
-            .map_err(|error| self.of("list snapshots", aggregate_id, error))
-    }
-
-    /// Deletes all snapshots of an aggregate; returns how many.
-    ///
-    /// # Errors
-    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
-    pub fn delete_snapshots(&self, aggregate_id: &str) -> Result<u64> {
-        self.scope
-            .engine()
-            .delete_snapshots(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
-            .map_err(|error| self.of("delete snapshots", aggregate_id, error))
-    }
-
-    /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does so by itself.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn prune_snapshots(&self, aggregate_id: &str) -> Result<u64> {
-        let retain = self.scope.options().snapshots.retained();
-        self.scope
-            .engine()
-            .prune_snapshots(&self.scope.tenant, (self.fold.aggregate_type(), aggregate_id), retain)
-            .map_err(|error| self.of("prune snapshots", aggregate_id, error))
-    }
-
-    /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
-    /// that the fold was changed without a new fold version, or that it is not pure.
-    ///
-    /// # Errors
-    /// If the list of aggregates cannot be read.
-    pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
-        verify::verify_snapshots(&self.scope, &self.fold, &mut progress).map_err(|error| error.during("verify snapshots"))
-    }
-
-    fn load(&self, aggregate_id: &str, until: Until) -> Result<Loaded<A::State>> {
+    pub(super) fn load(&self, aggregate_id: &str, until: Until) -> Result<Loaded<A::State>> {
         replay::replay(&self.scope, &self.fold, aggregate_id, until, self.use_snapshots)
     }
 
@@ -390,26 +279,7 @@ impl<A: Folds> Aggregates<A> {
         Ok(loaded)
     }
 
-    fn save(&self, aggregate_id: &str, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
-        replay::save(&self.scope, &self.fold, aggregate_id, loaded, (reason, self.created_by.as_deref()), timer)
-    }
-
-    fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {
+    pub(super) fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {
         error.during(operation).of(&self.scope.aggregate(self.fold.aggregate_type(), aggregate_id))
     }
-}
-
-/// How far a rebuild has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Rebuilt {
-    /// Aggregates of the type when it began.
-    pub total: u64,
-    /// Aggregates that were replayed and taken.
-    pub succeeded: u64,
-    /// Aggregates that were not.
-    pub failed: u64,
-    /// Why; the first 100, by aggregate id.
-    pub failures: Vec<(String, String)>,
 }

@@ -2,10 +2,12 @@
 
 pub(crate) mod aggregates;
 mod delivery;
+pub(crate) mod each;
 pub(crate) mod maintenance;
 mod outbox;
 pub(crate) mod preview;
 mod read_models;
+mod snapshots;
 
 use std::fmt;
 use std::path::Path;

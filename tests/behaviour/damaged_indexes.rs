@@ -127,7 +127,7 @@ fn a_changed_name_beside_its_place_is_reported() {
         refused(lists.replay(wanted), ErrorKind::Corrupt);
         refused(store.append("list", wanted, 0, notes(1..=1)), ErrorKind::Corrupt);
         refused(store.append("list", wanted, Expected::Any, notes(1..=1)), ErrorKind::Corrupt);
-        refused(lists.ids(None, 10), ErrorKind::Corrupt);
+        refused(lists.ids().collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
         named_and_mended(&store, "not found under its name");
         assert_eq!(lists.replay(wanted).unwrap().version, 3);
     }
@@ -154,9 +154,9 @@ fn lost_entries_of_names_tags_and_ids_are_named_and_mended() {
 
         let store = damaged("aggregate_id", lost, 10);
         refused(store.json_aggregates("list").replay(&format!("l-{lost}")), ErrorKind::NotFound);
-        assert_eq!(store.json_aggregates("list").ids(None, 20).unwrap().len(), 9);
+        assert_eq!(store.json_aggregates("list").ids().collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 9);
         named_and_mended(&store, "not found under its name");
-        assert_eq!(store.json_aggregates("list").ids(None, 20).unwrap().len(), 10);
+        assert_eq!(store.json_aggregates("list").ids().collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 10);
 
         let store = damaged("event_tags", lost, 20);
         let tagged = |store: &Store| store.read(Filter::new().tag("all")).map(Result::unwrap).count();

@@ -216,8 +216,14 @@ fn a_panic_of_the_application_leaves_the_store_usable() {
         panics(&mut || drop(accounts.execute("a", |_| -> [AccountEvent; 0] { panic!("decide panics") })));
         panics(&mut || drop(explosives.execute("f", |_| [Fuse::Lit])));
         panics(&mut || drop(explosives.replay("e")));
-        panics(&mut || drop(explosives.rebuild(|_, _| Ok::<_, String>(()), |_| ())));
-        panics(&mut || drop(accounts.rebuild(|_, _| -> Result<(), String> { panic!("a read model panics") }, |_| ())));
+        panics(&mut || drop(explosives.replay_each().run(|_, _| Ok::<_, String>(()), |_| std::ops::ControlFlow::Continue(()))));
+        panics(&mut || {
+            drop(
+                accounts
+                    .replay_each()
+                    .run(|_, _| -> Result<(), String> { panic!("a read model panics") }, |_| std::ops::ControlFlow::Continue(())),
+            )
+        });
     }
     assert_eq!((explosives.version("f").unwrap().get(), store.last_position().unwrap().get()), (0, 3));
     accounts.execute("a", |_| deposits(2)).unwrap();

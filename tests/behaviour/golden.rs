@@ -70,7 +70,7 @@ fn digest(store: &Store) -> Digest {
         told(format!("subscriptions of {name}"), json!(tenant.subscriptions().unwrap()));
         for aggregate_type in tenant.aggregate_types().unwrap() {
             let handle = tenant.json_aggregates(&aggregate_type);
-            for id in handle.ids(None, 1_000).unwrap() {
+            for id in handle.ids().collect::<foldlog::Result<Vec<_>>>().unwrap() {
                 let replayed = handle.replay(&id).unwrap();
                 told(format!("{name} {aggregate_type}/{id}"), json!((replayed.version, replayed.state)));
                 told(format!("snapshots of {name} {aggregate_type}/{id}"), json!(handle.snapshots(&id).unwrap()));

@@ -212,7 +212,10 @@ fn a_purge_of_many_aggregates() {
     }
     let report = store.maintenance().purge(later()).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept, report.kept.len()), (50, 50, 100, 100));
-    assert_eq!(lists.rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap().succeeded, 150);
+    assert_eq!(
+        lists.replay_each().run(|_, _| Ok::<_, String>(()), |_| std::ops::ControlFlow::Continue(())).unwrap().succeeded,
+        150
+    );
 }
 
 /// Two folds of the same aggregate: what one's snapshot stands in for, the other may still need.

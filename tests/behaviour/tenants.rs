@@ -27,7 +27,7 @@ fn each_tenant_has_its_own_of_everything() {
         assert_eq!(tenant.snapshot_statistics().unwrap().total_snapshots, snapshots);
         assert_eq!(accounts.snapshots("a").unwrap().len() as u64, snapshots);
         assert_eq!(
-            (tenant.aggregate_types().unwrap(), accounts.ids(None, 9).unwrap()),
+            (tenant.aggregate_types().unwrap(), accounts.ids().collect::<foldlog::Result<Vec<_>>>().unwrap()),
             (vec!["account".into()], vec!["a".into()])
         );
     }

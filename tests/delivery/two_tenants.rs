@@ -134,7 +134,7 @@ impl File {
         }
         for kind in KINDS {
             let lists = store.json_aggregates(kind);
-            answers.push(told(lists.ids(None, 9)));
+            answers.push(told(lists.ids().collect::<foldlog::Result<Vec<_>>>()));
             answers.push(told(store.count_events(Some(kind), None, Some("Made"))));
             answers.push(told(lists.verify_snapshots(|_| {}).map(|report| (report.snapshots, report.damages))));
             for id in IDS {
@@ -146,7 +146,7 @@ impl File {
                 answers.push(events(&store, Query::new().aggregate(kind, id)));
             }
         }
-        answers.push(told(store.documents(&table(tenant), None, 99)));
+        answers.push(told(store.documents(&table(tenant)).collect::<foldlog::Result<Vec<_>>>()));
         let statuses = store.subscriptions().unwrap();
         let shown =
             statuses.iter().map(|status| (&status.name, &status.kind, status.failure.as_ref().map(|failure| &failure.reason)));

@@ -205,7 +205,7 @@ fn check_all(file: &Path, outcome: &mut Outcome) -> Result<(), String> {
     outcome.count("events", report.events);
     check_batches(&store)?;
     let accounts = accounts(&store, "default");
-    for id in accounts.ids(None, 100).map_err(of)? {
+    for id in accounts.ids().collect::<foldlog::Result<Vec<_>>>().map_err(of)? {
         let (fast, full) = (accounts.replay(&id).map_err(of)?, accounts.without_snapshots().replay(&id).map_err(of)?);
         if fast.state != full.state || fast.version != full.version {
             return Err(format!("{id} replays differently with and without snapshots"));

@@ -132,7 +132,7 @@ fn reads(said: &Said, store: &Store) {
     said.error(event.data.parse::<Vec<u64>>());
     said.error(event.decode::<u64>());
     said.value(store.document("views", "a").unwrap().unwrap());
-    said.value(store.documents("views", None, 9).unwrap());
+    said.value(store.documents("views").collect::<foldlog::Result<Vec<_>>>().unwrap());
     said.value((store.statistics().unwrap(), store.file_statistics().unwrap(), store.snapshot_statistics().unwrap()));
     store.run_handler("mail", &event, |_| ());
     said.value((store, Query::new(), store.options()));
@@ -180,7 +180,7 @@ fn damaged(said: &Said, store: &Store) {
     said.error(accounts.replay("a"));
     said.error(store.read(Query::new()).collect::<Result<Vec<_>, _>>());
     said.error(store.append("account", "a", Expected::Any, [secret("Opened")]));
-    said.value(accounts.rebuild(|_, _| Ok::<_, Error>(()), |_| ()).unwrap());
+    said.value(accounts.replay_each().run(|_, _| Ok::<_, Error>(()), |_| std::ops::ControlFlow::Continue(())).unwrap());
     said.value(accounts.verify_snapshots(|_| Continue(())).unwrap());
 }
 
