@@ -81,5 +81,6 @@ pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 
 pub use model::trace_context::TraceContext;
-/// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
-pub use rusqlite;
+/// Crates whose types are in this crate's signatures: their versions are part of its public API. [`rusqlite`] is what
+/// [`ReadModel`] speaks.
+pub use {chrono, rusqlite, serde_json, uuid};

@@ -1,6 +1,7 @@
 //! Appending: expected versions checked, events inserted, all in one transaction.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use crate::log::gauges;
 use crate::log::scope::Scope;
@@ -47,13 +48,13 @@ impl Batch {
     pub fn append(
         mut self,
         aggregate_type: impl Into<String>,
-        aggregate_id: impl Into<String>,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Batch {
         self.appends.push(AggregateAppend {
             aggregate_type: aggregate_type.into(),
-            aggregate_id: aggregate_id.into(),
+            aggregate_id: aggregate_id.to_string(),
             expected: expected.into(),
             events: events.into_iter().collect(),
         });
@@ -75,12 +76,12 @@ impl Batch {
     pub fn expect(
         mut self,
         aggregate_type: impl Into<String>,
-        aggregate_id: impl Into<String>,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
     ) -> Batch {
         self.checks.push(AggregateAppend {
             aggregate_type: aggregate_type.into(),
-            aggregate_id: aggregate_id.into(),
+            aggregate_id: aggregate_id.to_string(),
             expected: expected.into(),
             events: Vec::new(),
         });

@@ -1,5 +1,7 @@
 //! Purging: taking old events out of the file for good.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -45,8 +47,8 @@ impl Purge {
     }
 
     /// Only of this aggregate.
-    pub fn aggregate(mut self, aggregate_type: impl Into<String>, aggregate_id: impl Into<String>) -> Purge {
-        self.only = Some((aggregate_type.into(), Some(aggregate_id.into())));
+    pub fn aggregate(mut self, aggregate_type: impl Into<String>, aggregate_id: impl fmt::Display) -> Purge {
+        self.only = Some((aggregate_type.into(), Some(aggregate_id.to_string())));
         self
     }
 

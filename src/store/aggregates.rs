@@ -26,6 +26,28 @@ use crate::storage::load::Until;
 
 /// The aggregates of one type: append, replay, execute, snapshots. Cheap to clone and to make.
 ///
+/// An aggregate's id is text, and is given as anything that can be displayed: a `&str`, a `String`, a `Uuid`, a number, or a
+/// type of the application's own whose `Display` writes the id in full and always in the same way.
+///
+/// ```
+/// use std::fmt;
+/// use foldlog::{Expected, NewEvent, Store, uuid::Uuid};
+///
+/// struct OrderId(Uuid);
+///
+/// impl fmt::Display for OrderId {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         self.0.fmt(f)
+///     }
+/// }
+///
+/// let orders = Store::in_memory()?.json_aggregates("order");
+/// let id = OrderId(Uuid::new_v4());
+/// orders.append(&id, Expected::New, [NewEvent::new("Placed", &())?])?;
+/// assert_eq!(orders.replay(id.0.to_string())?.version, 1);
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+///
 /// Made by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
 pub struct Aggregates<A: Folds> {
@@ -133,10 +155,11 @@ impl<A: Folds> Aggregates<A> {
     /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) if the disk failed in the commit itself.
     pub fn append(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = A::Event>,
     ) -> Result<Appended> {
+        let aggregate_id = &*aggregate_id.to_string();
         let encoded: Result<Vec<NewEvent>> = events.into_iter().map(|event| self.fold.encode(event)).collect();
         self.append_events(aggregate_id, expected, encoded.map_err(|error| self.of("append", aggregate_id, error))?)
     }
@@ -147,10 +170,11 @@ impl<A: Folds> Aggregates<A> {
     /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`](crate::ErrorKind::DuplicateEventId).
     pub fn append_events(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
+        let aggregate_id = &*aggregate_id.to_string();
         let events = events.into_iter().map(|event| with_metadata(event, self.metadata.as_ref()));
         let batch = Batch::new().append(self.fold.aggregate_type(), aggregate_id, expected, events);
         let policy = self.scope.options().snapshots;
@@ -176,10 +200,10 @@ impl<A: Folds> Aggregates<A> {
     /// [`Aggregates::append`] and [`Aggregates::replay`]. After each of them nothing of the decision is in the log.
     pub fn execute<D: IntoDecision<A::Event>>(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         decide: impl FnMut(&A::State) -> D,
     ) -> Result<Executed<A::State>, ExecuteError<D::Error>> {
-        self.deciding(aggregate_id).execute(decide)
+        self.deciding(&aggregate_id.to_string()).execute(decide)
     }
 
     pub(crate) fn deciding<'a>(&'a self, aggregate_id: &'a str) -> Deciding<'a, A::Fold> {
@@ -198,8 +222,8 @@ impl<A: Folds> Aggregates<A> {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the aggregate has no events; [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and [`ErrorKind::Codec`](crate::ErrorKind::Codec) if
     /// the fold cannot take an event; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if one is damaged; [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if events were
     /// purged and no snapshot stands in for them. An unusable snapshot is no error: it is a warning in the result.
-    pub fn replay(&self, aggregate_id: &str) -> Result<Replayed<A::State>> {
-        self.replay_and_save(aggregate_id).map(|loaded| loaded.replayed)
+    pub fn replay(&self, aggregate_id: impl fmt::Display) -> Result<Replayed<A::State>> {
+        self.replay_and_save(&aggregate_id.to_string()).map(|loaded| loaded.replayed)
     }
 
     /// As [`Aggregates::replay`], where it is normal that there is no such aggregate: `None` if it has no events.
@@ -215,24 +239,24 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// As [`Aggregates::replay`], but for [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
-    pub fn find(&self, aggregate_id: &str) -> Result<Option<Replayed<A::State>>> {
-        Ok(self.deciding(aggregate_id).load()?.map(|loaded| loaded.replayed))
+    pub fn find(&self, aggregate_id: impl fmt::Display) -> Result<Option<Replayed<A::State>>> {
+        Ok(self.deciding(&aggregate_id.to_string()).load()?.map(|loaded| loaded.replayed))
     }
 
     /// The state as it was at a version.
     ///
     /// # Errors
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also for version 0 and for a version that is not reached yet.
-    pub fn replay_to_version(&self, aggregate_id: &str, version: impl Into<Version>) -> Result<Replayed<A::State>> {
-        self.load(aggregate_id, Until::Version(version.into().get())).map(|loaded| loaded.replayed)
+    pub fn replay_to_version(&self, aggregate_id: impl fmt::Display, version: impl Into<Version>) -> Result<Replayed<A::State>> {
+        self.load(&aggregate_id.to_string(), Until::Version(version.into().get())).map(|loaded| loaded.replayed)
     }
 
     /// The state from the events created at or before a time, in the order of their versions.
     ///
     /// # Errors
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if no event is that old.
-    pub fn replay_to_time(&self, aggregate_id: &str, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
-        self.load(aggregate_id, Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
+    pub fn replay_to_time(&self, aggregate_id: impl fmt::Display, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
+        self.load(&aggregate_id.to_string(), Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
     }
 
     /// The state as it was when the log ended at a position: of several aggregates at one moment, say, or of what a
@@ -240,12 +264,16 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if its first event came later.
-    pub fn replay_to_position(&self, aggregate_id: &str, position: impl Into<Position>) -> Result<Replayed<A::State>> {
-        self.load(aggregate_id, Until::Position(position.into().get())).map(|loaded| loaded.replayed)
+    pub fn replay_to_position(
+        &self,
+        aggregate_id: impl fmt::Display,
+        position: impl Into<Position>,
+    ) -> Result<Replayed<A::State>> {
+        self.load(&aggregate_id.to_string(), Until::Position(position.into().get())).map(|loaded| loaded.replayed)
     }
 
     /// The events of an aggregate from the first: the audit trail.
-    pub fn history(&self, aggregate_id: &str) -> Events {
+    pub fn history(&self, aggregate_id: impl fmt::Display) -> Events {
         Events::new(self.scope.clone(), Query::aggregate(self.fold.aggregate_type(), aggregate_id))
     }
 
@@ -253,7 +281,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn version(&self, aggregate_id: &str) -> Result<Version> {
+    pub fn version(&self, aggregate_id: impl fmt::Display) -> Result<Version> {
+        let aggregate_id = &*aggregate_id.to_string();
         self.scope
             .engine()
             .version(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)

@@ -150,7 +150,7 @@ impl Store {
     pub fn append(
         &self,
         aggregate_type: &str,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
@@ -191,7 +191,8 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn version(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Version> {
+    pub fn version(&self, aggregate_type: &str, aggregate_id: impl fmt::Display) -> Result<Version> {
+        let aggregate_id = &*aggregate_id.to_string();
         self.scope
             .engine()
             .version(&self.scope.tenant, aggregate_type, aggregate_id)

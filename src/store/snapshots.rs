@@ -1,5 +1,6 @@
 //! Snapshots of an aggregate, on request.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use crate::maintenance::verify;
@@ -19,7 +20,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// As [`Aggregates::replay`] and [`Aggregates::append`].
-    pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
+    pub fn create_snapshot(&self, aggregate_id: impl fmt::Display, reason: SnapshotReason) -> Result<Version> {
+        let aggregate_id = &*aggregate_id.to_string();
         let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
         self.save(aggregate_id, &loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
@@ -33,7 +35,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
-    pub fn snapshot_if_due(&self, aggregate_id: &str) -> Result<Option<Version>> {
+    pub fn snapshot_if_due(&self, aggregate_id: impl fmt::Display) -> Result<Option<Version>> {
+        let aggregate_id = &*aggregate_id.to_string();
         let timer = Timer::start();
         let loaded = self.load(aggregate_id, Until::Now)?;
         let version = loaded.replayed.version;
@@ -50,7 +53,7 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn latest_snapshot(&self, aggregate_id: &str) -> Result<Option<Snapshot>> {
+    pub fn latest_snapshot(&self, aggregate_id: impl fmt::Display) -> Result<Option<Snapshot>> {
         Ok(self.snapshots(aggregate_id)?.into_iter().next())
     }
 
@@ -58,7 +61,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn snapshots(&self, aggregate_id: &str) -> Result<Vec<Snapshot>> {
+    pub fn snapshots(&self, aggregate_id: impl fmt::Display) -> Result<Vec<Snapshot>> {
+        let aggregate_id = &*aggregate_id.to_string();
         snapshot::list(&self.scope, self.fold.aggregate_type(), aggregate_id)
             .map_err(|error| self.of("list snapshots", aggregate_id, error))
     }
@@ -67,7 +71,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
-    pub fn delete_snapshots(&self, aggregate_id: &str) -> Result<u64> {
+    pub fn delete_snapshots(&self, aggregate_id: impl fmt::Display) -> Result<u64> {
+        let aggregate_id = &*aggregate_id.to_string();
         self.scope
             .engine()
             .delete_snapshots(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
@@ -78,7 +83,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn prune_snapshots(&self, aggregate_id: &str) -> Result<u64> {
+    pub fn prune_snapshots(&self, aggregate_id: impl fmt::Display) -> Result<u64> {
+        let aggregate_id = &*aggregate_id.to_string();
         let retain = self.scope.options().snapshots.retained();
         self.scope
             .engine()
