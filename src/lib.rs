@@ -56,6 +56,7 @@ pub use maintenance::clean_up::{SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
 pub use maintenance::reindex::ReindexProgress;
 pub use model::aggregate::{Aggregate, UnknownEvents};
+pub use model::annotated::Annotated;
 pub use model::clock::Clock;
 pub use model::damage::Damage;
 pub use model::decision::{ExecuteError, IntoDecision};

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::log::gauges;
 use crate::log::scope::Scope;
@@ -33,6 +34,8 @@ use crate::trace;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// Of the handles whose events it holds, if it is a single one; the empty name if they differ.
+    tenant: Option<Arc<str>>,
     appends: Vec<AggregateAppend>,
     checks: Vec<AggregateAppend>,
 }
@@ -85,6 +88,13 @@ impl Batch {
             expected: expected.into(),
             events: Vec::new(),
         });
+        self
+    }
+
+    /// Notes that events of a handle of this tenant are in it.
+    pub(crate) fn of_tenant(mut self, tenant: &Arc<str>) -> Batch {
+        let same = self.tenant.as_ref().is_none_or(|noted| noted == tenant);
+        self.tenant = Some(if same { tenant.clone() } else { "".into() });
         self
     }
 
@@ -201,6 +211,10 @@ fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
         .advice("append in parts, or raise Options::max_batch_events"));
     }
     scope.check_name("tenant", &scope.tenant)?;
+    if batch.tenant.as_ref().is_some_and(|tenant| *tenant != scope.tenant) {
+        return Err(Error::new(ErrorKind::InvalidInput, "the batch holds events of a handle of another tenant")
+            .advice("commit it with the store that the handle was made by"));
+    }
     let mut ids = HashSet::new();
     let mut tags = Vec::with_capacity(batch.len());
     for append in &batch.appends {

@@ -125,11 +125,13 @@ impl<F: Fold> Deciding<'_, F> {
             },
         };
         for event in decide(&decided.state).into_decision().map_err(ExecuteError::Decision)? {
+            let (event, annotations) = event.into().split();
             let event = match self.fold.wants_context() {
                 true => self.fold.encode(event),
                 false => self.fold.take(&mut decided.state, event),
             };
-            decided.events.push(with_metadata(event.map_err(&of)?, self.metadata));
+            let event = event.and_then(|event| annotations.onto(event)).map_err(&of)?;
+            decided.events.push(with_metadata(event, self.metadata));
         }
         Ok(decided)
     }

@@ -9,6 +9,7 @@ use crate::log::append::{self, Batch, Snapshots};
 use crate::log::query::{Events, Query};
 use crate::log::scope::Scope;
 use crate::model::aggregate::Aggregate;
+use crate::model::annotated::Annotated;
 use crate::model::clock::to_micros;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, Result};
@@ -146,7 +147,7 @@ impl<A: Folds> Aggregates<A> {
         self.fold.aggregate_type()
     }
 
-    /// Appends events to an aggregate, all or none.
+    /// Appends events to an aggregate, all or none: bare ones, or [`Annotated`] with ids, times, tags or metadata.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the aggregate is not as expected; [`ErrorKind::Codec`](crate::ErrorKind::Codec), [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and
@@ -157,14 +158,14 @@ impl<A: Folds> Aggregates<A> {
         &self,
         aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
-        events: impl IntoIterator<Item = A::Event>,
+        events: impl IntoIterator<Item: Into<Annotated<A::Event>>>,
     ) -> Result<Appended> {
         let aggregate_id = &*aggregate_id.to_string();
-        let encoded: Result<Vec<NewEvent>> = events.into_iter().map(|event| self.fold.encode(event)).collect();
-        self.append_events(aggregate_id, expected, encoded.map_err(|error| self.of("append", aggregate_id, error))?)
+        let events = self.encode(events).map_err(|error| self.of("append", aggregate_id, error))?;
+        self.append_events(aggregate_id, expected, events)
     }
 
-    /// Appends events that carry an id, a time, tags or metadata of their own.
+    /// Appends events that are JSON already: of an import, of a program without these types.
     ///
     /// # Errors
     /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`](crate::ErrorKind::DuplicateEventId).
@@ -192,7 +193,7 @@ impl<A: Folds> Aggregates<A> {
     /// faster, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
     ///
     /// An aggregate without events is decided on its initial state. A decision without events writes nothing. `decide`
-    /// must be free of side effects, for it may run more than once. It returns events, or a `Result` of events and an error
+    /// must be free of side effects, for it may run more than once. It returns events, bare or [`Annotated`], or a `Result` of events and an error
     /// of any type: see [`IntoDecision`].
     ///
     /// # Errors
@@ -288,6 +289,15 @@ impl<A: Folds> Aggregates<A> {
             .version(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
             .map(Version::new)
             .map_err(|error| self.of("version", aggregate_id, error))
+    }
+
+    /// Turns events into what is appended, with the handle's metadata.
+    pub(super) fn encode(&self, events: impl IntoIterator<Item: Into<Annotated<A::Event>>>) -> Result<Vec<NewEvent>> {
+        let encode = |event: Annotated<A::Event>| {
+            let (event, annotations) = event.split();
+            Ok(with_metadata(annotations.onto(self.fold.encode(event)?)?, self.metadata.as_ref()))
+        };
+        events.into_iter().map(|event| encode(event.into())).collect()
     }
 
     /// Who snapshots are made by.

@@ -1,6 +1,7 @@
 //! The store: what an application opens.
 
 pub(crate) mod aggregates;
+mod batch;
 mod delivery;
 pub(crate) mod each;
 pub(crate) mod maintenance;
@@ -11,6 +12,7 @@ mod snapshots;
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -20,6 +22,7 @@ use crate::log::gauges;
 use crate::log::query::{self, Events, Query};
 use crate::log::scope::Scope;
 use crate::log::statistics::{self, EventStatistics, FileStatistics};
+use crate::log::wait;
 use crate::model::aggregate::Aggregate;
 use crate::model::error::Result;
 use crate::model::event::{EventId, NewEvent, RecordedEvent};
@@ -206,6 +209,32 @@ impl Store {
     /// If the file cannot be read.
     pub fn last_position(&self) -> Result<Position> {
         self.scope.engine().last_position().map(Position::new).map_err(|error| error.during("last position"))
+    }
+
+    /// Waits until the log has reached a position, by an append of whatever tenant, thread or process; returns whether it has,
+    /// or the time was over before. `Duration::MAX` waits for ever. For a reader that keeps its own place; it leaves nothing
+    /// in the file.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use foldlog::{Expected, NewEvent, Position, Query, Store};
+    ///
+    /// let store = Store::in_memory()?;
+    /// store.append("order", "o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// let mut seen = Position::ZERO;
+    /// while store.wait_for(seen + 1, Duration::from_millis(1))? {
+    ///     for event in store.read(Query::new().after_position(seen)) {
+    ///         seen = event?.position;
+    ///     }
+    /// }
+    /// assert_eq!(seen, 1);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn wait_for(&self, position: impl Into<Position>, timeout: Duration) -> Result<bool> {
+        wait::wait_for(&self.scope, position.into(), timeout).map_err(|error| error.during("wait"))
     }
 
     /// How many events a query asks for. By type alone it is quick in a log of any length; with tags, times or positions each

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Clock, Documents, Durability, Error, Expected, Message, NewEvent, Options, PublishError, Purge, Filter, Query, RecordedEvent,
+    Clock, Documents, Durability, Error, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
     SnapshotPolicy, SnapshotReason, Store,
 };
 use proptest::collection::vec;
