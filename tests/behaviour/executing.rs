@@ -60,10 +60,10 @@ fn the_applications_own_error_comes_back_as_it_is() {
 fn a_decision_without_events_writes_nothing() {
     let place = Place::new();
     let accounts = place.open().aggregates::<Account>();
-    let executed = accounts.execute("new", |_| []).unwrap();
+    let executed = accounts.execute("new", |_| [] as [AccountEvent; 0]).unwrap();
     assert_eq!((executed.version, executed.appended, executed.state), (Version::ZERO, None, Account::default()));
     accounts.append("a", 0, deposits(2)).unwrap();
-    let executed = accounts.execute("a", |_| []).unwrap();
+    let executed = accounts.execute("a", |_| Vec::<AccountEvent>::new()).unwrap();
     assert_eq!((executed.version.get(), executed.appended, executed.state.cents), (2, None, 2));
     assert_eq!(place.open().last_position().unwrap(), 2);
 }

