@@ -96,7 +96,7 @@ pub struct PurgeReport {
 }
 
 /// A subscription, a projection or an outbox that a purge did not overtake. Let it run, retry or discard its dead letters,
-/// finish its rebuild; or, if it is not used any more, [remove](crate::Store::remove_subscription) it. Then purge again.
+/// finish its rebuild; or, if it is not used any more, [remove](crate::Subscription::remove) it. Then purge again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

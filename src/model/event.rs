@@ -15,7 +15,7 @@ use crate::model::metadata::Metadata;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::model::trace_context::TraceContext;
 
-/// An event's identity: unique in a file, and the key by which appends are idempotent.
+/// An event's identity: unique in a tenant, and the key by which appends are idempotent.
 pub type EventId = Uuid;
 
 /// An event that is to be appended.
@@ -150,7 +150,7 @@ impl NewEvent {
         self
     }
 
-    /// Adds a tag by which [`Query::tag`](crate::Query::tag) finds the event across aggregates.
+    /// Adds a tag by which [`Filter::tag`](crate::Filter::tag) finds the event across aggregates.
     pub fn tag(mut self, tag: impl Into<String>) -> NewEvent {
         self.tags.push(tag.into());
         self

@@ -40,7 +40,7 @@ use crate::trace;
 /// also in several processes, may have the same file open. A handle is of one tenant; [`Store::open`] gives the handle of
 /// the default tenant.
 ///
-/// In a process that was forked after the store was opened every call fails with [`ErrorKind::Forked`]: open it anew there.
+/// In a process that was forked after the store was opened every call fails with [`ErrorKind::Forked`](crate::ErrorKind::Forked): open it anew there.
 #[derive(Clone)]
 pub struct Store {
     scope: Scope,
@@ -51,9 +51,9 @@ impl Store {
     /// its owner's alone (mode 0600); one that is there keeps its mode, so an empty one made before can be shared.
     ///
     /// # Errors
-    /// [`ErrorKind::ForeignFile`] and [`ErrorKind::FormatTooNew`] for a file that is not ours to write: it is left as it
-    /// was. [`ErrorKind::Io`] for a directory, a missing directory, or what the operating system refuses.
-    /// [`ErrorKind::Busy`] if another process holds the file for longer than the busy time-out.
+    /// [`ErrorKind::ForeignFile`](crate::ErrorKind::ForeignFile) and [`ErrorKind::FormatTooNew`](crate::ErrorKind::FormatTooNew) for a file that is not ours to write: it is left as it
+    /// was. [`ErrorKind::Io`](crate::ErrorKind::Io) for a directory, a missing directory, or what the operating system refuses.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another process holds the file for longer than the busy time-out.
     ///
     /// ```
     /// # let directory = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ impl Store {
     /// lies beside the file.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is empty.
+    /// As [`Store::open`]; [`ErrorKind::Io`](crate::ErrorKind::Io) if there is no file; [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if it is empty.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open_read_only(path)
     }
