@@ -1,6 +1,7 @@
 //! Purging: taking old events out of the file for good.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -93,6 +94,8 @@ pub struct PurgeReport {
     pub held_back_by: Vec<HeldBack>,
     /// Aggregates whose replay does not work any more, because it was asked for; the first 1,000.
     pub broken: Vec<AggregateRef>,
+    /// Whether every aggregate was looked at, and it was not stopped before.
+    pub finished: bool,
 }
 
 /// A subscription, a projection or an outbox that a purge did not overtake. Let it run, retry or discard its dead letters,
@@ -111,7 +114,11 @@ pub struct HeldBack {
 
 /// Purges aggregate by aggregate, some in each transaction: what is reported as removed stays removed if a later transaction
 /// fails.
-pub(crate) fn purge(scope: &Scope, purge: &Purge) -> Result<PurgeReport> {
+pub(crate) fn purge(
+    scope: &Scope,
+    purge: &Purge,
+    mut progress: impl FnMut(&PurgeReport) -> ControlFlow<()>,
+) -> Result<PurgeReport> {
     let plan = PurgePlan {
         before: to_micros(purge.before),
         only: purge.only.clone(),
@@ -124,7 +131,11 @@ pub(crate) fn purge(scope: &Scope, purge: &Purge) -> Result<PurgeReport> {
     while let Some(number) = after {
         let (purged, next) = scope.engine().purge(&scope.tenant, &plan, number)?;
         report.add(purged);
+        report.finished = next.is_none();
         after = next;
+        if progress(&report).is_break() {
+            break;
+        }
     }
     Ok(report)
 }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::log::pages::Ids;
 use crate::log::scope::Scope;
 use crate::model::damage::{Damage, Found};
 use crate::model::error::{ErrorKind, Result};
@@ -10,9 +11,6 @@ use crate::model::place::AggregateRef;
 use crate::state::replay;
 use crate::storage::load::Until;
 use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
-
-/// Aggregates looked up at once.
-const AGGREGATES_AT_ONCE: usize = 256;
 
 /// Compares the snapshots of a fold with what a replay from the first event gives.
 pub(crate) fn verify_snapshots<F: Fold>(
@@ -23,25 +21,18 @@ pub(crate) fn verify_snapshots<F: Fold>(
     let mut report = VerifyReport { complete: true, ..VerifyReport::default() };
     let mut found = Found::default();
     let total = scope.engine().count_aggregates(&scope.tenant, fold.aggregate_type())?;
-    let mut after: Option<String> = None;
-    loop {
-        let page = scope.engine().ids(&scope.tenant, fold.aggregate_type(), after.as_deref(), AGGREGATES_AT_ONCE)?;
-        for id in &page {
-            report.aggregates += 1;
-            compare(scope, fold, id, &mut report, &mut found);
-            let reached = VerifyProgress::new(VerifyStep::Snapshots, report.aggregates, total, found.count);
-            report.complete &= progress(reached).is_continue();
-            if !report.complete {
-                break;
-            }
+    for id in Ids::new(scope.clone(), fold.aggregate_type()) {
+        report.aggregates += 1;
+        compare(scope, fold, &id?, &mut report, &mut found);
+        let reached = VerifyProgress::new(VerifyStep::Snapshots, report.aggregates, total, found.count);
+        report.complete &= progress(reached).is_continue();
+        if !report.complete {
+            break;
         }
-        if page.len() < AGGREGATES_AT_ONCE || !report.complete {
-            report.damage_count = found.count;
-            report.damages = found.damages;
-            return Ok(report);
-        }
-        after = page.into_iter().next_back();
     }
+    report.damage_count = found.count;
+    report.damages = found.damages;
+    Ok(report)
 }
 
 fn compare<F: Fold>(scope: &Scope, fold: &F, id: &str, report: &mut VerifyReport, found: &mut Found) {

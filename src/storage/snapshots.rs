@@ -60,6 +60,9 @@ impl SnapshotRow {
     }
 }
 
+/// How many snapshots aggregates have: (type, id, snapshots), most first.
+pub(crate) type SnapshotCounts = Vec<(String, String, u64)>;
+
 /// Figures over all snapshots of a tenant.
 pub(crate) struct SnapshotTotals {
     pub(crate) count: u64,

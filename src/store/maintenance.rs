@@ -83,7 +83,17 @@ impl Maintenance {
     /// # Errors
     /// If the file cannot be written; what was removed before stays removed.
     pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
-        let done = purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"));
+        self.purge_by_steps(plan, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Maintenance::purge`], for a log in which it takes long: after each transaction, of some aggregates each,
+    /// `progress` sees what was done so far and can stop it. What was removed stays removed, and the next purge begins anew
+    /// with the first aggregate.
+    ///
+    /// # Errors
+    /// As [`Maintenance::purge`].
+    pub fn purge_by_steps(&self, plan: Purge, progress: impl FnMut(&PurgeReport) -> ControlFlow<()>) -> Result<PurgeReport> {
+        let done = purge::purge(&self.scope, &plan, progress).map_err(|error| error.during("purge"));
         // Also after a failure: what was removed before stays removed. The gauges' own failure changes nothing.
         let _ = gauges::refresh(&self.scope);
         done

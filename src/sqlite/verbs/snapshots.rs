@@ -5,7 +5,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::Database;
 use crate::sqlite::tables::{log_state, names, snapshots};
 use crate::sqlite::transaction::Writing;
-use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotTotals};
+use crate::storage::snapshots::{NewSnapshot, SnapshotCounts, SnapshotRow, SnapshotTotals};
 
 /// Snapshots deleted in one transaction, so that none holds the file for long.
 const EXPIRE_AT_ONCE: usize = 1_000;
@@ -107,8 +107,8 @@ impl Database {
         })
     }
 
-    /// Figures over a tenant's snapshots, and how many each aggregate has: (type, id, snapshots), most first.
-    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, Vec<(String, String, u64)>)> {
+    /// Figures over a tenant's snapshots, and how many aggregates have, `limit` of them.
+    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, SnapshotCounts)> {
         self.read(|view| Ok((snapshots::totals(view, tenant)?, snapshots::by_aggregate(view, tenant, limit)?)))
     }
 }
