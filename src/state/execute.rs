@@ -91,9 +91,14 @@ impl<F: Fold> Deciding<'_, F> {
         error.during(operation).of(&self.scope.aggregate(self.fold.aggregate_type(), self.aggregate_id))
     }
 
-    /// Loads the aggregate, if it has events.
-    pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
-        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, self.use_snapshots)?;
+    /// Loads the aggregate, if it has events, and writes nothing.
+    pub(crate) fn load_alone(&self) -> Result<Option<Loaded<F::State>>> {
+        replay::replay_if_any(self.scope, self.fold, self.aggregate_id, self.use_snapshots)
+    }
+
+    /// Loads the aggregate, if it has events. Saves a snapshot that is due.
+    fn load(&self) -> Result<Option<Loaded<F::State>>> {
+        let loaded = self.load_alone()?;
         if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
             // A snapshot is a cache: failing to write one does not stop the work.
             let _ = replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);

@@ -63,7 +63,7 @@ impl<A: Folds> Aggregates<A> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = deciding.load().map_err(of)?;
+            let loaded = deciding.load_alone().map_err(of)?;
             let Decided { mut state, version, events, .. } = deciding.decide_on(loaded, &mut decide, of)?;
             if events.is_empty() {
                 return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
