@@ -3,7 +3,7 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use foldlog::{Durability, Expected, NewEvent, Filter, Query, Result};
+use foldlog::{Durability, Expected, Filter, NewEvent, Query, Result};
 use support::floor::Indexes;
 use support::{fill_floor_interleaved, fill_interleaved, order_id, pair};
 

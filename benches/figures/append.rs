@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use foldlog::{Aggregates, Durability, Expected, Json, NewEvent, Purge, Filter, Query, Store};
+use foldlog::{Aggregates, Durability, Expected, Filter, Json, NewEvent, Purge, Query, Store};
 use uuid::Uuid;
 
 use crate::support::floor::{Entry, Floor, Indexes};

@@ -79,7 +79,11 @@ pub fn queries(directory: &Path, events: u64, lines: &mut Table) {
         );
         lines.beside(what("of a dense tag and a rare type"), times, "µs").at_most(FEW_HITS);
     }
-    let times = in_turn(31, || ours(Query::matching(Filter::new().tag(DENSE)), false, 1_000), || timed(|| assert_eq!(floor.of_tag(DENSE), 1_000)));
+    let times = in_turn(
+        31,
+        || ours(Query::matching(Filter::new().tag(DENSE)), false, 1_000),
+        || timed(|| assert_eq!(floor.of_tag(DENSE), 1_000)),
+    );
     lines.beside("the first 1,000 events of a dense tag", times, "µs");
 
     let paid = floor.count_type("Paid");

@@ -297,5 +297,5 @@ mod tests {
         assert!(others.iter().all(|other| sum(other) != FROZEN));
     }
 
-    const FROZEN: i64 = -3_619_174_587_206_853_429;
+    const FROZEN: i64 = 5_415_390_743_554_941_469;
 }
