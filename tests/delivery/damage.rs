@@ -19,7 +19,7 @@ fn reopened(directory: &tempfile::TempDir) -> Store {
 
 /// What verify says, in one text.
 fn complaints(store: &Store) -> String {
-    let report = store.verify(|_| {}).unwrap();
+    let report = store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
     report.damages.iter().map(|damage| format!("{damage}\n")).collect()
 }
 

@@ -27,7 +27,7 @@ fn with_an_event() -> Store {
 
 fn is_sound(store: &Store) {
     assert_eq!(store.last_position().unwrap(), 1);
-    assert!(store.verify(|_| {}).unwrap().is_clean());
+    assert!(store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
 }
 
 fn subscription(name: &str, other: &str) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Clock, Documents, Durability, Error, ExecuteError, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query,
-    RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
+    Clock, Documents, Durability, Error, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
+    SnapshotPolicy, SnapshotReason, Store,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ impl File {
             }
             Call::Execute { kind, id } => {
                 let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
-                told(executed.map(|executed| (executed.state, executed.version)).map_err(ExecuteError::flatten))
+                told(executed.map(|executed| (executed.state, executed.version)).map_err(foldlog::Error::from))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
@@ -229,7 +229,7 @@ proptest! {
             let id = event.unwrap().id;
             prop_assert_eq!(together.store.tenant("own").event(id).unwrap(), None);
         }
-        let report = together.store.verify(|_| {}).unwrap();
+        let report = together.store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
         prop_assert!(report.is_clean());
     }
 }
