@@ -128,6 +128,8 @@ pub(crate) struct Checkpoint {
     pub(crate) generation: u64,
     pub(crate) rebuild_version: Option<u32>,
     pub(crate) rebuild_position: Option<u64>,
+    /// How many deliveries an outbox has.
+    pub(crate) deliveries: u64,
 }
 
 impl Checkpoint {

@@ -201,7 +201,8 @@ impl<P> Outbox<P> {
     /// How it stands: how far it is, and what is not through.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it was never made; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
+    /// [`ErrorKind::NotFound`] if it was never made; [`ErrorKind::Corrupt`] if its checkpoint or a delivery is damaged or
+    /// lost.
     pub fn status(&self) -> Result<OutboxStatus> {
         status(&self.scope, &self.place().1).map_err(|error| error.during("outbox status"))
     }

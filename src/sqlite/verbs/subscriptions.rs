@@ -279,6 +279,7 @@ pub(super) fn blank(id: i64, identity: &Identity, kind: SubscriptionKind) -> Che
         generation: 1,
         rebuild_version: None,
         rebuild_position: None,
+        deliveries: 0,
     }
 }
 
@@ -311,6 +312,7 @@ fn take(writing: &Writing<'_>, mut row: Checkpoint, claim: &Claim<'_>, waited: b
         subscriptions::save(writing, &row)?;
         return Ok(Claimed::Deadly { position, deaths });
     }
+    deliveries::check_number(writing, &row)?;
     row.fence = row.fence.wrapping_add(i64::from(row.leader != Some(claim.runner)));
     row.leader = Some(claim.runner);
     row.heartbeat = raised(row.heartbeat);
@@ -334,14 +336,19 @@ pub(super) fn page_after(view: &View<'_>, row: &Checkpoint, tenant: &str, filter
 /// Moves the checkpoint of the one who leads. It says by it that it lives.
 pub(super) fn advance(writing: &Writing<'_>, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool> {
     let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(false) };
+    move_on(&mut row, position, in_hand);
+    subscriptions::save(writing, &row)?;
+    Ok(true)
+}
+
+/// As [`advance`], in a row that is saved later.
+pub(super) fn move_on(row: &mut Checkpoint, position: u64, in_hand: Option<u64>) {
     row.position = position;
     row.heartbeat = raised(row.heartbeat);
     (row.failed_position, row.failure) = (None, None);
     if row.in_hand != in_hand {
         (row.in_hand, row.deaths) = (in_hand, 0);
     }
-    subscriptions::save(writing, &row)?;
-    Ok(true)
 }
 
 fn forget_failure(row: &mut Checkpoint) {
@@ -359,7 +366,9 @@ fn move_to(writing: &Writing<'_>, row: &mut Checkpoint, position: u64) -> Result
     depose(row);
     forget_failure(row);
     row.position = position;
-    deliveries::remove_after(writing, row.id, position)?;
+    deliveries::remove_after(writing, row, position)?;
+    // Whoever moves it on purpose decides what is published again: that puts the number right, too.
+    row.deliveries = deliveries::number(writing, row.id)?;
     subscriptions::save(writing, row)
 }
 
