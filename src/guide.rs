@@ -1,5 +1,5 @@
-//! The documents of the repository, so that they can be read, and their links followed, where the crate is.
-// A link definition that stands first wins: each of these replaces the relative one at the end of the document.
+//! The repository's documents as modules, so that they can be read on docs.rs and their links work there.
+// The first link definition wins, so each of these replaces the relative one at the end of the document.
 
 /// [figures.md]: figures#delivery
 #[doc = include_str!("../docs/delivery.md")]
