@@ -1,40 +1,40 @@
-//! What serde says about data that does not fit, without the data.
+//! serde's reasons why data does not fit, without the data.
 
 use std::fmt;
 
 use serde_json::error::Category;
 
-/// serde quotes the value that it stumbled over, and a payload does not belong into an error. What remains is what the
-/// program's own types say: the sort of value, what was expected, which field is missing, and where.
+/// serde quotes the value that it refused, but a payload does not belong in an error. What remains comes from the
+/// program's own types: the kind of value, what was expected, which field is missing, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct Misfit(String);
 
 impl Misfit {
-    /// What serde says where it has no place to name.
+    /// The reason from a message of serde that names no place.
     pub(crate) fn of(said: &str) -> Misfit {
         Misfit(without_data(said))
     }
 
-    /// The same reason, with the field that it is about.
+    /// The same reason, with the field's name.
     pub(crate) fn of_field(field: &str, reason: &impl fmt::Display) -> Misfit {
         let reason = reason.to_string();
         if reason.contains(&format!("field `{field}`")) { Misfit(reason) } else { Misfit(format!("field `{field}`: {reason}")) }
     }
 
-    /// Whether something that begins with these words was expected.
+    /// Whether it expected something that begins with these words.
     pub(crate) fn expects(&self, what: &str) -> bool {
         self.0.split_once(", expected ").is_some_and(|(_, expected)| expected.starts_with(what))
     }
 }
 
-/// The sorts of value that serde's messages begin with.
+/// The kinds of value with which serde's messages begin.
 const SORTS: [&str; 9] = ["boolean", "integer", "floating point", "character", "string", "null", "unit", "sequence", "map"];
 
 impl From<serde_json::Error> for Misfit {
     fn from(error: serde_json::Error) -> Misfit {
         let text = error.to_string();
         if error.classify() != Category::Data {
-            // About the grammar: fixed texts of serde_json's.
+            // Syntax errors are fixed texts of serde_json.
             return Misfit(text);
         }
         let place = format!(" at line {} column {}", error.line(), error.column());
@@ -53,7 +53,7 @@ fn without_data(said: &str) -> String {
     {
         return said.to_owned();
     }
-    // What was expected comes last, so nothing of the value can stand behind it.
+    // The expectation comes last, so no part of the value can follow it.
     let expected = said.rfind(", expected ").and_then(|at| said.get(at..)).unwrap_or_default();
     for start in ["invalid type", "invalid value"] {
         if let Some(value) = said.strip_prefix(start).and_then(|rest| rest.strip_prefix(": ")) {
