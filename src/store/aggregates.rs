@@ -1,4 +1,4 @@
-//! The handle through which an application works with the aggregates of one type.
+//! The handle for the aggregates of one type.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -32,12 +32,12 @@ use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 /// Aggregates looked up in one read transaction of a rebuild.
 const REBUILD_PAGE: usize = 256;
-/// Failures that a rebuild describes; it counts all.
+/// The most failures that a rebuild describes; the count covers all.
 const FAILURES_KEPT: usize = 100;
 
-/// The aggregates of one type: append, replay, execute, snapshots. Cheap to clone and to make.
+/// The aggregates of one type: append, replay, execute, snapshots. Cheap to create and to clone.
 ///
-/// Made by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
+/// Returned by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
 pub struct Aggregates<A: Folds> {
     pub(crate) scope: Scope,
@@ -80,9 +80,9 @@ impl Aggregates<Value> {
         Aggregates { scope, fold, metadata: None, created_by: None, use_snapshots: true }
     }
 
-    /// Folds by a function in place of JSON Merge Patch: (state, event type, data). The state starts as `{}`.
+    /// Folds by a function instead of JSON Merge Patch: (state, event type, data). The state starts as `{}`.
     ///
-    /// Name and version say which snapshots the fold can start from: raise the version when the function changes.
+    /// Name and version decide which snapshots the fold can start from. Raise the version when the function changes.
     ///
     /// ```
     /// use foldlog::{Expected, FoldError, NewEvent, Store};
@@ -112,7 +112,7 @@ impl Aggregates<Value> {
 }
 
 impl<A: Folds> Aggregates<A> {
-    /// A handle that gives this metadata to every event that has none of its own, and its `userId` to snapshots.
+    /// Returns a handle that gives this metadata to every event without its own, and its `userId` to snapshots.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the metadata cannot be written as JSON.
@@ -123,7 +123,7 @@ impl<A: Folds> Aggregates<A> {
         Ok(handle)
     }
 
-    /// A handle whose replays fold every event from the first, for debugging: the result must be the same.
+    /// Returns a handle whose replays fold every event from the first, for debugging. The result must be the same.
     pub fn without_snapshots(&self) -> Aggregates<A> {
         let mut handle = self.clone();
         handle.use_snapshots = false;
@@ -152,7 +152,7 @@ impl<A: Folds> Aggregates<A> {
         self.append_events(aggregate_id, expected, encoded.map_err(|error| self.of("append", aggregate_id, error))?)
     }
 
-    /// Appends events that carry an id, a time, tags or metadata of their own.
+    /// Appends events that have their own id, time, tags or metadata.
     ///
     /// # Errors
     /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`](crate::ErrorKind::DuplicateEventId).
@@ -169,22 +169,22 @@ impl<A: Folds> Aggregates<A> {
         let outcome = append::commit(&self.scope, &batch, Snapshots { save: None, fold })?;
         let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
         if outcome.newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
-            // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
+            // The events are committed whatever happens to the snapshot. If the replay fails, the next one reports why.
             let _ = self.replay_and_save(aggregate_id);
         }
         Ok(appended)
     }
 
-    /// Loads the state, decides, appends the decision's events at that state's version; again if another writer was
-    /// faster, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
+    /// Loads the state, decides, and appends the decision's events at that state's version. If another writer was
+    /// faster, it tries again, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
     ///
-    /// An aggregate without events is decided on its initial state. A decision without events writes nothing. `decide`
-    /// must be free of side effects, for it may run more than once. It returns events, or a `Result` of events and an error
-    /// of any type: see [`IntoDecision`].
+    /// An aggregate without events starts from its initial state. A decision without events writes nothing. `decide`
+    /// must have no side effects, because it may run more than once. It returns events, or a `Result` of events and any
+    /// type of error: see [`IntoDecision`].
     ///
     /// # Errors
     /// [`ExecuteError::Decision`] with the decision's own error; [`ExecuteError::Store`] with those of
-    /// [`Aggregates::append`] and [`Aggregates::replay`]. After each of them nothing of the decision is in the log.
+    /// [`Aggregates::append`] and [`Aggregates::replay`]. After any of them nothing of the decision is in the log.
     pub fn execute<D: IntoDecision<A::Event>>(
         &self,
         aggregate_id: &str,
@@ -254,10 +254,10 @@ impl<A: Folds> Aggregates<A> {
         self.scope.engine().ids(&self.scope.tenant, self.fold.aggregate_type(), after, limit).map_err(|error| error.during("ids"))
     }
 
-    /// Replays every aggregate of this type and hands each state to `each`, for instance to write a read model anew.
+    /// Replays every aggregate of this type and passes each state to `each`, for instance to fill a read model.
     ///
-    /// `progress` is called after each aggregate with the counts so far. An aggregate that fails, in the replay or in
-    /// `each`, is counted and described, and the rebuild goes on.
+    /// `progress` is called after each aggregate with the counts so far. If an aggregate fails, in the replay or in
+    /// `each`, the failure is counted and described, and the rest goes on.
     ///
     /// # Errors
     /// If the list of aggregates cannot be read.
@@ -308,9 +308,10 @@ impl<A: Folds> Aggregates<A> {
         Ok(loaded.replayed.version)
     }
 
-    /// Makes a snapshot if enough events have come since the last one; its version, or `None` if it is not due.
+    /// Makes a snapshot if enough events were appended since the last one. Returns its version, or `None` if none is
+    /// due.
     ///
-    /// `append`, `execute` and `replay` do so by themselves. This is for a timetable, or after appends through
+    /// `append`, `execute` and `replay` do this by themselves. Use this in a schedule, or after appends through
     /// [`Store`](crate::Store), which knows no fold.
     ///
     /// # Errors
@@ -328,7 +329,7 @@ impl<A: Folds> Aggregates<A> {
         Ok(Some(version))
     }
 
-    /// The newest intact snapshot of an aggregate, of whatever fold.
+    /// The newest intact snapshot of an aggregate, of any fold.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -348,7 +349,8 @@ impl<A: Folds> Aggregates<A> {
     /// Deletes all snapshots of an aggregate; returns how many.
     ///
     /// # Errors
-    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
+    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived,
+    /// because replays then need the newest snapshot.
     pub fn delete_snapshots(&self, aggregate_id: &str) -> Result<u64> {
         self.scope
             .engine()
@@ -356,7 +358,7 @@ impl<A: Folds> Aggregates<A> {
             .map_err(|error| self.of("delete snapshots", aggregate_id, error))
     }
 
-    /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does so by itself.
+    /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does this anyway.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -368,8 +370,8 @@ impl<A: Folds> Aggregates<A> {
             .map_err(|error| self.of("prune snapshots", aggregate_id, error))
     }
 
-    /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
-    /// that the fold was changed without a new fold version, or that it is not pure.
+    /// Compares every snapshot of this fold with a replay from the first event. A difference means that the fold was
+    /// changed without a new fold version, or that it is not pure.
     ///
     /// # Errors
     /// If the list of aggregates cannot be read.
@@ -384,7 +386,7 @@ impl<A: Folds> Aggregates<A> {
     fn replay_and_save(&self, aggregate_id: &str) -> Result<Loaded<A::State>> {
         let loaded = self.load(aggregate_id, Until::Now)?;
         if self.use_snapshots {
-            // A snapshot is a cache: failing to write one does not make the state wrong.
+            // A snapshot is a cache: a failure to write one does not make the state wrong.
             let _ = replay::save_if_due(&self.scope, &self.fold, aggregate_id, &loaded);
         }
         Ok(loaded)
@@ -399,17 +401,17 @@ impl<A: Folds> Aggregates<A> {
     }
 }
 
-/// How far a rebuild has come.
+/// The progress of a rebuild.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Rebuilt {
     /// Aggregates of the type when it began.
     pub total: u64,
-    /// Aggregates that were replayed and taken.
+    /// Aggregates that were replayed and passed on.
     pub succeeded: u64,
-    /// Aggregates that were not.
+    /// Aggregates that failed.
     pub failed: u64,
-    /// Why; the first 100, by aggregate id.
+    /// The first 100 failures: aggregate id and reason.
     pub failures: Vec<(String, String)>,
 }
