@@ -3,7 +3,7 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use foldlog::{Durability, Expected, NewEvent, Query, Result};
+use foldlog::{Durability, Expected, Filter, NewEvent, Query, Result};
 use support::floor::Indexes;
 use support::{fill_floor_interleaved, fill_interleaved, order_id, pair};
 
@@ -26,19 +26,19 @@ fn read(criterion: &mut Criterion) {
         bencher.iter(|| floor.read(EVENTS / 2, 1_000, |row| drop(std::hint::black_box(row))))
     });
     group.bench_function("history of 1,000 events", |bencher| {
-        bencher.iter(|| assert_eq!(count(Query::new().aggregate("order", order_id(7))), 1_000))
+        bencher.iter(|| assert_eq!(count(Query::aggregate("order", order_id(7))), 1_000))
     });
     group.bench_function("newest 100 of a type", |bencher| {
-        bencher.iter(|| assert_eq!(count(Query::new().event_type("Paid").newest_first().limit(100)), 100))
+        bencher.iter(|| assert_eq!(count(Query::matching(Filter::new().event_type("Paid")).newest_first().limit(100)), 100))
     });
     group.bench_function("the one event of a type, behind all others", |bencher| {
-        bencher.iter(|| assert_eq!(count(Query::new().event_type("Refunded")), 1))
+        bencher.iter(|| assert_eq!(count(Query::matching(Filter::new().event_type("Refunded"))), 1))
     });
     let times: Vec<_> = [EVENTS / 2, EVENTS / 2 + 2_000]
         .map(|position| store.read(Query::new().after_position(position).limit(1)).next().unwrap().unwrap().created_at)
         .into();
     group.bench_function("a type in a window of 1 % of the time", |bencher| {
-        bencher.iter(|| count(Query::new().event_type("ItemAdded").from(times[0]).to(times[1])))
+        bencher.iter(|| count(Query::matching(Filter::new().event_type("ItemAdded").from(times[0]).to(times[1]))))
     });
     group.finish();
 }

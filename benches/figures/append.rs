@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use foldlog::{Aggregates, Durability, Expected, Json, NewEvent, Purge, Query, Store};
+use foldlog::{Aggregates, Durability, Expected, Filter, Json, NewEvent, Purge, Query, Store};
 use uuid::Uuid;
 
 use crate::support::floor::{Entry, Floor, Indexes};
@@ -234,8 +234,8 @@ pub fn tags(directory: &Path, _: u64, lines: &mut Table) {
 }
 
 fn along_a_tag(store: &Store, floor: &Floor, lines: &mut Table) {
-    let found = store.read(Query::new().tag("branch:7")).count().min(1_000);
-    let query = || Query::new().tag("branch:7").limit(1_000);
+    let found = store.read(Query::matching(Filter::new().tag("branch:7"))).count().min(1_000);
+    let query = || Query::matching(Filter::new().tag("branch:7")).limit(1_000);
     let times = in_turn(
         31,
         || timed(|| assert_eq!(store.read(query()).map(Result::unwrap).count(), found)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use foldlog::{Batch, Durability, Expected, Query};
+use foldlog::{Batch, Durability, Expected, Filter, Query};
 
 use crate::support::floor::{Entry, Indexes};
 use crate::support::table::Table;
@@ -62,24 +62,28 @@ pub fn queries(directory: &Path, events: u64, lines: &mut Table) {
         let what = |what: &str| format!("the one event {what} in {events}, {order}");
         let times = in_turn(
             21,
-            || ours(Query::new().aggregate_type(RARE_AGGREGATE), newest, 1),
+            || ours(Query::matching(Filter::new().aggregate_type(RARE_AGGREGATE)), newest, 1),
             || timed(|| assert_eq!(floor.of_aggregate_type(RARE_AGGREGATE, newest), 1)),
         );
         lines.beside(what("of a rare aggregate type"), times, "µs").at_most(FEW_HITS);
         let times = in_turn(
             21,
-            || ours(Query::new().event_type(RARE_EVENT), newest, 1),
+            || ours(Query::matching(Filter::new().event_type(RARE_EVENT)), newest, 1),
             || timed(|| assert_eq!(floor.of_event_type(RARE_EVENT, newest), 1)),
         );
         lines.beside(what("of a rare event type"), times, "µs").at_most(FEW_HITS);
         let times = in_turn(
             21,
-            || ours(Query::new().tag(DENSE).event_type(RARE_EVENT), newest, 1),
+            || ours(Query::matching(Filter::new().tag(DENSE).event_type(RARE_EVENT)), newest, 1),
             || timed(|| assert_eq!(floor.of_tag_and_type(DENSE, RARE_EVENT, newest), 1)),
         );
         lines.beside(what("of a dense tag and a rare type"), times, "µs").at_most(FEW_HITS);
     }
-    let times = in_turn(31, || ours(Query::new().tag(DENSE), false, 1_000), || timed(|| assert_eq!(floor.of_tag(DENSE), 1_000)));
+    let times = in_turn(
+        31,
+        || ours(Query::matching(Filter::new().tag(DENSE)), false, 1_000),
+        || timed(|| assert_eq!(floor.of_tag(DENSE), 1_000)),
+    );
     lines.beside("the first 1,000 events of a dense tag", times, "µs");
 
     let paid = floor.count_type("Paid");

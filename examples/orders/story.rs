@@ -65,7 +65,7 @@ fn following(store: &Store, telling: &mut Telling) -> Done {
         place(store, &Wish { order, customer, article: "lamp", quantity: 1 })?;
     }
     let wrote = store.last_position()?;
-    store.wait_until("sales", wrote, PATIENCE)?;
+    store.subscription("sales").wait_until(wrote, PATIENCE)?;
     telling.say(format!("Bob and Cleo order a lamp each. The shop waits until the table has reached position {wrote}."));
     let sql = "SELECT article, sold FROM sales ORDER BY article";
     let sold: Vec<(String, u64)> = store.query_read_model(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -114,7 +114,7 @@ fn both() -> Vec<String> {
 
 /// An event that was given up is looked at; the fault is mended; it is tried again.
 fn dead_letter(store: &Store, telling: &mut Telling, billing: &Billing, mended: bool) -> Done {
-    let letters = store.outbox_dead_letters("billing")?;
+    let letters = store.outbox("billing").dead_letters()?;
     telling.say("The dead letters, read again from the log:");
     for letter in letters.iter() {
         let letter = letter?;
@@ -125,7 +125,7 @@ fn dead_letter(store: &Store, telling: &mut Telling, billing: &Billing, mended: 
             letter.position, letter.attempts, letter.last_error
         ));
     }
-    let status = store.outbox_status("billing")?;
+    let status = store.outbox("billing").status()?;
     telling.check("one dead letter, and one event that waits behind it", (status.dead, status.waiting), (1, 1));
 
     if mended {
@@ -151,7 +151,7 @@ fn answers(telling: &mut Telling, billing: &Billing, from: usize) {
 fn settle(store: &Store) -> Done {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let status = store.outbox_status("billing")?;
+        let status = store.outbox("billing").status()?;
         if status.lag == 0 && status.to_retry == 0 {
             return Ok(());
         }

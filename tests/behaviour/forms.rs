@@ -119,7 +119,7 @@ fn an_untagged_variant_keeps_what_a_later_program_wrote() {
     let state = tallies.replay("a").unwrap().state;
     assert_eq!(state, Tally { cents: 5, others: vec![json!({ "Frozen": { "by": "court" } })] });
     tallies.append("b", Expected::New, [Tolerant::Other(json!({ "Frozen": { "by": "court" } }))]).unwrap();
-    let copied = read(&store, Query::new().aggregate("account", "b")).remove(0);
+    let copied = read(&store, Query::aggregate("account", "b")).remove(0);
     assert_eq!((&*copied.event_type, copied.data.as_str()), ("Frozen", r#"{"by":"court"}"#));
 
     store.append("account", "c", 0, [NewEvent::new("Deposited", &json!({ "cents": "five" })).unwrap()]).unwrap();

@@ -122,7 +122,7 @@ fn the_golden_file_opens_and_holds_what_was_put_into_it() {
     let appended = orders.append("o-1", version, [NewEvent::new("Noted", &json!({ "later": true })).unwrap()]).unwrap();
     assert_eq!((appended.version.get(), appended.position.get()), (version.get() + 1, last + 1));
     assert_eq!(orders.replay("o-1").unwrap().state["later"], json!(true));
-    assert_eq!(store.subscription("mails").run_to_end(|_| Ok(())).unwrap(), last + 1 - 601 - 10);
+    assert_eq!(store.subscription("mails").run_to_end(|_| Ok(())).unwrap(), 5);
     drop((orders, store));
     assert_eq!(Store::open(&path).unwrap().last_position().unwrap(), last + 1);
 }

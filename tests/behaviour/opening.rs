@@ -32,7 +32,7 @@ fn the_file_carries_our_marks() {
     let raw = place.raw();
     let pragma = |name: &str| raw.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"FLOG")));
-    assert_eq!(pragma("user_version"), 4);
+    assert_eq!(pragma("user_version"), 1);
     let mode: String = raw.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
 }

@@ -91,7 +91,7 @@ fn a_point_in_time_when_clocks_go_backwards() {
         let replayed = accounts.replay_to_time("a", at(second)).unwrap();
         assert_eq!((replayed.state.cents, replayed.version.get()), (cents, version), "second {second}");
     }
-    says(&refused(accounts.replay_to_time("a", at(4)), ErrorKind::NotFound), &["at or before the time"]);
+    refused(accounts.replay_to_time("a", at(4)), ErrorKind::NotFound);
     refused(accounts.replay_to_time("a", chrono::DateTime::<chrono::Utc>::MIN_UTC), ErrorKind::NotFound);
     assert_eq!(accounts.replay_to_time("a", chrono::DateTime::<chrono::Utc>::MAX_UTC).unwrap().state.cents, 31);
     accounts.append_events("a", 5, [deposit(32, 50)]).unwrap();

@@ -49,7 +49,7 @@ fn lines_out_and_in() {
 
     // A line of an export is an event that can be appended, under its id.
     let again: Vec<NewEvent> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(store.append("list", "a", Expected::Any, again.clone()).unwrap().already_there);
+    assert!(store.append("list", "a", Expected::Any, again.clone()).unwrap().was_duplicate);
     let other = Place::new();
     other.open().append("list", "a", Expected::New, again).unwrap();
     for (there, here) in read(&other.open(), Query::new()).iter().zip(&recorded) {

@@ -19,5 +19,5 @@ pub fn place_order(store: &Store, order: &str) -> Vec<EventId> {
     let placed = NewEvent::new("Placed", &json!({"total": "9.50"})).unwrap().metadata(&metadata).unwrap();
     let shipped = NewEvent::new("Shipped", &json!({"parcel": "é\u{1F4E6}"})).unwrap().schema_version(2);
     store.append("order", order, 0, [placed, shipped]).unwrap();
-    store.read(foldlog::Query::new().aggregate("order", order)).map(|event| event.unwrap().id).collect()
+    store.read(foldlog::Query::aggregate("order", order)).map(|event| event.unwrap().id).collect()
 }

@@ -23,17 +23,15 @@ struct Question {
 
 impl Question {
     fn query(&self) -> Query {
-        let mut query = Query::new().after_position(self.after);
+        let mut filter = Filter::new().event_types(&self.event_types);
         if let Some(from) = self.from {
-            query = query.from(from);
+            filter = filter.from(from);
         }
         if let Some(to) = self.to {
-            query = query.to(to);
+            filter = filter.to(to);
         }
-        if let Some(up_to) = self.up_to {
-            query = query.up_to_position(up_to);
-        }
-        self.event_types.iter().fold(query, |query, event_type| query.event_type(event_type))
+        let query = Query::matching(filter).after_position(self.after);
+        self.up_to.into_iter().fold(query, Query::up_to_position)
     }
 
     /// Places in the list of the lines that answer it.

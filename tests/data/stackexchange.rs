@@ -1,7 +1,7 @@
 //! The revisions of every post of a site. Outside truth: the site's own table of posts at the time of its dump.
 
 use chrono::{DateTime, Utc};
-use foldlog::{Aggregate, Query, SnapshotPolicy, Store, UnknownEvents};
+use foldlog::{Aggregate, Filter, Query, SnapshotPolicy, Store, UnknownEvents};
 use serde::{Deserialize, Serialize};
 
 use crate::streams::DataSet;
@@ -58,8 +58,8 @@ const EDITS: [&str; 6] = ["BodyEdited", "TitleEdited", "TagsEdited", "BodyRolled
 
 /// Type and time of the newest event of one of these types: the greatest version, not the latest time.
 fn newest(store: &Store, id: &str, event_types: &[&str]) -> Option<(String, DateTime<Utc>)> {
-    let query = Query::aggregate(Post::TYPE, id).newest_first().limit(1);
-    let query = event_types.iter().fold(query, |query, event_type| query.event_type(*event_type));
+    let filter = Filter::new().event_types(event_types.iter().copied());
+    let query = Query::aggregate(Post::TYPE, id).filter(filter).newest_first().limit(1);
     store.read(query).next().map(|event| event.unwrap()).map(|event| (event.event_type.to_string(), event.created_at))
 }
 

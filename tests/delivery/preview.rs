@@ -123,10 +123,10 @@ fn no_name_is_remembered_that_is_not_in_the_file() {
         }
         assert_eq!((store.tenants().unwrap(), acme.aggregate_types().unwrap()), (vec![], vec![]));
         // Other names take the numbers that the preview had; a number remembered under a wrong name would show here.
-        store.append("other", "o", Expected::NoStream, [event("Else", 1)]).unwrap();
-        acme.append("new", "n", Expected::NoStream, [event("Fresh", 2)]).unwrap();
+        store.append("other", "o", Expected::New, [event("Else", 1)]).unwrap();
+        acme.append("new", "n", Expected::New, [event("Fresh", 2)]).unwrap();
         let types: Vec<String> =
-            store.read(foldlog::Query::new().all_tenants()).map(|e| e.unwrap().event_type.to_string()).collect();
+            store.read(foldlog::Filter::new().all_tenants()).map(|e| e.unwrap().event_type.to_string()).collect();
         assert_eq!(types, ["Else", "Fresh"]);
         assert_eq!(acme.last_position().unwrap(), 2, "no position was used");
     }

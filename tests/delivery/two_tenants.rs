@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Clock, Documents, Durability, Error, Expected, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
+    Clock, Documents, Durability, Error, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
     SnapshotPolicy, SnapshotReason, Store,
 };
 use proptest::collection::vec;
@@ -123,10 +123,10 @@ impl File {
         for query in [
             Query::new(),
             Query::new().newest_first(),
-            Query::new().tag("red"),
-            Query::new().event_type("Noted").event_type("Gone"),
-            Query::new().from(at(3)).to(at(9)),
-            Query::new().aggregate_type("list").limit(5),
+            Query::matching(Filter::new().tag("red")),
+            Query::matching(Filter::new().event_type("Noted").event_type("Gone")),
+            Query::matching(Filter::new().from(at(3)).to(at(9))),
+            Query::matching(Filter::new().aggregate_type("list")).limit(5),
         ] {
             answers.push(events(&store, query));
         }
@@ -141,7 +141,7 @@ impl File {
                 answers.push(told(store.version(kind, id)));
                 answers.push(told(store.count_events(Some(kind), Some(id), None)));
                 answers.push(told(lists.snapshots(id)));
-                answers.push(events(&store, Query::new().aggregate(kind, id)));
+                answers.push(events(&store, Query::aggregate(kind, id)));
             }
         }
         answers.push(told(store.documents(&table(tenant), None, 99)));

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Command;
 
-use foldlog::{Query, Store};
+use foldlog::{Filter, Query, Store};
 use serde_json::Value;
 
 use crate::programs::{Ran, program, run};
@@ -32,15 +32,15 @@ fn every_check_holds_and_the_file_is_as_it_says() {
 
     let store = Store::open_read_only(&db).unwrap();
     let count = |query: Query| store.read(query).map(Result::unwrap).count() as u64;
-    let placed = count(Query::new().event_type("Placed"));
+    let placed = count(Query::matching(Filter::new().event_type("Placed")));
     assert!(placed > 5_003, "{placed} orders");
     let sold = store.query_read_model("SELECT sum(sold) FROM sales", [], |row| row.get::<_, u64>(0)).unwrap()[0];
     assert_eq!(sold, placed + 1, "one of them was for two chairs");
     let open = store.query_read_model("SELECT count(*) FROM open_orders", [], |row| row.get::<_, u64>(0)).unwrap()[0];
-    assert_eq!(open, placed - count(Query::new().event_type("Shipped")));
+    assert_eq!(open, placed - count(Query::matching(Filter::new().event_type("Shipped"))));
     let version = store.subscriptions().unwrap().into_iter().find(|status| status.name == "sales").unwrap().version;
     assert_eq!(version, 2);
-    let outbox = store.outbox_status("billing").unwrap();
+    let outbox = store.outbox("billing").status().unwrap();
     assert_eq!((outbox.to_retry, outbox.waiting, outbox.dead), (0, 0, 0));
 
     let again = run("orders", arguments).ended_with(1);

@@ -12,7 +12,7 @@ use foldlog::{Clock, Durability, EventId, Options, Query, SnapshotPolicy, Store,
 
 use crate::questions::{self, Answer, Questions, Worth};
 use crate::support::disk::{Disk, Files};
-use crate::support::model::{self, Name, Planner, Step, World};
+use crate::support::model::{self, Planner, Step, World};
 use crate::support::outcome::Outcome;
 use crate::support::random::Random;
 
@@ -179,9 +179,8 @@ impl Work {
     }
 
     fn questions(&self, store: &Store) -> Questions {
-        let names: Vec<Name> = self.world.versions.keys().cloned().collect();
         let ids = store.read(Query::new()).step_by(97).map(|event| event.expect("the disk is sound").id).collect::<Vec<_>>();
-        Questions::about(&names, &ids)
+        Questions::about(&self.world, &ids)
     }
 }
 

@@ -18,7 +18,6 @@ mod faults;
 mod kill;
 mod kill_outbox;
 mod kill_projection;
-mod lies;
 mod machine;
 mod powercut;
 mod powercut_delivery;
@@ -169,14 +168,6 @@ const PROOFS: &[Proof] = &[
         part: 250,
         threads: 2,
         run: |rounds, seed| corruption::run(&sounds(seed), Harms::Entries, rounds, seed),
-    },
-    Proof {
-        name: "lies",
-        promise: "14: every lie that a page of a small file can tell, and whatever is appended or purged after it",
-        rounds: 1,
-        part: 1,
-        threads: 1,
-        run: |_, seed| lies::run(&lies::TREES, true, 1, seed),
     },
     Proof {
         name: "misdirected-writes",

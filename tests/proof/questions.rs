@@ -3,14 +3,15 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 use std::time::Duration;
 
 use foldlog::{
     Aggregate, Error, ErrorKind, EventId, Expected, Filter, Json, Message, NewEvent, PublishError, Query, RecordedEvent, Store,
-    Subscription,
+    Subscription, SubscriptionStatus,
 };
 
-use crate::support::model::{Account, AccountEvent, Name, accounts};
+use crate::support::model::{Account, AccountEvent, World, accounts};
 
 /// An answer, made small.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,13 +123,14 @@ fn list(store: &Store, query: impl Into<Query>) -> Answer {
 
 impl Questions {
     /// About these aggregates and events, and about some that do not exist.
-    pub fn about(aggregates: &[Name], ids: &[EventId]) -> Questions {
+    pub fn about(world: &World, ids: &[EventId]) -> Questions {
+        let world = Rc::new(world.clone());
         let mut questions = Questions { reads: Vec::new(), writes: Vec::new() };
         questions.about_the_log();
         questions.about_deliveries();
         let absent = [("default".to_owned(), "absent".to_owned()), ("nobody".to_owned(), "acc-1".to_owned())];
-        for (tenant, id) in aggregates.iter().chain(&absent).cloned() {
-            questions.about_an_aggregate(tenant, id);
+        for (tenant, id) in world.versions.keys().chain(&absent).cloned() {
+            questions.about_an_aggregate(tenant, id, &world);
         }
         for id in ids.iter().copied() {
             questions.read(format!("event {id}"), move |store| {
@@ -171,8 +173,9 @@ impl Questions {
         }
         self.read("last position", |store| number(store.last_position().map(|last| last.get())));
         self.read("count", |store| number(store.count(Query::new())));
-        self.read("statistics", |store| value(store.statistics()));
-        self.read("statistics of the file", |store| value(store.file_statistics().map(|file| (file.last_position, file.events))));
+        self.read("statistics", |store| number(store.statistics().map(|of| of.total_events)));
+        self.read("aggregates", |store| number(store.statistics().map(|of| of.aggregates)));
+        self.read("statistics of the file", |store| number(store.file_statistics().map(|of| of.events)));
         self.read("tenants", |store| names(store.tenants()));
         self.read("aggregate types", |store| names(store.aggregate_types()));
         self.read("ids", |store| names(accounts(store, "default").ids(None, 100)));
@@ -186,14 +189,14 @@ impl Questions {
 
     /// About what [`deliver`] left behind.
     fn about_deliveries(&mut self) {
-        self.read("subscriptions", |store| names(store.subscriptions()));
+        // Less lag is one end of the log that is missing; that is asked for itself.
+        let standing = |of: SubscriptionStatus| (of.name, of.position, of.failure, of.is_led, of.version);
+        self.read("subscriptions", move |store| names(store.subscriptions().map(|all| all.into_iter().map(standing))));
         for name in [STOPPED, AT_THE_END, OUTBOX, "never"] {
-            self.read(format!("status of {name}"), move |store| value(store.subscription(name).status()));
+            self.read(format!("status of {name}"), move |store| value(store.subscription(name).status().map(standing)));
         }
         let status = |store: &Store| store.outbox(OUTBOX).status();
-        self.read("status of the outbox", move |store| {
-            value(status(store).map(|status| (status.position, status.lag, status.is_led)))
-        });
+        self.read("status of the outbox", move |store| value(status(store).map(|status| (status.position, status.is_led))));
         self.read("to be tried again", move |store| number(status(store).map(|status| status.to_retry)));
         self.read("waiting", move |store| number(status(store).map(|status| status.waiting)));
         self.read("dead", move |store| number(status(store).map(|status| status.dead)));
@@ -228,19 +231,26 @@ impl Questions {
         });
     }
 
-    fn about_an_aggregate(&mut self, tenant: String, id: String) {
+    fn about_an_aggregate(&mut self, tenant: String, id: String, world: &Rc<World>) {
         let name = format!("{tenant}/{id}");
+        for snapshots in [true, false] {
+            let (tenant, id, world) = (tenant.clone(), id.clone(), world.clone());
+            self.read(format!("replay {name}, with snapshots: {snapshots}"), move |store| {
+                let accounts = accounts(store, &tenant);
+                let replayed = if snapshots { accounts.replay(&id) } else { accounts.without_snapshots().replay(&id) };
+                // The state at an earlier version is one from which something is missing.
+                match replayed {
+                    Ok(of) if of.state == world.state(&(tenant.clone(), id.clone()), of.version.get()) => {
+                        Answer::Number(of.version.get())
+                    }
+                    other => value(other.map(|of| (of.version, of.state))),
+                }
+            });
+        }
         let mut ask = |what: &str, ask: fn(&Store, &str, &str) -> Answer| {
             let (tenant, id) = (tenant.clone(), id.clone());
             self.read(format!("{what} {name}"), move |store| ask(store, &tenant, &id));
         };
-        ask("replay", |store, tenant, id| {
-            value(accounts(store, tenant).replay(id).map(|replayed| (replayed.version, replayed.state)))
-        });
-        ask("full replay", |store, tenant, id| {
-            let accounts = accounts(store, tenant).without_snapshots();
-            value(accounts.replay(id).map(|replayed| (replayed.version, replayed.state)))
-        });
         ask("replay to version 9", |store, tenant, id| {
             value(accounts(store, tenant).replay_to_version(id, 9).map(|replayed| replayed.state))
         });

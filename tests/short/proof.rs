@@ -8,8 +8,6 @@ pub mod effects;
 pub mod faults;
 #[path = "../proof/kill.rs"]
 pub mod kill;
-#[path = "../proof/lies/mod.rs"]
-pub mod lies;
 #[path = "../proof/machine/mod.rs"]
 pub mod machine;
 #[path = "../proof/powercut.rs"]

@@ -172,7 +172,12 @@ fn damaged(said: &Said, store: &Store) {
         "UPDATE events SET metadata = '{' || metadata WHERE position = 4; UPDATE views SET document = document || '}'",
     )
     .unwrap();
-    let report = store.verify(|progress| said.add(progress)).unwrap();
+    let report = store
+        .verify(|progress| {
+            said.value(progress);
+            Continue(())
+        })
+        .unwrap();
     assert!(!report.is_clean());
     report.damages.iter().for_each(|damage| said.add(format_args!("{damage}")));
     said.value(report);

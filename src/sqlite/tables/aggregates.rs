@@ -72,72 +72,20 @@ fn checked_name(row: &Row<'_>) -> Result<(i64, String, i64)> {
     Ok((aggregate_type, aggregate_id, id))
 }
 
-/// Where an aggregate's events begin and end, found by seeks, and which were removed.
-struct Ends {
-    id: i64,
-    /// Its last key, the one before, and the key of the next aggregate's first event.
-    last: Option<i64>,
-    before_last: Option<i64>,
-    behind: Option<i64>,
-    removal: Option<(i64, i64, i64)>,
-}
-
-/// The columns of [`Ends`] for an aggregate `a.id`.
-macro_rules! select_ends {
-    ($rest:literal) => {
-        concat!(
-            "SELECT a.id, a.last, (SELECT key FROM events WHERE key > a.id << 32 AND key < a.last ORDER BY key DESC LIMIT 1),
-                    (SELECT key FROM events WHERE key > a.id << 32 | 4294967295 ORDER BY key LIMIT 1),
-                    r.purged_through, r.archived_through, r.checksum, a.checksum
-             FROM (SELECT id, checksum, (SELECT key FROM events WHERE key > id << 32 AND key <= id << 32 | 4294967295
-                                         ORDER BY key DESC LIMIT 1) AS last ",
-            $rest,
-            ") a LEFT JOIN removals r ON r.aggregate = a.id"
-        )
-    };
-}
-
-impl Ends {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Ends> {
-        let removal = match row.get(4)? {
-            Some(purged) => Some((purged, row.get(5)?, row.get(6)?)),
-            None => None,
-        };
-        Ok(Ends { id: row.get(0)?, last: row.get(1)?, before_last: row.get(2)?, behind: row.get(3)?, removal })
-    }
-
-    /// Reads an aggregate's version from its events.
-    ///
-    /// A damaged key could invent a version or hide the last event. So the key before the last must be one version
-    /// lower, and the next key must begin another aggregate.
-    fn check(self, view: &View<'_>) -> Result<AggregateRow> {
-        let (purged_through, archived_through) = checked_removal(self.id, self.removal)?;
-        let removed_through = purged_through.max(archived_through);
-        let version = match self.last {
-            Some(last) => key_version(last),
-            None if removed_through > 0 => removed_through,
-            None => return Err(contradiction("the aggregate's events are missing")),
-        };
-        let before = self.before_last.map_or(removed_through, key_version);
-        if self.last.is_some() && version != before + 1 {
-            let what = format!("the aggregate's last event is at version {version}, the one before at {before}");
-            return Err(contradiction(what).at_version(Version::new(version)));
-        }
-        if let Some(behind) = self.behind {
-            confirm_begins(view, behind, version)?;
-        }
-        Ok(AggregateRow { id: self.id, version, purged_through, archived_through })
-    }
-}
-
 /// An aggregate by its name; `None` if it never had events.
 pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<Option<AggregateRow>> {
-    const SQL: &str = select_ends!("FROM aggregates WHERE aggregate_type = ?1 AND aggregate_id = ?2");
-    let found =
-        view.row_if_any(SQL, params![aggregate_type, aggregate_id], |row| Ok((Ends::read(row)?, row.get::<_, i64>(7)?)))?;
+    const SQL: &str = "SELECT a.id, a.checksum, r.purged_through, r.archived_through, r.checksum
+                       FROM aggregates a LEFT JOIN removals r ON r.aggregate = a.id WHERE a.aggregate_type = ?1 AND a.aggregate_id = ?2";
+    let found = view.row_if_any(SQL, params![aggregate_type, aggregate_id], |row| {
+        let removal = match row.get(2)? {
+            Some(purged) => Some((purged, row.get(3)?, row.get(4)?)),
+            None => None,
+        };
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, removal))
+    })?;
     match found {
-        Some((ends, sum)) if sum == i64::from(checksum::aggregate(ends.id, aggregate_type, aggregate_id)) => {
-            ends.check(view).map(Some)
+        Some((id, sum, removal)) if sum == i64::from(checksum::aggregate(id, aggregate_type, aggregate_id)) => {
+            read_version(view, id, checked_removal(id, removal)?).map(Some)
         }
         Some(_) => Err(disagrees()),
         None => confirm_absent(view, aggregate_type, aggregate_id).map(|()| None),
@@ -146,8 +94,39 @@ pub(crate) fn find(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> 
 
 /// An aggregate by its number.
 pub(crate) fn at_number(view: &View<'_>, id: i64) -> Result<AggregateRow> {
-    const SQL: &str = select_ends!("FROM (SELECT ?1 AS id, 0 AS checksum)");
-    view.row(SQL, [id], Ends::read)?.check(view)
+    read_version(view, id, removed(view, id)?)
+}
+
+/// Reads an aggregate's version from its events.
+///
+/// A damaged key could invent a version or hide the last event. So the key before the last must be one version lower,
+/// and the next key must begin another aggregate.
+fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u64, u64)) -> Result<AggregateRow> {
+    const SQL: &str = "SELECT key, (SELECT key FROM events WHERE key > ?2 ORDER BY key LIMIT 1)
+                       FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 2";
+    let (mut last, mut before_last, mut behind) = (None, None, None);
+    view.each_row(SQL, [key(id, 0), key(id, Version::MAX.get())], |row| {
+        match last {
+            None => (last, behind) = (Some(row.at(0)?), row.at::<Option<i64>>(1)?),
+            Some(_) => before_last = Some(row.at(0)?),
+        }
+        Ok(true)
+    })?;
+    let removed_through = purged_through.max(archived_through);
+    let version = match last {
+        Some(last) => key_version(last),
+        None if removed_through > 0 => removed_through,
+        None => return Err(contradiction("the aggregate's events are missing")),
+    };
+    let before = before_last.map_or(removed_through, key_version);
+    if last.is_some() && version != before + 1 {
+        let what = format!("the aggregate's last event is at version {version}, the one before at {before}");
+        return Err(contradiction(what).at_version(Version::new(version)));
+    }
+    if let Some(behind) = behind {
+        confirm_begins(view, behind, version)?;
+    }
+    Ok(AggregateRow { id, version, purged_through, archived_through })
 }
 
 /// Confirms that the event with the key `behind`, the first one after an aggregate that ends at `version`, begins

@@ -36,8 +36,8 @@ pub(crate) fn carries(view: &View<'_>, tenant: i64, tag: &str, position: u64) ->
 
 /// The positions of a tag's events in a range (both ends included), `limit` at most.
 ///
-/// A damaged entry is still at the place where it belonged. So the last entry of the range, and the one before its
-/// beginning, are compared with their events.
+/// A damaged entry is still at the place where it belonged. So the entry before the range, and the one after the last
+/// that was found, are compared with their events.
 pub(crate) fn positions(
     view: &View<'_>,
     (tenant, tag): (i64, &str),
@@ -45,43 +45,40 @@ pub(crate) fn positions(
     descending: bool,
     limit: usize,
 ) -> Result<Vec<u64>> {
-    const UP: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) >= (?1, ?2, ?3)
-                      ORDER BY tenant, tag, position LIMIT ?4";
-    const DOWN: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) <= (?1, ?2, ?3)
-                        ORDER BY tenant DESC, tag DESC, position DESC LIMIT ?4";
-    let (sql, from) = if descending { (DOWN, last) } else { (UP, first) };
+    const UP: &str = "SELECT tenant, tag, position FROM event_tags
+                      WHERE tenant = ?1 AND tag = ?2 AND position BETWEEN ?3 AND ?4 ORDER BY position LIMIT ?5";
+    const DOWN: &str = "SELECT tenant, tag, position FROM event_tags
+                        WHERE tenant = ?1 AND tag = ?2 AND position BETWEEN ?3 AND ?4 ORDER BY position DESC LIMIT ?5";
     let mut found: Vec<u64> = Vec::new();
-    let mut beyond = None;
-    view.each_row(sql, params![tenant, tag, number_of(from), limit.saturating_add(1)], |row| {
-        if found.len() == limit {
-            return Ok(false);
-        }
+    let bounds = params![tenant, tag, number_of(first), number_of(last), limit];
+    view.each_row(if descending { DOWN } else { UP }, bounds, |row| {
         let position = row.at::<i64>(2)?.cast_unsigned();
         let is_of_tag = row.at::<i64>(0)? == tenant && row.get_ref(1).is_ok_and(|found| found.as_str() == Ok(tag));
-        if !is_of_tag || !(first..=last).contains(&position) {
-            beyond = Some((row.at::<i64>(0)?, row.at::<String>(1)?, position));
-            return Ok(false);
-        }
-        if found.last().is_some_and(|last| if descending { position >= *last } else { position <= *last }) {
+        let follows = found.last().is_none_or(|last| if descending { position < *last } else { position > *last });
+        if !is_of_tag || !follows || !(first..=last).contains(&position) {
             return Err(disagrees().at_position(position.into()));
         }
         found.push(position);
         Ok(true)
     })?;
-    if let Some((tenant, tag, position)) = beyond {
-        confirm(view, tenant, &tag, position)?;
+    let (before, behind) = match descending {
+        false => (first, found.last().copied().unwrap_or(first.saturating_sub(1))),
+        true => (last, found.last().copied().unwrap_or(last.saturating_add(1))),
+    };
+    confirm_next(view, (tenant, tag), before, !descending)?;
+    if found.len() < limit {
+        confirm_next(view, (tenant, tag), behind, descending)?;
     }
-    confirm_before(view, (tenant, tag), from, descending)?;
     Ok(found)
 }
 
-/// Confirms the entry before the beginning of a range.
-fn confirm_before(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, descending: bool) -> Result<()> {
+/// Confirms the entry next to a place.
+fn confirm_next(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, downwards: bool) -> Result<()> {
     const BEFORE: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) < (?1, ?2, ?3)
                           ORDER BY tenant DESC, tag DESC, position DESC LIMIT 1";
     const BEHIND: &str = "SELECT tenant, tag, position FROM event_tags WHERE (tenant, tag, position) > (?1, ?2, ?3)
                           ORDER BY tenant, tag, position LIMIT 1";
-    view.each_row(if descending { BEHIND } else { BEFORE }, params![tenant, tag, number_of(from)], |row| {
+    view.each_row(if downwards { BEFORE } else { BEHIND }, params![tenant, tag, number_of(from)], |row| {
         confirm(view, row.at(0)?, &row.at::<String>(1)?, row.at::<i64>(2)?.cast_unsigned()).map(|()| true)
     })
 }

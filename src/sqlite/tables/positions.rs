@@ -7,7 +7,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::{RESTORE, disagrees};
-use crate::sqlite::transaction::{View, Writing};
+use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// A position as SQLite stores it.
 pub(crate) fn number_of(position: u64) -> i64 {
@@ -19,26 +19,22 @@ pub(crate) fn number_of(position: u64) -> i64 {
 /// Reads the end of the index of positions. The last entry must match its row, and the entry before it must be one
 /// position lower. Otherwise a damaged entry could cause positions to be used twice.
 pub(crate) fn last(view: &View<'_>) -> Result<u64> {
-    const SQL: &str = "SELECT l.position, (SELECT position FROM events WHERE key = l.key),
-               (SELECT position FROM events WHERE position < l.position ORDER BY position DESC LIMIT 1), h.first, h.last, h.checksum
-        FROM (SELECT 1) LEFT JOIN (SELECT position, key FROM events ORDER BY position DESC LIMIT 1) l
-                        LEFT JOIN (SELECT first, last, checksum FROM holes ORDER BY first DESC LIMIT 1) h";
-    let (newest, stored, before, hole) = view.row(SQL, [], |row| {
-        let hole = match row.get(3)? {
-            Some(first) => Some((Hole { first, last: row.get(4)? }, row.get(5)?)),
-            None => None,
-        };
-        Ok((
-            row.get::<_, Option<u64>>(0)?.unwrap_or(0),
-            row.get::<_, Option<u64>>(1)?.unwrap_or(0),
-            row.get::<_, Option<u64>>(2)?.unwrap_or(0),
-            hole,
-        ))
+    const SQL: &str = "SELECT i.position, (SELECT t.position FROM events t WHERE t.key = i.key), (SELECT max(first) FROM holes)
+                       FROM events i ORDER BY i.position DESC LIMIT 2";
+    let (mut newest, mut before, mut may_have_holes) = (0, 0, true);
+    view.each_row(SQL, [], |row| {
+        let (position, stored): (u64, Option<u64>) = (row.at(0)?, row.at(1)?);
+        if stored != Some(position) {
+            return Err(disagrees_at(position));
+        }
+        match newest {
+            0 => (newest, may_have_holes) = (position, row.at::<Option<i64>>(2)?.is_some()),
+            _ => before = position,
+        }
+        Ok(true)
     })?;
-    if newest != stored {
-        return Err(disagrees_at(newest));
-    }
-    let follows = match hole.map(Hole::checked).transpose()? {
+    let hole = if may_have_holes { last_hole(view)? } else { None };
+    let follows = match hole {
         // The newest events were removed.
         Some(hole) if hole.last > newest && hole.first == newest + 1 => return Ok(hole.last),
         Some(hole) if hole.last > newest => return Err(lost_end(newest, &hole)),
@@ -79,11 +75,22 @@ impl Hole {
     }
 }
 
+/// The last hole.
+fn last_hole(view: &View<'_>) -> Result<Option<Hole>> {
+    let found = view.row_if_any("SELECT first, last, checksum FROM holes ORDER BY first DESC LIMIT 1", [], Hole::read)?;
+    found.map(Hole::checked).transpose()
+}
+
 /// The hole that contains a position.
 fn hole_at(view: &View<'_>, position: u64) -> Result<Option<Hole>> {
     let sql = "SELECT first, last, checksum FROM holes WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
     let found = view.row_if_any(sql, [number_of(position)], Hole::read)?;
     Ok(found.map(Hole::checked).transpose()?.filter(|hole| hole.last >= position))
+}
+
+/// Confirms that a position without an event is one whose event was removed.
+pub(crate) fn confirm_removed(view: &View<'_>, position: u64) -> Result<()> {
+    if hole_at(view, position)?.is_some() { Ok(()) } else { Err(disagrees_at(position)) }
 }
 
 /// Passes the holes after a position, `limit` at most, to `each`; a damaged one as its error.

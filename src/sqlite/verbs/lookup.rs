@@ -134,8 +134,10 @@ pub(super) fn event_at(view: &View<'_>, position: u64) -> Result<Option<Recorded
 pub(super) fn event_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
     let is_it = |event: &RecordedEvent| event.id == id && &*event.tenant == tenant;
     for position in event_ids::made(id, positions::last(view)?) {
-        if let Some(event) = event_at(view, position)?.filter(is_it) {
-            return Ok(Some(event));
+        match event_at(view, position)? {
+            Some(event) if is_it(&event) => return Ok(Some(event)),
+            Some(_) => {}
+            None => positions::confirm_removed(view, position)?,
         }
     }
     let Some(tenant_id) = view.tenant_id(tenant)? else { return Ok(None) };

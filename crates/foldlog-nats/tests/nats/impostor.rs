@@ -71,8 +71,8 @@ fn a_member_of_the_cluster_without_tls_hears_nothing_in_the_clear() {
     answer_as_a_stream(&secured);
     place_order(&store, "o-1");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while store.outbox_status("bus").map_or(true, |status| status.lag > 0 || status.to_retry + status.waiting > 0) {
-        assert!(Instant::now() < deadline, "{:?}", store.outbox_status("bus"));
+    while store.outbox("bus").status().map_or(true, |status| status.lag > 0 || status.to_retry + status.waiting > 0) {
+        assert!(Instant::now() < deadline, "{:?}", store.outbox("bus").status());
         std::thread::sleep(Duration::from_millis(10));
     }
     // The connection breaks, and the client, which knows of another member, goes there.

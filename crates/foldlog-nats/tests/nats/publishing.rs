@@ -29,7 +29,7 @@ fn the_stream_has_each_event_once_although_it_was_published_twice() {
     assert_eq!((&event["id"], &event["subject"]), (&Value::from(ids[1].to_string()), &Value::from("o-1")));
 
     // As after a death between publish and mark: everything comes again, and the server drops it.
-    store.remove_subscription("bus").unwrap();
+    store.outbox("bus").remove().unwrap();
     assert_eq!(run(&store, "bus", Nats::new(&server.url, "shop")), 2);
     assert_eq!(server.messages(), 2);
 }
@@ -41,7 +41,7 @@ fn without_a_server_or_a_stream_it_is_tried_again() {
     place_order(&store, "o-1");
     let url = server.url.clone();
     let letters = |reason: &str| {
-        let letters = store.outbox_dead_letters("bus").unwrap();
+        let letters = store.outbox("bus").dead_letters().unwrap();
         let letter = letters.iter().next().unwrap().unwrap();
         assert_eq!(letter.attempts, 2);
         assert!(letter.last_error.contains(reason), "{}", letter.last_error);
@@ -67,15 +67,15 @@ fn a_connection_that_broke_is_made_anew() {
     let nats = Nats::new(&server.url, "shop").timeout(Duration::from_millis(500));
     let follower = store.outbox("bus").backoff(pause, pause).max_attempts(1_000).publisher(nats).follow().unwrap();
     place_order(&store, "o-1");
-    store.wait_until("bus", store.last_position().unwrap(), Duration::from_secs(20)).unwrap();
+    store.subscription("bus").wait_until(store.last_position().unwrap(), Duration::from_secs(20)).unwrap();
     let place = server.stop();
     place_order(&store, "o-2");
     // Tried at least once without a server.
-    store.wait_until("bus", store.last_position().unwrap(), Duration::from_secs(20)).unwrap();
+    store.subscription("bus").wait_until(store.last_position().unwrap(), Duration::from_secs(20)).unwrap();
     let server = Server::start_at(place);
     let deadline = Instant::now() + Duration::from_secs(20);
     while server.messages() < 4 {
-        assert!(Instant::now() < deadline, "{:?}", store.outbox_status("bus"));
+        assert!(Instant::now() < deadline, "{:?}", store.outbox("bus").status());
         std::thread::sleep(Duration::from_millis(20));
     }
     follower.stop();
@@ -92,7 +92,7 @@ fn what_is_too_large_for_the_stream_is_a_failure_and_not_a_loss() {
     let huge = foldlog::NewEvent::new("Placed", &"x".repeat(2_000_000)).unwrap();
     store.append("order", "o-2", 0, [huge]).unwrap();
     assert_eq!(run(&store, "bus", Nats::new(&server.url, "shop")), 0);
-    let letters: Vec<_> = store.outbox_dead_letters("bus").unwrap().iter().map(Result::unwrap).collect();
+    let letters: Vec<_> = store.outbox("bus").dead_letters().unwrap().iter().map(Result::unwrap).collect();
     assert_eq!((letters[0].attempts, letters[1].attempts), (2, 1), "above the server's own limit it is refused at once");
     assert_eq!(server.messages(), 0);
 }

@@ -88,7 +88,7 @@ fn run(store: &Store, nats: Nats) -> u64 {
 /// The dead letter says that there was no connection, and why.
 #[track_caller]
 fn without_connection(store: &Store, words: &str) {
-    let letters = store.outbox_dead_letters("bus").unwrap();
+    let letters = store.outbox("bus").dead_letters().unwrap();
     let letter = letters.iter().next().unwrap().unwrap();
     assert!(letter.last_error.starts_with("no connection"), "{}", letter.last_error);
     assert!(letter.last_error.contains(words), "{}", letter.last_error);
@@ -136,7 +136,7 @@ fn a_server_that_asks_sees_the_clients_certificate() {
     place_order(&store, "o-1");
     let authority = secured.authority.clone();
     assert_eq!(run(&store, secured.publisher(move || trusting(&authority))), 0);
-    store.outbox_dead_letters("bus").unwrap().retry_all().unwrap();
+    store.outbox("bus").dead_letters().unwrap().retry_all().unwrap();
     let (authority, (certificate, key)) = (secured.authority.clone(), secured.client.clone());
     let options = move || trusting(&authority).add_client_certificate(certificate.clone(), key.clone());
     assert_eq!(run(&store, secured.publisher(options)), 2);

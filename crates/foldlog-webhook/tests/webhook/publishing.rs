@@ -132,7 +132,7 @@ fn a_refusal_is_a_dead_letter_at_once_which_can_be_retried() {
     place_order(&store, "o-2");
     assert_eq!(run(&store, webhook_to(&server)), 0);
     assert_eq!(server.requests().len(), 2, "the second event of each order waits");
-    let letters = store.outbox_dead_letters("hook").unwrap();
+    let letters = store.outbox("hook").dead_letters().unwrap();
     let errors: Vec<_> = letters.iter().map(|letter| letter.unwrap().last_error).collect();
     assert_eq!(errors, ["the receiver answered 410", "the receiver answered 400"]);
     assert_eq!(letters.retry_all().unwrap(), 2);

@@ -22,7 +22,7 @@ fn refused(server: &Server, webhook: Webhook, words: &str) {
     let (_directory, store) = store();
     place_order(&store, "o-1");
     assert_eq!(run(&store, webhook), 0);
-    let letter = store.outbox_dead_letters("hook").unwrap().iter().next().unwrap().unwrap();
+    let letter = store.outbox("hook").dead_letters().unwrap().iter().next().unwrap().unwrap();
     assert_eq!(letter.attempts, 2, "tried again: certificates are mended, too");
     assert!(letter.last_error.contains(words), "{}", letter.last_error);
     assert_eq!(server.requests().len(), 0);
