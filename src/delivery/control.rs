@@ -97,7 +97,7 @@ pub(crate) fn wait_until(scope: &Scope, identity: &Identity, position: Position,
         if let Some(failed) = row.failed_position {
             return Err(Error::new(ErrorKind::Handler, format!("the subscription {name:?} has stopped at an earlier event"))
                 .at_position(Position::new(failed))
-                .advice("fix the code and run again, or pass over the event with skip_failed"));
+                .advice("fix the code and run again, or skip the event with skip_failed"));
         }
         let left = timeout.saturating_sub(began.elapsed());
         if left.is_zero() {

@@ -182,7 +182,7 @@ fn deadly(name: &str, position: u64, deaths: u32) -> Error {
     let what = format!("the process died while {name:?} handled an event, {deaths} times in a row");
     Error::new(ErrorKind::Handler, what)
         .at_position(Position::new(position))
-        .advice("mend the handler and call retry_failed, or pass over the event with skip_failed")
+        .advice("fix the handler and call retry_failed, or skip the event with skip_failed")
 }
 
 /// Answers questions for a leader while it works. Stops when dropped.

@@ -31,12 +31,6 @@ pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 /// Called when a follower has ended.
 pub(crate) type OnEnd = Arc<dyn Fn(&StopReason) + Send + Sync>;
 
-/// The machine's time, for the signature of a webhook.
-#[cfg(feature = "webhook")]
-pub(crate) fn now() -> i64 {
-    crate::model::clock::Clock::system().now_micros()
-}
-
 /// What a runner does with its events.
 pub(crate) trait Work {
     /// Does the next piece of work, which is bounded.

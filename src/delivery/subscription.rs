@@ -199,7 +199,7 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
                 if unwritten > 0 {
                     advance(scope, held, event.position.get() - 1, None)?;
                 }
-                let advice = "fix the handler and run again, or pass over the event with skip_failed";
+                let advice = "fix the handler and run again, or skip the event with skip_failed";
                 return Err(Halt::Error(runner::failed(&event, error, advice)));
             }
             handled = event.position.get();

@@ -28,7 +28,7 @@ impl Engine {
         }
     }
 
-    /// Rebuilds every index from the events. `progress` returns whether to go on; if it stops, nothing is changed and
+    /// Recreates every index from the events. `progress` returns whether to go on; if it stops, nothing is changed and
     /// the result is `false`.
     pub(crate) fn reindex(&self, progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
         match self {

@@ -96,7 +96,7 @@ pub struct PurgeReport {
 }
 
 /// A subscription, a projection or an outbox that held events back from a purge. Let it run, retry or discard its dead
-/// letters, or finish its rebuild; if it is no longer used, [remove](crate::Store::remove_subscription) it. Then purge
+/// letters, or finish its rebuild; if it is no longer used, [remove](crate::Subscription::remove) it. Then purge
 /// again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! Rebuilds the indexes on request.
+//! Recreates the indexes on request.
 
 use std::ops::ControlFlow;
 

@@ -133,7 +133,7 @@ pub const METRICS: &[Metric] = &[
     gauge(SNAPSHOTS, Unit::Count, &[], "Snapshots in the file."),
     gauge(SIZE, Unit::Bytes, &[], "Size of the file's pages, free ones included."),
     counter(SNAPSHOT_LOOKUPS, &["result"], "Replays that were allowed to use snapshots, by whether they found one."),
-    counter(SNAPSHOTS_REJECTED, &["reason"], "Snapshots that a replay passed over because they could not be used."),
+    counter(SNAPSHOTS_REJECTED, &["reason"], "Snapshots that a replay rejected because they could not be used."),
     Metric {
         name: BATCH_EVENTS,
         kind: Kind::Histogram,

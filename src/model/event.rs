@@ -100,11 +100,11 @@ impl NewEvent {
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     pub fn of<E: Serialize + DeserializeOwned>(event: &E) -> Result<NewEvent> {
-        NewEvent::there_and_back(event).map(|(event, _)| event)
+        NewEvent::encode_and_read_back(event).map(|(event, _)| event)
     }
 
     /// As [`NewEvent::of`], and also returns the event as it will be read from the log.
-    pub(crate) fn there_and_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
+    pub(crate) fn encode_and_read_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
         let (event_type, data) = codec::encode(event)?;
         let data = Json::written(data).map_err(|error| error.event_type_is(&event_type))?;
         match codec::decode::<E>(&event_type, data.as_str()) {
@@ -151,7 +151,7 @@ impl NewEvent {
         self
     }
 
-    /// Adds a tag, by which [`Query::tag`](crate::Query::tag) finds the event across aggregates.
+    /// Adds a tag, by which [`Filter::tag`](crate::Filter::tag) finds the event across aggregates.
     pub fn tag(mut self, tag: impl Into<String>) -> NewEvent {
         self.tags.push(tag.into());
         self

@@ -143,7 +143,7 @@ impl<A: Aggregate> sealed::Fold for Typed<A> {
 
     fn take(&self, state: &mut A, event: A::Event) -> Result<NewEvent> {
         // What serde skips or rounds is not in the log, so it must not be in the state either.
-        let (event, stored) = NewEvent::there_and_back(&event)?;
+        let (event, stored) = NewEvent::encode_and_read_back(&event)?;
         state.apply(stored);
         Ok(event)
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 
 /// serde_json does not read deeper nesting, so it is refused when written.
 pub(crate) const MAX_DEPTH: usize = 127;
@@ -106,7 +106,7 @@ impl Json {
 /// Reads a text as a type of the application.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        let reason = Misfit::from(error);
+        let reason = Redacted::from(error);
         Error::new(ErrorKind::Codec, format!("the JSON does not fit the type that was asked for: {reason}"))
     })
 }
@@ -142,7 +142,7 @@ impl FromStr for Json {
 /// Checks that the text can be read as a value. The grammar alone would accept half of a surrogate pair, or 1e999.
 fn readable(text: &str) -> Result<()> {
     let read = serde_json::from_str::<Value>(text);
-    read.map(drop).map_err(|error| Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Misfit::from(error))))
+    read.map(drop).map_err(|error| Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Redacted::from(error))))
 }
 
 /// What a look at the bytes of a valid JSON text finds.

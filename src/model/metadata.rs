@@ -38,7 +38,7 @@ pub struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
     /// The application's own members. If one has one of the six names above, the metadata is refused.
-    #[serde(flatten, serialize_with = "names_of_its_own")]
+    #[serde(flatten, serialize_with = "unreserved_names")]
     pub extra: Map<String, Value>,
 }
 
@@ -134,7 +134,7 @@ impl Metadata {
 }
 
 /// Refuses names that the JSON would then hold twice.
-fn names_of_its_own<S: Serializer>(extra: &Map<String, Value>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn unreserved_names<S: Serializer>(extra: &Map<String, Value>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     let mut fields = Metadata::default();
     match extra.keys().find(|name| fields.field(name).is_some()) {
         Some(name) => Err(S::Error::custom(format!("{name} is a field of Metadata, and a text; it cannot be in `extra`"))),

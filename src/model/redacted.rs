@@ -7,18 +7,22 @@ use serde_json::error::Category;
 /// serde quotes the value that it refused, but a payload does not belong in an error. What remains comes from the
 /// program's own types: the kind of value, what was expected, which field is missing, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Misfit(String);
+pub(crate) struct Redacted(String);
 
-impl Misfit {
+impl Redacted {
     /// The reason from a message of serde that names no place.
-    pub(crate) fn of(said: &str) -> Misfit {
-        Misfit(without_data(said))
+    pub(crate) fn of(said: &str) -> Redacted {
+        Redacted(without_data(said))
     }
 
     /// The same reason, with the field's name.
-    pub(crate) fn of_field(field: &str, reason: &impl fmt::Display) -> Misfit {
+    pub(crate) fn of_field(field: &str, reason: &impl fmt::Display) -> Redacted {
         let reason = reason.to_string();
-        if reason.contains(&format!("field `{field}`")) { Misfit(reason) } else { Misfit(format!("field `{field}`: {reason}")) }
+        if reason.contains(&format!("field `{field}`")) {
+            Redacted(reason)
+        } else {
+            Redacted(format!("field `{field}`: {reason}"))
+        }
     }
 
     /// Whether it expected something that begins with these words.
@@ -30,17 +34,17 @@ impl Misfit {
 /// The kinds of value with which serde's messages begin.
 const SORTS: [&str; 9] = ["boolean", "integer", "floating point", "character", "string", "null", "unit", "sequence", "map"];
 
-impl From<serde_json::Error> for Misfit {
-    fn from(error: serde_json::Error) -> Misfit {
+impl From<serde_json::Error> for Redacted {
+    fn from(error: serde_json::Error) -> Redacted {
         let text = error.to_string();
         if error.classify() != Category::Data {
             // Syntax errors are fixed texts of serde_json.
-            return Misfit(text);
+            return Redacted(text);
         }
         let place = format!(" at line {} column {}", error.line(), error.column());
         match text.strip_suffix(&place) {
-            Some(said) => Misfit(format!("{}{place}", without_data(said))),
-            None => Misfit::of(&text),
+            Some(said) => Redacted(format!("{}{place}", without_data(said))),
+            None => Redacted::of(&text),
         }
     }
 }
@@ -69,13 +73,13 @@ fn without_data(said: &str) -> String {
     "a value was refused".to_owned()
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for Redacted {}
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +114,7 @@ mod tests {
             (r#"{"cents":1"#, "EOF while parsing an object at line 1 column 10"),
         ] {
             let error = serde_json::from_str::<Deposit>(data).unwrap_err();
-            assert_eq!(Misfit::from(error).to_string(), said, "{data}");
+            assert_eq!(Redacted::from(error).to_string(), said, "{data}");
         }
     }
 }

@@ -9,7 +9,7 @@ pub(super) const RESTORE: &str = "copy the file before anything else, then resto
 /// The error for two places of the file that contradict each other.
 pub(super) fn disagrees() -> Error {
     Error::new(ErrorKind::Corrupt, "the file's tables and indexes contradict each other")
-        .advice("copy the file before anything else; verify names the damage, and reindex makes indexes anew")
+        .advice("copy the file before anything else; verify names the damage, and reindex recreates indexes")
 }
 
 /// Checks that rows come in the order that was asked for. Swapped pages of a damaged file could otherwise lead a scan

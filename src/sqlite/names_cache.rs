@@ -54,7 +54,7 @@ struct Remembered {
 
 /// Names that a write transaction created. They enter the cache when it has committed.
 #[derive(Default)]
-pub(crate) struct Learnt {
+pub(crate) struct NewNames {
     event_types: Vec<Arc<EventType>>,
     aggregate_types: Vec<Arc<AggregateType>>,
 }
@@ -105,13 +105,13 @@ impl NamesCache {
         put(&mut sync::write(&self.remembered).replicas, id, replica_id);
     }
 
-    pub(super) fn remember(&self, learnt: Learnt) {
+    pub(super) fn remember(&self, learnt: NewNames) {
         learnt.event_types.into_iter().for_each(|event_type| self.remember_event_type(event_type));
         learnt.aggregate_types.into_iter().for_each(|aggregate_type| self.remember_aggregate_type(aggregate_type));
     }
 }
 
-impl Learnt {
+impl NewNames {
     pub(super) fn add_event_type(&mut self, event_type: Arc<EventType>) {
         self.event_types.push(event_type);
     }

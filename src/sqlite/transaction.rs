@@ -10,7 +10,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use super::connection::failure::Sql;
-use super::names_cache::{Learnt, NamesCache};
+use super::names_cache::{NamesCache, NewNames};
 use crate::metrics::{self, Timer};
 use crate::model::error::{Error, ErrorKind, Result};
 
@@ -100,7 +100,7 @@ impl Columns for Row<'_> {
 /// A write transaction. It is rolled back when dropped, unless it was committed.
 pub(crate) struct Writing<'a> {
     view: View<'a>,
-    pub(super) learnt: RefCell<Learnt>,
+    pub(super) learnt: RefCell<NewNames>,
     /// The number of snapshots in the file after this transaction, if it changes that.
     pub(super) snapshots: Cell<Option<u64>>,
 }

@@ -10,7 +10,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::EventContext;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::{Position, Version};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 use crate::state::snapshot::{Rejected, SnapshotReason, SnapshotWarning};
 use crate::storage;
 use crate::storage::append::Transaction;
@@ -168,7 +168,7 @@ impl<F: Fold> Loader for Folding<'_, F> {
                     self.state = state;
                     return true;
                 }
-                Err(error) => Rejected::Undecodable(Misfit::from(error).to_string()),
+                Err(error) => Rejected::Undecodable(Redacted::from(error).to_string()),
             }
         };
         self.warnings.push(SnapshotWarning { version: Version::new(snapshot.version), rejected });

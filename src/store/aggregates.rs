@@ -208,7 +208,7 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the aggregate has no events; [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and [`ErrorKind::Codec`](crate::ErrorKind::Codec) if
     /// the fold cannot take an event; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if one is damaged; [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if events were
-    /// purged and no snapshot stands in for them. An unusable snapshot is no error: it is a warning in the result.
+    /// purged and no snapshot replaces them. An unusable snapshot is not an error but a warning in the result.
     pub fn replay(&self, aggregate_id: &str) -> Result<Replayed<A::State>> {
         self.replay_and_save(aggregate_id).map(|loaded| loaded.replayed)
     }

@@ -35,7 +35,7 @@ use crate::trace;
 /// same file open, in one or several processes. A handle belongs to one tenant; [`Store::open`] returns that of the
 /// default tenant.
 ///
-/// In a process that was forked after the store was opened, every call fails with [`ErrorKind::Forked`]. Open the store
+/// In a process that was forked after the store was opened, every call fails with [`ErrorKind::Forked`](crate::ErrorKind::Forked). Open the store
 /// again there.
 #[derive(Clone)]
 pub struct Store {
@@ -48,9 +48,9 @@ impl Store {
     /// another mode to share it.
     ///
     /// # Errors
-    /// [`ErrorKind::ForeignFile`] and [`ErrorKind::FormatTooNew`] for a file that this version must not write; it is
-    /// not changed. [`ErrorKind::Io`] for a directory, a missing directory, or an error of the operating system.
-    /// [`ErrorKind::Busy`] if another process holds the write lock for longer than the busy time-out.
+    /// [`ErrorKind::ForeignFile`](crate::ErrorKind::ForeignFile) and [`ErrorKind::FormatTooNew`](crate::ErrorKind::FormatTooNew) for a file that this version must not write; it is
+    /// not changed. [`ErrorKind::Io`](crate::ErrorKind::Io) for a directory, a missing directory, or an error of the operating system.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another process holds the write lock for longer than the busy time-out.
     ///
     /// ```
     /// # let directory = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ impl Store {
     /// events for the file.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`ErrorKind::Io`] if there is no file; [`ErrorKind::ReadOnly`] if it is empty.
+    /// As [`Store::open`]; [`ErrorKind::Io`](crate::ErrorKind::Io) if there is no file; [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if it is empty.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open_read_only(path)
     }

@@ -103,7 +103,7 @@ impl Store {
         self.scope.engine().verify(&mut progress).map_err(|error| error.during("verify"))
     }
 
-    /// Rebuilds every index from the events: of positions, names, ids and tags, and the summaries. Use it if `verify`
+    /// Recreates every index from the events: of positions, names, ids and tags, and the summaries. Use it if `verify`
     /// found that an index has lost something. Returns whether it finished; if `progress` stops it, nothing is changed.
     ///
     /// It is one transaction: nobody else can write meanwhile, and the write-ahead log grows by about the size of the

@@ -15,7 +15,7 @@ const PAGE: usize = 64;
 /// The dead letters of an outbox: events that could not be published. Only references are kept: the event is read from
 /// the log again when a letter is looked at and when it is retried.
 ///
-/// A retried letter starts with all its attempts again. The outbox's runner takes it up, in whatever process it runs.
+/// A retried letter starts with all its attempts again. The outbox's runner retries it, in whatever process it runs.
 /// Under [`DeadLetterPolicy::HoldAggregate`](crate::DeadLetterPolicy::HoldAggregate) the later events of its aggregate
 /// follow.
 ///

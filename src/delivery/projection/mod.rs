@@ -265,7 +265,7 @@ impl ProjectionRunner {
     }
 
     fn work(&self) -> Projecting {
-        let advice = "fix apply and run again, or pass over the event with skip_failed";
+        let advice = "fix apply and run again, or skip the event with skip_failed";
         let apply = self.definition.apply(&self.scope, advice);
         Projecting { spec: self.definition.spec.clone(), apply, feed: Feed::new() }
     }

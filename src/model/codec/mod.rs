@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 
 mod read;
 mod shape;
@@ -34,8 +34,8 @@ pub(crate) fn encode<E: Serialize + DeserializeOwned>(event: &E) -> Result<(Cow<
 /// The enum value of an event type and its JSON data.
 pub(crate) fn decode<E: DeserializeOwned>(event_type: &str, data: &str) -> Decoded<E> {
     read::read(event_type, data).map_err(|error| match error {
-        DecodeError::MissingField(_) | DecodeError::Data(_) => match culprit::<E>(event_type, data) {
-            Some(field) => DecodeError::Data(Misfit::of_field(&field, &error)),
+        DecodeError::MissingField(_) | DecodeError::Data(_) => match offending_field::<E>(event_type, data) {
+            Some(field) => DecodeError::Data(Redacted::of_field(&field, &error)),
             None => error,
         },
         error => error,
@@ -50,7 +50,7 @@ pub(crate) enum DecodeError {
     /// The enum has no such variant; it has these.
     UnknownVariant(&'static [&'static str]),
     /// The data does not fit the variant.
-    Data(Misfit),
+    Data(Redacted),
     MissingField(&'static str),
     /// The type is not an enum in a supported form. The text says what to write instead.
     NotAnEnum(String),
@@ -123,7 +123,7 @@ impl std::error::Error for DecodeError {}
 
 impl serde::de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> DecodeError {
-        DecodeError::Data(Misfit::of(&message.to_string())).noted()
+        DecodeError::Data(Redacted::of(&message.to_string())).noted()
     }
 
     fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> DecodeError {
@@ -141,7 +141,7 @@ const SEARCHED_MEMBERS: usize = 64;
 
 /// Finds the field that does not fit: without it the data fits, or only lacks it. Only field names are shown, because
 /// the keys of a map are data. What serde says about a duplicated field tells the two apart.
-fn culprit<E: DeserializeOwned>(event_type: &str, data: &str) -> Option<String> {
+fn offending_field<E: DeserializeOwned>(event_type: &str, data: &str) -> Option<String> {
     if data.len() > SEARCHED_BYTES {
         return None;
     }

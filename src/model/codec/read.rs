@@ -11,7 +11,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::shape::Shape;
 use super::{DecodeError, Decoded};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 
 /// Reads an event. Only the external form costs nothing beyond reading the data.
 pub(super) fn read<E: DeserializeOwned>(name: &str, data: &str) -> Decoded<E> {
@@ -42,7 +42,7 @@ fn adjacent<E: DeserializeOwned>(name: &str, data: &str, tag: &'static str, cont
     let form = Form::Adjacent { tag, content };
     match tagged(name, data, form) {
         // Data that an older program stored for it is ignored, as in the other forms.
-        Err(DecodeError::Data(misfit)) if misfit.expects("unit variant ") => tagged(name, "null", form),
+        Err(DecodeError::Data(reason)) if reason.expects("unit variant ") => tagged(name, "null", form),
         done => done,
     }
 }
@@ -61,10 +61,10 @@ fn catch_all<E: DeserializeOwned>(name: &str, data: &str, known: &[&str]) -> Dec
     // A variant also accepts its name as bytes, but a JSON value does not accept such a key.
     let read = |data| DecodeError::noting_the_first(|| E::deserialize(Entry { key: Key::Bytes(name.as_bytes()), data }));
     match read(data) {
-        (Err(_), Some(DecodeError::Data(misfit))) if misfit.expects("unit") => read("null").0,
+        (Err(_), Some(DecodeError::Data(reason))) if reason.expects("unit") => read("null").0,
         // This is about an enum inside the data, because the event's own name is known.
         (Err(_), Some(DecodeError::UnknownVariant(names))) => {
-            Err(DecodeError::Data(Misfit::of(&format!("unknown variant ``, expected `{}`", names.join("` or `")))))
+            Err(DecodeError::Data(Redacted::of(&format!("unknown variant ``, expected `{}`", names.join("` or `")))))
         }
         (Err(error), first) => Err(first.unwrap_or(error)),
         (done, _) => done,

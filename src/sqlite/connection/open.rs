@@ -155,7 +155,7 @@ impl Opening {
             let log_is_empty = self.wal_is_empty(path);
             match std::fs::metadata(path).map_or(0, |file| file.len()) {
                 // SQLite would delete the log, even for a reader, but it may hold all that is left of the events.
-                0 if !log_is_empty => return Err(widowed_log()),
+                0 if !log_is_empty => return Err(orphaned_log()),
                 0 => return Ok(()),
                 // SQLite takes a file of one byte for an empty one and would overwrite it.
                 1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
@@ -261,9 +261,9 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
     }
 }
 
-fn widowed_log() -> Error {
+fn orphaned_log() -> Error {
     Error::new(ErrorKind::Corrupt, "the file is empty or missing, but its -wal file holds changes of it")
-        .advice("restore the file together with its -wal file, or move that away to begin anew")
+        .advice("restore the file together with its -wal file, or move the -wal file away to start over")
 }
 
 /// The size of a database's write-ahead log, in bytes; 0 if there is none.

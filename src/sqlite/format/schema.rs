@@ -51,7 +51,7 @@ impl Schema {
                     return Err(tampered(&format!("the {kind} {name} is not as foldlog creates it")));
                 }
             } else if ours.contains(&table.as_str()) && !(kind == "index" && sql.is_empty()) {
-                return Err(tampered(&format!("the {kind} {name} is foreign and belongs to foldlog's table {table}")));
+                return Err(tampered(&format!("the {kind} {name} was added to foldlog's table {table}")));
             }
         }
         match expected.keys().next() {

@@ -1,4 +1,4 @@
-//! Rebuilds what is derived from the events: SQLite's indexes, the index of ids, the index of tags, the summaries.
+//! Recreates what is derived from the events: SQLite's indexes, the index of ids, the index of tags, the summaries.
 
 use super::super::tables::events::{Owner, check_page};
 use crate::model::error::Result;
@@ -11,7 +11,7 @@ use crate::storage::upkeep::Reindexed;
 const PAGE: usize = 1_024;
 
 impl Database {
-    /// Rebuilds every index in one transaction. `progress` returns whether to go on; if it stops, nothing is changed
+    /// Recreates every index in one transaction. `progress` returns whether to go on; if it stops, nothing is changed
     /// and the result is `false`.
     pub(crate) fn reindex(&self, mut progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
         let mut goes_on = true;

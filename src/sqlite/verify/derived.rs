@@ -22,7 +22,7 @@ pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Foun
         });
         if !matches!(is_it, Ok(Some(true))) {
             let damage = Damage::new("the index of event ids names an event that does not have the id");
-            found.add(damage.at_position(position).advice("reindex makes the index anew"));
+            found.add(damage.at_position(position).advice("reindex recreates the index"));
         }
         last = Some((tenant, id));
         Ok(())
@@ -38,7 +38,7 @@ pub(super) fn tags(view: &View<'_>, cursor: &mut event_tags::Entry, found: &mut 
         let position = position.cast_unsigned();
         if !matches!(event_tags::is_true(view, *tenant, tag, position), Ok(true)) {
             let damage = Damage::new("the index of tags names an event that does not carry the tag");
-            found.add(damage.at_position(position).advice("reindex makes the index anew"));
+            found.add(damage.at_position(position).advice("reindex recreates the index"));
         }
     }
     let more = page.len() == PAGE;
@@ -48,7 +48,7 @@ pub(super) fn tags(view: &View<'_>, cursor: &mut event_tags::Entry, found: &mut 
 
 /// Checks every summary against the events of its block.
 pub(super) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
-    let advice = "queries by time or type may miss events of this block; reindex makes the summaries anew";
+    let advice = "queries by time or type may miss events of this block; reindex recreates the summaries";
     let last = positions::last(view)?;
     let mut seen = 0;
     for block in block_summaries::expected(last, cursor.id).take(SUMMARIES_AT_ONCE) {

@@ -12,7 +12,7 @@ use crate::sqlite::tables::positions::{self, Walk};
 use crate::sqlite::tables::{aggregates, event_ids, event_tags};
 use crate::sqlite::transaction::View;
 
-const REINDEX: &str = "a query or a repeated append may not find the event; reindex makes the index anew";
+const REINDEX: &str = "a query or a repeated append may not find the event; reindex recreates the index";
 
 /// The progress of the check of events.
 #[derive(Debug, Default)]

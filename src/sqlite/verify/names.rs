@@ -11,7 +11,7 @@ use crate::sqlite::tables::aggregates::{self, number};
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::transaction::{Columns, View};
 
-const REINDEX: &str = "an aggregate may seem not to exist; reindex makes the index anew";
+const REINDEX: &str = "an aggregate may seem not to exist; reindex recreates the index";
 
 /// A table of names, and its queries.
 pub(super) enum NamesOf {
