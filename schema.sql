@@ -157,6 +157,7 @@ CREATE TABLE subscriptions (
   generation          INTEGER NOT NULL,  -- counts a projection's rebuilds: part of the names of its indexes
   rebuild_version     INTEGER,           -- version of the tables that are being built; NULL = none are
   rebuild_position    INTEGER,           -- how far they are built
+  deliveries          INTEGER NOT NULL,  -- how many rows of deliveries an outbox has, so that a lost one is noticed; 0 for others
   checksum            INTEGER NOT NULL,  -- over the whole row
   UNIQUE (tenant, name)
 ) STRICT;

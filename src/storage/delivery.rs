@@ -128,6 +128,8 @@ pub(crate) struct Checkpoint {
     pub(crate) generation: u64,
     pub(crate) rebuild_version: Option<u32>,
     pub(crate) rebuild_position: Option<u64>,
+    /// The number of an outbox's deliveries.
+    pub(crate) deliveries: u64,
 }
 
 impl Checkpoint {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Clock, Documents, Durability, Error, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
-    SnapshotPolicy, SnapshotReason, Store,
+    Clock, Documents, Durability, Error, ExecuteError, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query,
+    RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ impl File {
             }
             Call::Execute { kind, id } => {
                 let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
-                told(executed.map(|executed| (executed.state, executed.version)))
+                told(executed.map(|executed| (executed.state, executed.version)).map_err(ExecuteError::flatten))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
@@ -133,13 +133,15 @@ impl File {
         for kind in KINDS {
             let lists = store.json_aggregates(kind);
             answers.push(told(lists.ids(None, 9)));
-            answers.push(told(store.count_events(Some(kind), None, Some("Made"))));
-            answers.push(told(lists.verify_snapshots(|_| {}).map(|report| (report.snapshots, report.damages))));
+            answers.push(told(store.count(Filter::new().aggregate_type(kind).event_type("Made"))));
+            answers.push(told(
+                lists.verify_snapshots(|_| std::ops::ControlFlow::Continue(())).map(|report| (report.snapshots, report.damages)),
+            ));
             for id in IDS {
                 answers.push(told(lists.replay(id)));
                 answers.push(told(lists.replay_to_time(id, at(5)).map(|replayed| replayed.state)));
                 answers.push(told(store.version(kind, id)));
-                answers.push(told(store.count_events(Some(kind), Some(id), None)));
+                answers.push(told(store.count(Query::aggregate(kind, id))));
                 answers.push(told(lists.snapshots(id)));
                 answers.push(events(&store, Query::aggregate(kind, id)));
             }

@@ -67,13 +67,13 @@ impl DeadLetters {
     /// How many there are.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// [`ErrorKind::Corrupt`] if a delivery of the outbox is damaged or lost; if the file cannot be read.
     pub fn count(&self) -> Result<u64> {
         let counts = self.scope.engine().count_deliveries(self.outbox).map_err(|error| error.during("dead letters"))?;
         Ok(counts.dead)
     }
 
-    /// All of them, in the order of their positions.
+    /// Iterates over all of them, in the order of positions. Starts with an error if the outbox has lost a delivery.
     pub fn iter(&self) -> DeadLetterIter {
         DeadLetterIter { letters: self.clone(), after: 0, ready: VecDeque::new(), finished: false }
     }

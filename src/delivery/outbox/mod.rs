@@ -201,7 +201,8 @@ impl<P> Outbox<P> {
     /// The outbox's checkpoint, and how many events are not yet delivered.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such outbox; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
+    /// [`ErrorKind::NotFound`] if there is no such outbox; [`ErrorKind::Corrupt`] if its checkpoint or a delivery is
+    /// damaged or lost.
     pub fn status(&self) -> Result<OutboxStatus> {
         status(&self.scope, &self.place().1).map_err(|error| error.during("outbox status"))
     }

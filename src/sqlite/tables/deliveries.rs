@@ -3,6 +3,10 @@
 //! Between two steps of the leader, an event up to the checkpoint is either delivered or has a row here, and no row is
 //! after the checkpoint. While a batch is being published, its rows are after it; if the runner dies, the next one
 //! finds them. Every row has a checksum over all its columns. A row is read, changed in Rust and written back whole.
+//!
+//! A lost row would go unnoticed, so the outbox's own row holds their number. Rows are only added and removed by
+//! [`insert`], [`remove`] and [`remove_after`], which keep the number. The caller saves the outbox in the same
+//! transaction.
 
 use rusqlite::{Params, Row, params};
 
@@ -10,7 +14,11 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::transaction::{Columns, View, Writing};
-use crate::storage::delivery::{Delivery, DeliveryCounts, DeliveryState};
+use crate::storage::delivery::{Checkpoint, Delivery, DeliveryCounts, DeliveryState};
+
+/// What to do about lost rows, which cannot be identified.
+pub(crate) const RECOUNT: &str =
+    "copy the file; then seek the outbox to a position from which it is to publish again, or restore a backup";
 
 macro_rules! select {
     ($rest:literal) => {
@@ -65,15 +73,18 @@ fn sum(of: &Delivery) -> i64 {
 fn rows(view: &View<'_>, sql: &str, params: impl Params) -> Result<Vec<Delivery>> {
     let mut found = Vec::new();
     view.each_row(sql, params, |row| {
-        let intact = match parse(row) {
-            Ok((delivery, true)) => delivery,
-            Ok((delivery, false)) => return Err(damaged(view, delivery.subscription, Some(delivery.position))),
-            Err(_) => return Err(damaged(view, row.at(0)?, row.at(1).ok())),
-        };
-        found.push(intact);
+        found.push(intact(view, row)?);
         Ok(true)
     })?;
     Ok(found)
+}
+
+fn intact(view: &View<'_>, row: &Row<'_>) -> Result<Delivery> {
+    match parse(row) {
+        Ok((delivery, true)) => Ok(delivery),
+        Ok((delivery, false)) => Err(damaged(view, delivery.subscription, Some(delivery.position))),
+        Err(_) => Err(damaged(view, row.at(0)?, row.at(1).ok())),
+    }
 }
 
 fn damaged(view: &View<'_>, subscription: i64, position: Option<u64>) -> Error {
@@ -92,12 +103,13 @@ fn first(view: &View<'_>, sql: &str, params: impl Params) -> Result<Option<Deliv
     Ok(rows(view, sql, params)?.into_iter().next())
 }
 
-pub(crate) fn insert(writing: &Writing<'_>, of: &Delivery) -> Result<()> {
-    writing.execute(
+pub(crate) fn insert(writing: &Writing<'_>, outbox: &mut Checkpoint, of: &Delivery) -> Result<()> {
+    let inserted = writing.execute(
         "INSERT INTO deliveries (subscription, position, aggregate, state, attempts, due_at, last_error, checksum)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![of.subscription, of.position, of.aggregate, of.state.as_str(), of.attempts, of.due_at, of.last_error, sum(of)],
     )?;
+    outbox.deliveries = outbox.deliveries.saturating_add(inserted as u64);
     Ok(())
 }
 
@@ -111,15 +123,35 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Delivery) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn remove(writing: &Writing<'_>, subscription: i64, position: u64) -> Result<()> {
-    writing.execute("DELETE FROM deliveries WHERE subscription = ?1 AND position = ?2", params![subscription, position])?;
+pub(crate) fn remove(writing: &Writing<'_>, outbox: &mut Checkpoint, position: u64) -> Result<()> {
+    let sql = "DELETE FROM deliveries WHERE subscription = ?1 AND position = ?2";
+    let removed = writing.execute(sql, params![outbox.id, position])?;
+    outbox.deliveries = outbox.deliveries.saturating_sub(removed as u64);
     Ok(())
 }
 
 /// Deletes the rows after a position, whose events will be read from the log again.
-pub(crate) fn remove_after(writing: &Writing<'_>, subscription: i64, position: u64) -> Result<()> {
-    writing.execute("DELETE FROM deliveries WHERE subscription = ?1 AND position > ?2", params![subscription, position])?;
+pub(crate) fn remove_after(writing: &Writing<'_>, outbox: &mut Checkpoint, position: u64) -> Result<()> {
+    let sql = "DELETE FROM deliveries WHERE subscription = ?1 AND position > ?2";
+    let removed = writing.execute(sql, params![outbox.id, position])?;
+    outbox.deliveries = outbox.deliveries.saturating_sub(removed as u64);
     Ok(())
+}
+
+/// Counts the rows.
+pub(crate) fn number(view: &View<'_>, subscription: i64) -> Result<u64> {
+    // No index holds the checksum, so the rows themselves are counted.
+    view.value("SELECT count(checksum) FROM deliveries WHERE subscription = ?1", params![subscription])
+}
+
+/// Fails if rows were lost: otherwise events that wait for them would be published, and dead letters forgotten.
+pub(crate) fn check_number(view: &View<'_>, outbox: &Checkpoint) -> Result<()> {
+    let (there, noted) = (number(view, outbox.id)?, outbox.deliveries);
+    if there == noted {
+        return Ok(());
+    }
+    let what = format!("the outbox {:?} should have {noted} deliveries, but has {there}", outbox.identity.name);
+    Err(Error::new(ErrorKind::Corrupt, what).advice(RECOUNT))
 }
 
 pub(crate) fn at(view: &View<'_>, subscription: i64, position: u64) -> Result<Option<Delivery>> {
@@ -221,17 +253,25 @@ pub(crate) fn due_after(view: &View<'_>, subscription: i64, latest: i64, limit: 
 
 /// Dead letters after a position, oldest first.
 pub(crate) fn dead(view: &View<'_>, subscription: i64, after: u64, limit: usize) -> Result<Vec<Delivery>> {
-    let sql = select!("WHERE d.subscription = ?1 AND d.position > ?2 AND d.state = 'dead' ORDER BY d.position LIMIT ?3");
+    // The sign keeps SQLite from using the index over states: a damaged one would hide letters.
+    let sql = select!("WHERE d.subscription = ?1 AND d.position > ?2 AND +d.state = 'dead' ORDER BY d.position LIMIT ?3");
     rows(view, sql, params![subscription, after, limit])
 }
 
-pub(crate) fn count(view: &View<'_>, subscription: i64) -> Result<DeliveryCounts> {
-    view.row(
-        "SELECT count(*) FILTER (WHERE state IN ('retry', 'leased')), count(*) FILTER (WHERE state = 'waiting'),
-                count(*) FILTER (WHERE state = 'dead') FROM deliveries WHERE subscription = ?1",
-        params![subscription],
-        |row| Ok(DeliveryCounts { to_retry: row.get(0)?, waiting: row.get(1)?, dead: row.get(2)? }),
-    )
+/// The numbers by state. Checks each row and the total.
+pub(crate) fn count(view: &View<'_>, outbox: &Checkpoint) -> Result<DeliveryCounts> {
+    check_number(view, outbox)?;
+    let mut counts = DeliveryCounts::default();
+    view.each_row(select!("WHERE d.subscription = ?1 ORDER BY d.position"), params![outbox.id], |row| {
+        let of_state = match intact(view, row)?.state {
+            DeliveryState::Retry | DeliveryState::Leased => &mut counts.to_retry,
+            DeliveryState::Waiting => &mut counts.waiting,
+            DeliveryState::Dead => &mut counts.dead,
+        };
+        *of_state += 1;
+        Ok(true)
+    })?;
+    Ok(counts)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, tenant, name, kind, filter, position, leader, fence, heartbeat, lease_millis, in_hand, deaths, ",
-            "failed_position, failure, version, generation, rebuild_version, rebuild_position, checksum FROM subscriptions ",
+            "failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, checksum FROM subscriptions ",
             $rest
         )
     };
@@ -35,7 +35,7 @@ pub(crate) struct Stored {
 impl Stored {
     fn read(row: &Row<'_>) -> Result<Stored> {
         let identity = || Some(Identity { tenant: row.at(1).ok()?, name: row.at(2).ok()? });
-        let (intact, doubtful) = match (parse(row), row.at::<i64>(18)) {
+        let (intact, doubtful) = match (parse(row), row.at::<i64>(19)) {
             (Ok(checkpoint), Ok(stored)) if stored == sum(&checkpoint) => (Some(checkpoint), None),
             (Ok(checkpoint), _) => (None, Some(checkpoint)),
             (Err(_), _) => (None, None),
@@ -75,6 +75,7 @@ fn parse(row: &Row<'_>) -> Result<Checkpoint> {
         generation: row.at(15)?,
         rebuild_version: row.at(16)?,
         rebuild_position: row.at(17)?,
+        deliveries: row.at(18)?,
     })
 }
 
@@ -82,11 +83,12 @@ fn parse(row: &Row<'_>) -> Result<Checkpoint> {
 fn sum(of: &Checkpoint) -> i64 {
     let number = |number: u64| number.to_le_bytes();
     let optional = |number: Option<u64>| [u64::from(number.is_some()), number.unwrap_or(0)];
-    let mut head = Vec::with_capacity(160);
+    let mut head = Vec::with_capacity(168);
     for signed in [of.id, of.fence, of.heartbeat] {
         head.extend(signed.to_le_bytes());
     }
-    for plain in [of.position, u64::from(of.lease_millis), u64::from(of.deaths), u64::from(of.version), of.generation] {
+    let (lease_millis, deaths, version) = (u64::from(of.lease_millis), u64::from(of.deaths), u64::from(of.version));
+    for plain in [of.position, lease_millis, deaths, version, of.generation, of.deliveries] {
         head.extend(number(plain));
     }
     for nullable in [of.in_hand, of.failed_position, of.rebuild_version.map(u64::from), of.rebuild_position] {
@@ -167,8 +169,8 @@ pub(crate) fn next_id(view: &View<'_>) -> Result<i64> {
 pub(crate) fn insert(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
     writing.insert(
         "INSERT INTO subscriptions (id, tenant, name, kind, filter, position, leader, fence, heartbeat, lease_millis, in_hand,
-           deaths, failed_position, failure, version, generation, rebuild_version, rebuild_position, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+           deaths, failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         params![
             of.id,
             of.identity.tenant,
@@ -188,6 +190,7 @@ pub(crate) fn insert(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
             of.generation,
             of.rebuild_version,
             of.rebuild_position,
+            of.deliveries,
             sum(of)
         ],
     )?;
@@ -199,7 +202,7 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
     writing.execute(
         "UPDATE subscriptions SET kind = ?2, filter = ?3, position = ?4, leader = ?5, fence = ?6, heartbeat = ?7,
            lease_millis = ?8, in_hand = ?9, deaths = ?10, failed_position = ?11, failure = ?12, version = ?13,
-           generation = ?14, rebuild_version = ?15, rebuild_position = ?16, checksum = ?17 WHERE id = ?1",
+           generation = ?14, rebuild_version = ?15, rebuild_position = ?16, deliveries = ?17, checksum = ?18 WHERE id = ?1",
         params![
             of.id,
             of.kind.as_str(),
@@ -217,6 +220,7 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
             of.generation,
             of.rebuild_version,
             of.rebuild_position,
+            of.deliveries,
             sum(of)
         ],
     )?;
@@ -262,6 +266,7 @@ mod tests {
             generation: 1,
             rebuild_version: None,
             rebuild_position: None,
+            deliveries: 3,
         }
     }
 
@@ -288,9 +293,10 @@ mod tests {
             Checkpoint { generation: 2, ..base.clone() },
             Checkpoint { rebuild_version: Some(0), ..base.clone() },
             Checkpoint { rebuild_position: Some(0), ..base.clone() },
+            Checkpoint { deliveries: 2, ..base.clone() },
         ];
         assert!(others.iter().all(|other| sum(other) != FROZEN));
     }
 
-    const FROZEN: i64 = -3_619_174_587_206_853_429;
+    const FROZEN: i64 = 5_415_390_743_554_941_469;
 }

@@ -11,7 +11,7 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::{deliveries, subscriptions};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
-use crate::sqlite::verbs::subscriptions::{advance, page_after};
+use crate::sqlite::verbs::subscriptions::{move_on, page_after};
 use crate::storage::delivery::{
     Batch, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
 };
@@ -114,7 +114,10 @@ impl Database {
 
     /// The number of an outbox's deliveries by state.
     pub(crate) fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts> {
-        self.read(|view| deliveries::count(view, outbox))
+        self.read(|view| match subscriptions::by_id(view, outbox)? {
+            Some(row) => deliveries::count(view, &row),
+            None => Ok(DeliveryCounts::default()),
+        })
     }
 
     /// Dead letters after a position, each with its event if that can be read.
@@ -125,6 +128,12 @@ impl Database {
         limit: usize,
     ) -> Result<VecDeque<(Delivery, Option<RecordedEvent>)>> {
         self.read(|view| {
+            // Once for each iteration, because it counts all rows.
+            if after == 0
+                && let Some(row) = subscriptions::by_id(view, outbox)?
+            {
+                deliveries::check_number(view, &row)?;
+            }
             let rows = deliveries::dead(view, outbox, after, limit)?;
             rows.into_iter()
                 .map(|row| Ok((event_at(view, row.position)?.ok(), row)))
@@ -136,6 +145,7 @@ impl Database {
     /// Changes the dead letter at a position, or the first ones of all; returns how many.
     pub(crate) fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64> {
         self.write(|writing| {
+            let Some(mut row) = subscriptions::by_id(writing, outbox)? else { return Ok(0) };
             let letters = match position {
                 Some(position) => deliveries::at(writing, outbox, position)?.into_iter().collect(),
                 None => deliveries::dead(writing, outbox, 0, ROWS_AT_ONCE)?,
@@ -147,11 +157,14 @@ impl Database {
                 match change {
                     LetterChange::Revive => deliveries::save(writing, &due_now(letter))?,
                     LetterChange::Discard => {
-                        deliveries::remove(writing, outbox, letter.position)?;
+                        deliveries::remove(writing, &mut row, letter.position)?;
                         // Under the stricter policy: nothing waits that the other one lets through.
                         release(writing, outbox, aggregate, true, 0)?;
                     }
                 }
+            }
+            if change == LetterChange::Discard {
+                subscriptions::save(writing, &row)?;
             }
             Ok(changed)
         })
@@ -191,7 +204,7 @@ fn lease_again(writing: &Writing<'_>, before: Delivery) -> Result<Leased> {
 }
 
 fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> UnderLead<Option<Batch>> {
-    let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+    let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(None) };
     let mut items = Vec::new();
     if row.position != page.after {
         // The checkpoint was moved since the events were read.
@@ -206,19 +219,21 @@ fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> Und
         let held = deliveries::is_held(writing, lead.id, aggregate, holds)?;
         let (state, attempts) = if held { (DeliveryState::Waiting, 0) } else { (DeliveryState::Leased, 1) };
         let delivery = Delivery { subscription: lead.id, position, aggregate, state, attempts, due_at: 0, last_error: None };
-        deliveries::insert(writing, &delivery)?;
+        deliveries::insert(writing, &mut row, &delivery)?;
         if !held {
             items.push(Leased { position, aggregate, attempt: 1, before: None, event: Ok(event) });
         }
     }
     if items.is_empty() {
         // Nothing is to be published, so only the checkpoint moves.
-        advance(writing, lead, page.scanned, None)?;
+        move_on(&mut row, page.scanned, None);
     }
+    subscriptions::save(writing, &row)?;
     Ok(Some(Some(Batch { items, reached: page.scanned, source: Source::New })))
 }
 
 fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], rules: &Rules) -> Result<bool> {
+    let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(false) };
     let id = lead.id;
     let untried = batch.items.get(outcomes.len()..).unwrap_or_default();
     let is_new = batch.source == Source::New;
@@ -226,21 +241,19 @@ fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], 
         Some(last) if is_new && !untried.is_empty() => last.position,
         _ => batch.reached,
     };
-    if !advance(writing, lead, reached, None)? {
-        return Ok(false);
-    }
+    move_on(&mut row, reached, None);
     for (item, outcome) in batch.items.iter().zip(outcomes) {
         let (state, due_at, reason) = match outcome {
             Outcome::Held => continue,
             Outcome::Delivered => {
-                deliveries::remove(writing, id, item.position)?;
+                deliveries::remove(writing, &mut row, item.position)?;
                 continue;
             }
             Outcome::Retry { due_at, reason } => (DeliveryState::Retry, *due_at, reason),
             Outcome::Dead(reason) => (DeliveryState::Dead, 0, reason),
         };
-        if let Some(row) = deliveries::at(writing, id, item.position)? {
-            deliveries::save(writing, &Delivery { state, due_at, last_error: Some(reason.clone()), ..row })?;
+        if let Some(delivery) = deliveries::at(writing, id, item.position)? {
+            deliveries::save(writing, &Delivery { state, due_at, last_error: Some(reason.clone()), ..delivery })?;
         }
         if state == DeliveryState::Retry || rules.holds {
             // Nobody knows whether the dead runner tried what it had leased behind an orphan, so the attempt counts.
@@ -248,7 +261,7 @@ fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], 
         }
     }
     if is_new && !untried.is_empty() {
-        deliveries::remove_after(writing, id, reached)?;
+        deliveries::remove_after(writing, &mut row, reached)?;
     }
     for before in untried.iter().filter_map(|item| item.before.as_ref()) {
         deliveries::save(writing, before)?;
@@ -259,6 +272,7 @@ fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], 
             release(writing, id, aggregate, rules.holds, rules.now)?;
         }
     }
+    subscriptions::save(writing, &row)?;
     Ok(true)
 }
 
@@ -329,8 +343,11 @@ mod tests {
         let many = 2 * ROWS_AT_ONCE as u64;
         database
             .write(|writing| {
-                deliveries::insert(writing, &row(1, now + DAY / 2))?;
-                (2..=many).try_for_each(|position| deliveries::insert(writing, &row(position, now + 3_650 * DAY)))
+                let mut outbox = subscriptions::by_id(writing, lead.id)?.unwrap();
+                deliveries::insert(writing, &mut outbox, &row(1, now + DAY / 2))?;
+                (2..=many)
+                    .try_for_each(|position| deliveries::insert(writing, &mut outbox, &row(position, now + 3_650 * DAY)))?;
+                subscriptions::save(writing, &outbox)
             })
             .unwrap();
         while database.tidy_deliveries(lead, &rules, now + DAY).unwrap() {}

@@ -280,6 +280,7 @@ pub(super) fn blank(id: i64, identity: &Identity, kind: SubscriptionKind) -> Che
         generation: 1,
         rebuild_version: None,
         rebuild_position: None,
+        deliveries: 0,
     }
 }
 
@@ -312,6 +313,7 @@ fn take(writing: &Writing<'_>, mut row: Checkpoint, claim: &Claim<'_>, waited: b
         subscriptions::save(writing, &row)?;
         return Ok(Claimed::Deadly { position, deaths });
     }
+    deliveries::check_number(writing, &row)?;
     row.fence = row.fence.wrapping_add(i64::from(row.leader != Some(claim.runner)));
     row.leader = Some(claim.runner);
     row.heartbeat = raised(row.heartbeat);
@@ -335,14 +337,19 @@ pub(super) fn page_after(view: &View<'_>, row: &Checkpoint, tenant: &str, filter
 /// Moves the leader's checkpoint, which also counts as a heartbeat.
 pub(super) fn advance(writing: &Writing<'_>, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool> {
     let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(false) };
+    move_on(&mut row, position, in_hand);
+    subscriptions::save(writing, &row)?;
+    Ok(true)
+}
+
+/// As [`advance`], on a row that the caller saves.
+pub(super) fn move_on(row: &mut Checkpoint, position: u64, in_hand: Option<u64>) {
     row.position = position;
     row.heartbeat = raised(row.heartbeat);
     (row.failed_position, row.failure) = (None, None);
     if row.in_hand != in_hand {
         (row.in_hand, row.deaths) = (in_hand, 0);
     }
-    subscriptions::save(writing, &row)?;
-    Ok(true)
 }
 
 fn forget_failure(row: &mut Checkpoint) {
@@ -360,7 +367,9 @@ fn move_to(writing: &Writing<'_>, row: &mut Checkpoint, position: u64) -> Result
     depose(row);
     forget_failure(row);
     row.position = position;
-    deliveries::remove_after(writing, row.id, position)?;
+    deliveries::remove_after(writing, row, position)?;
+    // A requested move decides what is published again, so it also corrects the number.
+    row.deliveries = deliveries::number(writing, row.id)?;
     subscriptions::save(writing, row)
 }
 

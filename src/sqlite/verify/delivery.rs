@@ -14,7 +14,8 @@ use crate::storage::delivery::Delivery;
 const RESET: &str = "copy the file; then reset or seek the subscription, or restore a backup";
 const SEEK: &str = "copy the file; then seek the outbox to a position before it, or restore a backup";
 
-/// Checks every subscription: its checksum, its position, its filter, and that the index finds its name.
+/// Checks every subscription: its checksum, its position, its filter, its number of deliveries, and that the index
+/// finds its name.
 pub(crate) fn all_subscriptions(view: &View<'_>, found: &mut Found) -> Result<()> {
     let last = scan::last_position(view)?;
     for stored in subscriptions::all(view)? {
@@ -31,6 +32,10 @@ pub(crate) fn all_subscriptions(view: &View<'_>, found: &mut Found) -> Result<()
         let name = &checkpoint.identity.name;
         if serde_json::from_str::<Filter>(&checkpoint.filter).is_err() {
             found.add(Damage::new(format!("the filter of the subscription {name:?} is not one")).advice(RESET));
+        }
+        match deliveries::check_number(view, &checkpoint) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => found.add(damage_of(&error).advice(deliveries::RECOUNT)),
+            checked => checked?,
         }
         let indexed: Option<i64> = view.value_if_any(
             "SELECT id FROM subscriptions WHERE tenant = ?1 AND name = ?2",
