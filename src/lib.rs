@@ -48,6 +48,7 @@ pub use delivery::runner::{Follower, HandlerError, StopReason};
 pub use delivery::subscription::Subscription;
 pub use engine::ReadModel;
 pub use log::append::Batch;
+pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
 pub use log::statistics::{EventStatistics, FileStatistics};
 pub use maintenance::checkpoint::WalCheckpoint;
@@ -55,6 +56,7 @@ pub use maintenance::clean_up::{SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
 pub use maintenance::reindex::ReindexProgress;
 pub use model::aggregate::{Aggregate, UnknownEvents};
+pub use model::annotated::Annotated;
 pub use model::clock::Clock;
 pub use model::damage::Damage;
 pub use model::decision::{ExecuteError, IntoDecision};
@@ -74,9 +76,12 @@ pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
-pub use store::aggregates::{Aggregates, Rebuilt};
+pub use store::aggregates::Aggregates;
+pub use store::each::{EachProgress, ReplayEach};
+pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 
 pub use model::trace_context::TraceContext;
-/// The SQLite bindings in the signatures of [`ReadModel`]. Their version is part of this crate's public API.
-pub use rusqlite;
+/// Crates whose types are in this crate's signatures, so that their versions are part of its public API. [`rusqlite`] is
+/// for [`ReadModel`].
+pub use {chrono, rusqlite, serde_json, uuid};

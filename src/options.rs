@@ -216,6 +216,56 @@ impl Options {
         self.vfs = Some(name.into());
         self
     }
+
+    /// See [`Options::durability`].
+    pub fn get_durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// See [`Options::snapshots`].
+    pub fn get_snapshots(&self) -> SnapshotPolicy {
+        self.snapshots
+    }
+
+    /// See [`Options::busy_timeout`].
+    pub fn get_busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+
+    /// See [`Options::max_event_bytes`].
+    pub fn get_max_event_bytes(&self) -> usize {
+        self.max_event_bytes
+    }
+
+    /// See [`Options::max_batch_events`].
+    pub fn get_max_batch_events(&self) -> usize {
+        self.max_batch_events
+    }
+
+    /// See [`Options::max_name_bytes`].
+    pub fn get_max_name_bytes(&self) -> usize {
+        self.max_name_bytes
+    }
+
+    /// See [`Options::cache_bytes`].
+    pub fn get_cache_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
+    /// See [`Options::execute_attempts`].
+    pub fn get_execute_attempts(&self) -> u32 {
+        self.execute_attempts
+    }
+
+    /// See [`Options::clock`].
+    pub fn get_clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// See [`Options::label_bounds`].
+    pub fn get_label_bounds(&self) -> LabelBounds {
+        self.label_bounds
+    }
 }
 
 fn number_from_env(name: &'static str, least: u64) -> Result<Option<u64>> {

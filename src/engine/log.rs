@@ -41,7 +41,7 @@ verbs! {
     fn aggregate_types(&self, tenant: &str) -> Result<Vec<String>>;
     /// The ids of a type's aggregates in order, after `after`, `limit` at most.
     fn ids(&self, tenant: &str, aggregate_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
-    /// How many aggregates of a type there are.
+    /// Counts the aggregates of a type.
     fn count_aggregates(&self, tenant: &str, aggregate_type: &str) -> Result<u64>;
     /// Facts about the whole log, read without counting.
     fn facts(&self) -> Result<LogFacts>;
@@ -52,6 +52,8 @@ verbs! {
     /// Saves a snapshot and deletes all but the fold's newest `retain`. Unless `patiently`, returns `false` at once if
     /// somebody else is writing.
     fn save_snapshot(&self, tenant: &str, names: (&str, &str), snapshot: &NewSnapshot<'_>, retain: u32, patiently: bool) -> Result<bool>;
+    /// Saves snapshots of several aggregates of a type in one transaction, and waits for its turn.
+    fn save_snapshots(&self, tenant: &str, aggregate_type: &str, snapshots: &[(&str, NewSnapshot<'_>)], retain: u32) -> Result<()>;
     /// The snapshots of an aggregate, newest first, damaged ones included.
     fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>>;
     /// Deletes all snapshots of an aggregate; refuses if a replay needs one to start from.

@@ -1,6 +1,8 @@
 //! Appending: checks the input and appends the events in one transaction.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::log::gauges;
 use crate::log::scope::Scope;
@@ -32,6 +34,8 @@ use crate::trace;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// The tenant of the handles whose events it holds; the empty name if they differ.
+    tenant: Option<Arc<str>>,
     appends: Vec<AggregateAppend>,
     checks: Vec<AggregateAppend>,
 }
@@ -47,13 +51,13 @@ impl Batch {
     pub fn append(
         mut self,
         aggregate_type: impl Into<String>,
-        aggregate_id: impl Into<String>,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Batch {
         self.appends.push(AggregateAppend {
             aggregate_type: aggregate_type.into(),
-            aggregate_id: aggregate_id.into(),
+            aggregate_id: aggregate_id.to_string(),
             expected: expected.into(),
             events: events.into_iter().collect(),
         });
@@ -68,22 +72,29 @@ impl Batch {
     /// let store = Store::in_memory()?;
     /// let opened = || NewEvent::new("Opened", &());
     /// // An account only for a customer who exists.
-    /// let batch = Batch::new().expect("customer", "c-1", Expected::StreamExists).append("account", "a-1", 0, [opened()?]);
+    /// let batch = Batch::new().expect("customer", "c-1", Expected::Existing).append("account", "a-1", 0, [opened()?]);
     /// assert_eq!(store.commit(batch).unwrap_err().kind(), ErrorKind::Conflict);
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     pub fn expect(
         mut self,
         aggregate_type: impl Into<String>,
-        aggregate_id: impl Into<String>,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
     ) -> Batch {
         self.checks.push(AggregateAppend {
             aggregate_type: aggregate_type.into(),
-            aggregate_id: aggregate_id.into(),
+            aggregate_id: aggregate_id.to_string(),
             expected: expected.into(),
             events: Vec::new(),
         });
+        self
+    }
+
+    /// Records that the batch has events of a handle of this tenant.
+    pub(crate) fn of_tenant(mut self, tenant: &Arc<str>) -> Batch {
+        let same = self.tenant.as_ref().is_none_or(|noted| noted == tenant);
+        self.tenant = Some(if same { tenant.clone() } else { "".into() });
         self
     }
 
@@ -200,6 +211,10 @@ fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
         .advice("append in parts, or raise Options::max_batch_events"));
     }
     scope.check_name("tenant", &scope.tenant)?;
+    if batch.tenant.as_ref().is_some_and(|tenant| *tenant != scope.tenant) {
+        return Err(Error::new(ErrorKind::InvalidInput, "the batch holds events of a handle of another tenant")
+            .advice("commit it with the store that the handle was made by"));
+    }
     let mut ids = HashSet::new();
     let mut tags = Vec::with_capacity(batch.len());
     for append in &batch.appends {

@@ -2,7 +2,9 @@
 
 pub(crate) mod append;
 pub(crate) mod gauges;
+pub(crate) mod pages;
 pub(crate) mod query;
 pub(crate) mod scope;
 pub(crate) mod signal;
 pub(crate) mod statistics;
+pub(crate) mod wait;

@@ -1,6 +1,7 @@
 //! Reading events: a query, and an iterator over its events that holds nothing open between two pages.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use crate::log::scope::Scope;
 use crate::model::error::{Error, Result};
@@ -47,8 +48,8 @@ impl Query {
     }
 
     /// Selects the events of one aggregate, in the order of versions. Purged and archived events are left out.
-    pub fn aggregate(aggregate_type: impl Into<String>, aggregate_id: impl Into<String>) -> Query {
-        let aggregate = Some((aggregate_type.into(), aggregate_id.into()));
+    pub fn aggregate(aggregate_type: impl Into<String>, aggregate_id: impl fmt::Display) -> Query {
+        let aggregate = Some((aggregate_type.into(), aggregate_id.to_string()));
         Query { selection: Selection { aggregate, ..Selection::default() }, limit: None }
     }
 
@@ -146,8 +147,8 @@ impl Iterator for Events {
     }
 }
 
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("query", &self.query).field("handed_out", &self.handed_out).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! Purging: removes old events from the file for good.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -12,12 +14,12 @@ use crate::storage::upkeep::{PurgePlan, Purged};
 /// The most aggregates that a report names; the counts cover all.
 const NAMED: usize = 1_000;
 
-/// What to purge. Nothing happens until it is passed to [`Store::purge`](crate::Store::purge).
+/// What to purge. Nothing happens until it is passed to [`Maintenance::purge`](crate::Maintenance::purge).
 ///
 /// ```
 /// use foldlog::{Purge, Store};
 /// let store = Store::in_memory()?;
-/// let report = store.purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()).dry_run())?;
+/// let report = store.maintenance().purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()).dry_run())?;
 /// assert_eq!(report.events_removed, 0);
 /// # Ok::<(), foldlog::Error>(())
 /// ```
@@ -46,8 +48,8 @@ impl Purge {
     }
 
     /// Only purges this aggregate.
-    pub fn aggregate(mut self, aggregate_type: impl Into<String>, aggregate_id: impl Into<String>) -> Purge {
-        self.only = Some((aggregate_type.into(), Some(aggregate_id.into())));
+    pub fn aggregate(mut self, aggregate_type: impl Into<String>, aggregate_id: impl fmt::Display) -> Purge {
+        self.only = Some((aggregate_type.into(), Some(aggregate_id.to_string())));
         self
     }
 
@@ -81,8 +83,7 @@ pub struct PurgeReport {
     /// Aggregates that lost events.
     pub aggregates_purged: u64,
     /// Old events that stayed because a fold with snapshots of the aggregate has no intact one that replaces them, or
-    /// because there is no snapshot at all. Create the snapshots with
-    /// [`create_snapshot`](crate::Aggregates::create_snapshot) and purge again.
+    /// because there is no snapshot at all. Create the snapshots with [`snapshot_all`](crate::Aggregates::snapshot_all) and purge again.
     pub events_kept: u64,
     /// The first 1,000 aggregates that kept such events, each with the version of the last event that was old enough.
     pub kept: Vec<(AggregateRef, Version)>,

@@ -7,8 +7,8 @@
 //! [`METRICS`] lists them all. Labels with values from outside are bounded by [`LabelBounds`]; data and metadata never
 //! become labels. Gauges are read from the file, so they are right after a restart, a purge or an append by another
 //! process. They are read after each change made through the store, otherwise at most once a second while the store is
-//! in use, and whenever [`Store::refresh_metrics`](crate::Store::refresh_metrics) is called. If an application has
-//! several files open, a gauge shows the one that reported last.
+//! in use, and whenever [`Maintenance::refresh_metrics`](crate::Maintenance::refresh_metrics) is called. If an
+//! application has several files open, a gauge shows the one that reported last.
 
 mod facade;
 mod labels;

@@ -7,12 +7,14 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
+use crate::model::annotated::Annotated;
 use crate::model::error::Error;
 
 /// What a decision returns: events, or the application's own error.
 ///
 /// A decision that cannot fail returns its events as an array, a `Vec` or an `Option`, without `Ok`. One that can fail
-/// returns a `Result`; the value is anything that iterates over events, the error can be of any type.
+/// returns a `Result`; the value is anything that iterates over events, the error can be of any type. An event is bare, or
+/// [`Annotated`] with an id, a time, tags or metadata.
 ///
 /// ```
 /// use foldlog::{Aggregate, Store};
@@ -53,8 +55,8 @@ use crate::model::error::Error;
 pub trait IntoDecision<Event> {
     /// The application's error; [`Infallible`] if there is none.
     type Error;
-    /// The events.
-    type Events: IntoIterator<Item = Event>;
+    /// The events, bare or annotated.
+    type Events: IntoIterator<Item: Into<Annotated<Event>>>;
 
     /// Returns the events, or the application's error.
     ///
@@ -63,7 +65,7 @@ pub trait IntoDecision<Event> {
     fn into_decision(self) -> Result<Self::Events, Self::Error>;
 }
 
-impl<Event, Events: IntoIterator<Item = Event>, E> IntoDecision<Event> for Result<Events, E> {
+impl<Event, Events: IntoIterator<Item: Into<Annotated<Event>>>, E> IntoDecision<Event> for Result<Events, E> {
     type Error = E;
     type Events = Events;
 
@@ -74,7 +76,7 @@ impl<Event, Events: IntoIterator<Item = Event>, E> IntoDecision<Event> for Resul
 
 macro_rules! infallible {
     ($([$($generics:tt)*] $events:ty),*) => {
-        $(impl<Event $($generics)*> IntoDecision<Event> for $events {
+        $(impl<Event, E: Into<Annotated<Event>> $($generics)*> IntoDecision<Event> for $events {
             type Error = Infallible;
             type Events = $events;
 
@@ -85,7 +87,7 @@ macro_rules! infallible {
     };
 }
 
-infallible! { [] Vec<Event>, [] Option<Event>, [, const N: usize] [Event; N] }
+infallible! { [] Vec<E>, [] Option<E>, [, const N: usize] [E; N] }
 
 /// Why `execute` or `preview` failed: the decision refused, or the store failed.
 ///

@@ -93,7 +93,7 @@ impl<F: Fold> Deciding<'_, F> {
 
     /// Loads the aggregate, if it has events.
     pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
-        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, self.use_snapshots)?;
+        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, Until::Now, self.use_snapshots)?;
         if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
             // A snapshot is a cache, so a failure to write one is ignored.
             let _ = replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);
@@ -125,11 +125,13 @@ impl<F: Fold> Deciding<'_, F> {
             },
         };
         for event in decide(&decided.state).into_decision().map_err(ExecuteError::Decision)? {
+            let (event, annotations) = event.into().split();
             let event = match self.fold.wants_context() {
                 true => self.fold.encode(event),
                 false => self.fold.take(&mut decided.state, event),
             };
-            decided.events.push(with_metadata(event.map_err(&of)?, self.metadata));
+            let event = event.and_then(|event| annotations.onto(event)).map_err(&of)?;
+            decided.events.push(with_metadata(event, self.metadata));
         }
         Ok(decided)
     }

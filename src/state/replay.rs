@@ -9,6 +9,7 @@ use crate::model::clock::from_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::EventContext;
 use crate::model::fold::sealed::Fold;
+use crate::model::json::Json;
 use crate::model::place::{Position, Version};
 use crate::model::redacted::Redacted;
 use crate::state::snapshot::{Rejected, SnapshotReason, SnapshotWarning};
@@ -63,11 +64,12 @@ pub(crate) fn replay_if_any<F: Fold>(
     scope: &Scope,
     fold: &F,
     aggregate_id: &str,
+    until: Until,
     use_snapshots: bool,
 ) -> Result<Option<Loaded<F::State>>> {
     let timer = Timer::start();
     let span = trace::span("replay", fold.aggregate_type());
-    let done = match load(scope, fold, aggregate_id, Until::Now, use_snapshots) {
+    let done = match load(scope, fold, aggregate_id, until, use_snapshots) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))),
@@ -244,7 +246,19 @@ fn write<F: Fold>(
     patiently: bool,
 ) -> Result<bool> {
     let state = fold.save(&loaded.replayed.state)?;
-    let snapshot = NewSnapshot {
+    let snapshot = snapshot_of(scope, fold, loaded, &state, (reason, created_by));
+    let retain = scope.options().snapshots.retained();
+    scope.engine().save_snapshot(&scope.tenant, (fold.aggregate_type(), aggregate_id), &snapshot, retain, patiently)
+}
+
+fn snapshot_of<'a, F: Fold>(
+    scope: &Scope,
+    fold: &'a F,
+    loaded: &Loaded<F::State>,
+    state: &'a Json,
+    (reason, created_by): (SnapshotReason, Option<&'a str>),
+) -> NewSnapshot<'a> {
+    NewSnapshot {
         version: loaded.replayed.version.get(),
         fold: fold_id(fold),
         state: state.as_str(),
@@ -253,7 +267,34 @@ fn write<F: Fold>(
         event_count: loaded.replayed.events_folded,
         created_by,
         created_at: scope.options().clock.now_micros(),
-    };
+    }
+}
+
+/// Saves snapshots of several aggregates in one transaction.
+pub(crate) fn save_all<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    batch: &[(String, Loaded<F::State>, Json)],
+    (reason, created_by): (SnapshotReason, Option<&str>),
+    timer: Timer,
+) -> Result<()> {
+    let snapshots: Vec<(&str, NewSnapshot<'_>)> = batch
+        .iter()
+        .map(|(id, loaded, state)| (id.as_str(), snapshot_of(scope, fold, loaded, state, (reason, created_by))))
+        .collect();
+    let Ok(count) = u32::try_from(snapshots.len()) else { return Ok(()) };
+    if count == 0 {
+        return Ok(());
+    }
+    let span = trace::span("snapshot", fold.aggregate_type());
     let retain = scope.options().snapshots.retained();
-    scope.engine().save_snapshot(&scope.tenant, (fold.aggregate_type(), aggregate_id), &snapshot, retain, patiently)
+    let saved = scope.engine().save_snapshots(&scope.tenant, fold.aggregate_type(), &snapshots, retain);
+    match &saved {
+        Ok(()) => (0..count).for_each(|_| scope.meter().snapshot_made(timer.elapsed().map(|all| all / count), reason.as_str())),
+        Err(error) => {
+            scope.meter().failed("snapshot", error);
+            span.failed(error);
+        }
+    }
+    saved
 }

@@ -60,7 +60,7 @@ impl SnapshotRow {
     }
 }
 
-/// Figures over all snapshots of a tenant.
+/// Statistics about all snapshots of a tenant.
 pub(crate) struct SnapshotTotals {
     pub(crate) count: u64,
     pub(crate) bytes: u64,

@@ -1,14 +1,18 @@
 //! The store: what an application opens.
 
 pub(crate) mod aggregates;
+mod batch;
 mod delivery;
+pub(crate) mod each;
+pub(crate) mod maintenance;
 mod outbox;
 pub(crate) mod preview;
 mod read_models;
-mod upkeep;
+mod snapshots;
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -18,6 +22,7 @@ use crate::log::gauges;
 use crate::log::query::{self, Events, Query};
 use crate::log::scope::Scope;
 use crate::log::statistics::{self, EventStatistics, FileStatistics};
+use crate::log::wait;
 use crate::model::aggregate::Aggregate;
 use crate::model::error::Result;
 use crate::model::event::{EventId, NewEvent, RecordedEvent};
@@ -150,7 +155,7 @@ impl Store {
     pub fn append(
         &self,
         aggregate_type: &str,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
@@ -191,7 +196,8 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn version(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Version> {
+    pub fn version(&self, aggregate_type: &str, aggregate_id: impl fmt::Display) -> Result<Version> {
+        let aggregate_id = &*aggregate_id.to_string();
         self.scope
             .engine()
             .version(&self.scope.tenant, aggregate_type, aggregate_id)
@@ -205,6 +211,32 @@ impl Store {
     /// If the file cannot be read.
     pub fn last_position(&self) -> Result<Position> {
         self.scope.engine().last_position().map(Position::new).map_err(|error| error.during("last position"))
+    }
+
+    /// Waits until the log has reached a position, by an append of any tenant, thread or process. Returns `false` if the
+    /// time is over first. `Duration::MAX` waits for ever. Use it for a reader that keeps its own position; it writes
+    /// nothing to the file.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use foldlog::{Expected, NewEvent, Position, Query, Store};
+    ///
+    /// let store = Store::in_memory()?;
+    /// store.append("order", "o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// let mut seen = Position::ZERO;
+    /// while store.wait_for(seen + 1, Duration::from_millis(1))? {
+    ///     for event in store.read(Query::new().after_position(seen)) {
+    ///         seen = event?.position;
+    ///     }
+    /// }
+    /// assert_eq!(seen, 1);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn wait_for(&self, position: impl Into<Position>, timeout: Duration) -> Result<bool> {
+        wait::wait_for(&self.scope, position.into(), timeout).map_err(|error| error.during("wait"))
     }
 
     /// Counts the events of a query. By type alone this is quick in a log of any length; with tags, times or positions

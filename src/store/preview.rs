@@ -1,5 +1,7 @@
 //! Preview: what a decision would do, without doing it.
 
+use std::fmt;
+
 use crate::log::append;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -56,9 +58,10 @@ impl<A: Folds> Aggregates<A> {
     /// would have.
     pub fn preview<D: IntoDecision<A::Event>>(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         mut decide: impl FnMut(&A::State) -> D,
     ) -> Result<Preview<A::State>, ExecuteError<D::Error>> {
+        let aggregate_id = &*aggregate_id.to_string();
         let deciding = self.deciding(aggregate_id);
         let of = |error: Error| deciding.of("preview", error);
         let mut attempts = 0;

@@ -1,6 +1,7 @@
 //! Reading from read models.
 
 use super::Store;
+use crate::log::pages::DocumentIter;
 use crate::model::error::Result;
 use crate::model::json::Json;
 
@@ -28,13 +29,24 @@ impl Store {
         Ok(document.map_err(|error| error.during("document"))?.map(Json::stored))
     }
 
-    /// Documents of this tenant and their keys, in the order of the keys, after the key `after`, `limit` at most.
+    /// The documents of this tenant and their keys, in the order of the keys. If there are no documents of this name, the
+    /// first item is the error of [`Store::document`].
     ///
-    /// # Errors
-    /// As [`Store::document`].
-    pub fn documents(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Json)>> {
-        let documents = self.scope.engine().documents(name, &self.scope.tenant, after, limit);
-        let documents = documents.map_err(|error| error.during("documents"))?;
-        Ok(documents.into_iter().map(|(key, text)| (key, Json::stored(text))).collect())
+    /// ```
+    /// # use foldlog::{Documents, Expected, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.project_inline(Documents::new("orders", 1, |event| Some(event.aggregate_id.to_string()), |order, event| {
+    /// #     *order = event.data.to_value()?;
+    /// #     Ok(())
+    /// # }))?;
+    /// # store.append("order", "o-7", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// for document in store.documents("orders").after("o-1").take(20) {
+    ///     let (key, order) = document?;
+    ///     println!("{key}: {}", order.as_str());
+    /// }
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn documents(&self, name: &str) -> DocumentIter {
+        DocumentIter::new(self.scope.clone(), name)
     }
 }

@@ -36,7 +36,8 @@ impl<A: Aggregate> Given<A> {
     /// Runs the decision on the state. It is what [`Aggregates::execute`] takes.
     #[track_caller]
     pub fn when<D: IntoDecision<A::Event>>(self, decide: impl FnOnce(&A) -> D) -> Then<A, D::Error> {
-        let decided = decide(&self.state()).into_decision().map(|events| events.into_iter().collect());
+        let decided = decide(&self.state()).into_decision();
+        let decided = decided.map(|events| events.into_iter().map(|event| event.into().into_event()).collect());
         Then { given: self, decided }
     }
 

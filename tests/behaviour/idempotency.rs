@@ -159,7 +159,7 @@ fn ids_in_any_order_keep_their_order() {
             noted(number).id(id(place_in_order.into()))
         });
         ids.extend(store.append("list", "a", Expected::Any, events.collect::<Vec<_>>()).unwrap().event_ids);
-        assert!(store.verify(|_| Continue(())).unwrap().is_clean(), "append {append}");
+        assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean(), "append {append}");
     }
     for (at, event_id) in ids.iter().enumerate() {
         assert_eq!(store.event(*event_id).unwrap().unwrap().version.get(), at as u64 + 1);

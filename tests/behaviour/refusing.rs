@@ -160,7 +160,7 @@ fn views_and_triggers_of_the_application_are_tolerated() {
     );
     let store = place.open();
     store.append("list", "a", 1, [noted(2)]).unwrap();
-    assert!(store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
     assert_eq!(read(&Store::open_read_only(place.file()).unwrap(), Query::new()).len(), 2);
 }
 

@@ -214,7 +214,7 @@ pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: us
     Ok(expired.len() as u64)
 }
 
-/// Figures over all snapshots of a tenant.
+/// Statistics about all snapshots of a tenant.
 pub(crate) fn totals(view: &View<'_>, tenant: &str) -> Result<SnapshotTotals> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(s.state)), 0), min(s.created_at), max(s.created_at)
                FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32

@@ -142,7 +142,7 @@ impl Database {
         })
     }
 
-    /// Changes the dead letter at a position, or the first ones of all; returns how many.
+    /// Changes the dead letter at a position, or else the first ones of all; returns how many.
     pub(crate) fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64> {
         self.write(|writing| {
             let Some(mut row) = subscriptions::by_id(writing, outbox)? else { return Ok(0) };

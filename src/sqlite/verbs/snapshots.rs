@@ -35,6 +35,23 @@ impl Database {
         }
     }
 
+    /// Saves snapshots of several aggregates of a type, (id, snapshot), in one transaction.
+    pub(crate) fn save_snapshots(
+        &self,
+        tenant: &str,
+        aggregate_type: &str,
+        batch: &[(&str, NewSnapshot<'_>)],
+        retain: u32,
+    ) -> Result<()> {
+        self.write(|writing| {
+            for (aggregate_id, snapshot) in batch {
+                let (row, owner) = lookup::find(writing, tenant, aggregate_type, aggregate_id)?.ok_or_else(not_found)?;
+                snapshots::save(writing, row.id, owner.identity, snapshot, retain)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The snapshots of an aggregate, newest first, damaged ones included.
     pub(crate) fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>> {
         self.read(|view| match lookup::find(view, tenant, aggregate_type, aggregate_id)? {

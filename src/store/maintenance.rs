@@ -1,5 +1,6 @@
 //! Upkeep of a store: clean-up, purge, WAL checkpoint, gauges, verification, reindexing.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Store;
 use crate::log::gauges;
+use crate::log::scope::Scope;
 use crate::maintenance::checkpoint::{self, WalCheckpoint};
 use crate::maintenance::clean_up::{self, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
@@ -15,12 +17,47 @@ use crate::model::clock::{from_micros, to_micros};
 use crate::model::error::Result;
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
+/// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to
+/// create and to clone.
+///
+/// Purging and deleting snapshots concern the tenant of the store's handle; everything else concerns the whole file.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use foldlog::{Purge, Store};
+///
+/// let store = Store::in_memory()?;
+/// let maintenance = store.maintenance();
+/// assert!(maintenance.verify(|_| ControlFlow::Continue(()))?.is_clean());
+/// let report = maintenance.purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()))?;
+/// assert_eq!(report.events_removed, 0);
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Maintenance {
+    scope: Scope,
+}
+
+impl fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maintenance").field("tenant", &self.scope.tenant).finish_non_exhaustive()
+    }
+}
+
 impl Store {
+    /// The store's upkeep: [`verify`](Maintenance::verify), [`purge`](Maintenance::purge),
+    /// [`checkpoint`](Maintenance::checkpoint) and others.
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance { scope: self.scope.clone() }
+    }
+}
+
+impl Maintenance {
     /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
     /// snapshot of an aggregate whose first events were purged or archived stays, because replays need it.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written; what was deleted before stays deleted.
     pub fn expire_snapshots(&self, age: Duration) -> Result<u64> {
         let now = from_micros(self.scope.options().clock.now_micros())?;
         let before =
@@ -40,9 +77,9 @@ impl Store {
         clean_up::start(self.scope.clone(), plan).map_err(|error| error.during("schedule clean-up"))
     }
 
-    /// Removes old events from the file for good, and reports what it did. Events that a replay still needs stay,
-    /// unless [`Purge::even_if_replay_breaks`] is set. So do events that a subscription, a projection or an outbox has
-    /// not passed yet, unless [`Purge::even_if_undelivered`] is set.
+    /// Removes old events of this tenant from the file for good, and reports what it did. Events that a replay still
+    /// needs stay, unless [`Purge::even_if_replay_breaks`] is set. So do events that a subscription, a projection or an
+    /// outbox has not passed yet, unless [`Purge::even_if_undelivered`] is set.
     ///
     /// # Errors
     /// If the file cannot be written. What was removed before that stays removed.
@@ -86,7 +123,7 @@ impl Store {
     ///
     /// ```
     /// # let store = foldlog::Store::in_memory()?;
-    /// let report = store.verify(|progress| {
+    /// let report = store.maintenance().verify(|progress| {
     ///     eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total);
     ///     std::ops::ControlFlow::Continue(())
     /// })?;
