@@ -5,7 +5,7 @@ use std::ops::ControlFlow::Continue;
 
 use foldlog::{ErrorKind, EventId, Expected, Filter, Purge, Query, Result, SnapshotReason, Store};
 
-use crate::support::{Place, noted, notes, refused, says};
+use crate::support::{Place, noted, notes, refused};
 
 /// Runs statements that change the table `events` and leave its indexes as they are.
 fn past_the_indexes(place: &Place, sql: &str) {

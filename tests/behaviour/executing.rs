@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use foldlog::{Aggregate, ErrorKind, EventId, ExecuteError, Expected, Query, SnapshotPolicy, Version};
+use foldlog::{Aggregate, ErrorKind, EventId, Expected, Query, SnapshotPolicy, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

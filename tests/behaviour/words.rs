@@ -117,7 +117,7 @@ fn reports_and_errors_as_json() {
     let accounts = store.aggregates::<Account>();
     let appended = accounts.append("a", 0, deposits(2)).unwrap();
     let as_json = serde_json::to_value(&appended).unwrap();
-    assert_eq!((&as_json["version"], &as_json["commitId"], &as_json["alreadyThere"]), (&json!(2), &json!(1), &json!(false)));
+    assert_eq!((&as_json["version"], &as_json["commitId"], &as_json["wasDuplicate"]), (&json!(2), &json!(1), &json!(false)));
     let executed = serde_json::to_value(accounts.execute("a", |_| deposits(1)).unwrap()).unwrap();
     assert_eq!((&executed["state"]["cents"], &executed["attempts"]), (&json!(3), &json!(1)));
     assert_eq!(serde_json::to_value(accounts.replay("a").unwrap()).unwrap()["eventsFolded"], 3);
