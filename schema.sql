@@ -11,7 +11,7 @@
 -- checksum: xxh3, over the names and values of the row, not over the numbers that stand for names. Small columns come before
 -- large ones, so that SQLite finds them without reading through a large event. There are no foreign keys: `verify` checks
 -- every reference below. Indexes, `event_ids`, `event_tags` and `block_summaries` are derived from `events` and `aggregates`;
--- `reindex` makes them anew.
+-- `reindex` recreates them.
 
 -- What the log as a whole has to remember: exactly one row. An append does not touch it.
 CREATE TABLE log_state (

@@ -1,11 +1,11 @@
 //! An embedded event store: an append-only log of JSON events and their snapshots, in one SQLite file, in your process.
 //!
-//! [`Store`] is what an application opens. [`Aggregate`] is what it writes: how state follows from events. The handle
-//! [`Aggregates`] appends, replays, executes decisions and keeps snapshots; [`Query`] reads events across aggregates;
-//! [`Subscription`] and [`Projection`] deliver them. [`Error`] says what went wrong, where, and what to do.
+//! Open a [`Store`]. Define an [`Aggregate`]: how state follows from events. The handle [`Aggregates`] appends,
+//! replays, executes decisions and keeps snapshots; [`Query`] reads events across aggregates; [`Subscription`],
+//! [`Projection`] and [`Outbox`] deliver them. [`Error`] says what failed, where, why, and what to do next.
 //!
-//! It is not a server, not a message broker, and not for several machines writing one log. There is no async: inside an
-//! async application call it on a blocking thread.
+//! It is not a server, not a message broker, and not for several machines that write one log. There is no async API:
+//! inside an async application call it on a blocking thread.
 //!
 //! [docs/delivery.md]: guide::delivery
 //! [docs/metrics.md]: guide::metrics
@@ -48,6 +48,7 @@ pub use delivery::runner::{Follower, HandlerError, StopReason};
 pub use delivery::subscription::Subscription;
 pub use engine::ReadModel;
 pub use log::append::Batch;
+pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
 pub use log::statistics::{EventStatistics, FileStatistics};
 pub use maintenance::checkpoint::WalCheckpoint;
@@ -55,6 +56,7 @@ pub use maintenance::clean_up::{SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
 pub use maintenance::reindex::ReindexProgress;
 pub use model::aggregate::{Aggregate, UnknownEvents};
+pub use model::annotated::Annotated;
 pub use model::clock::Clock;
 pub use model::damage::Damage;
 pub use model::decision::{ExecuteError, IntoDecision};
@@ -74,9 +76,12 @@ pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
-pub use store::aggregates::{Aggregates, Rebuilt};
+pub use store::aggregates::Aggregates;
+pub use store::each::{EachProgress, ReplayEach};
+pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 
 pub use model::trace_context::TraceContext;
-/// The SQLite bindings that [`ReadModel`] speaks: its version is part of this crate's public API.
-pub use rusqlite;
+/// Crates whose types are in this crate's signatures, so that their versions are part of its public API. [`rusqlite`] is
+/// for [`ReadModel`].
+pub use {chrono, rusqlite, serde_json, uuid};

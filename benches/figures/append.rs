@@ -253,7 +253,7 @@ fn purge(store: &Store, floor: &Floor, lines: &mut Table) {
             let order = order_id(ours.next().unwrap());
             timed(|| {
                 let all = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
-                events = store.purge(all.aggregate(ORDER, order)).unwrap().events_removed;
+                events = store.maintenance().purge(all.aggregate(ORDER, order)).unwrap().events_removed;
             })
         },
         || {

@@ -66,8 +66,17 @@ pub fn many(directory: &Path, events: u64, lines: &mut Table) {
     lines.ratio(format!("{what}, against one of 1,000"), (ours.median, theirs.median), 1.5);
 }
 
+fn ids_after(orders: &foldlog::Aggregates<Order>, after: Option<&str>) -> Vec<String> {
+    let ids = orders.ids();
+    let ids = match after {
+        Some(after) => ids.after(after),
+        None => ids,
+    };
+    ids.take(PAGE).collect::<foldlog::Result<_>>().unwrap()
+}
+
 fn ids(orders: &foldlog::Aggregates<Order>, floor: &Floor, events: u64, lines: &mut Table) {
-    let ours = |after: Option<&str>| orders.ids(after, PAGE).unwrap();
+    let ours = |after: Option<&str>| ids_after(orders, after);
     let theirs = |after: Option<&str>| floor.ids(after.unwrap_or_default(), PAGE as u64);
     let all = |page: &dyn Fn(Option<&str>) -> Vec<String>| {
         let (mut after, mut count) = (None, 0);

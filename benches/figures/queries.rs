@@ -89,7 +89,7 @@ pub fn queries(directory: &Path, events: u64, lines: &mut Table) {
     let paid = floor.count_type("Paid");
     let times = in_turn(
         11,
-        || timed(|| assert_eq!(store.count(Filter::new().event_type("Paid")).unwrap(), paid)),
+        || timed(|| assert_eq!(store.count(foldlog::Filter::new().event_type("Paid")).unwrap(), paid)),
         || timed(|| assert_eq!(floor.count_type("Paid"), paid)),
     );
     lines.beside(format!("count by event type, {events} events"), times, "µs").at_most(COUNTED);

@@ -1,8 +1,9 @@
 //! Every file replayed, and compared with what git says it is.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
-use foldlog::{Aggregates, Rebuilt};
+use foldlog::{Aggregates, EachProgress};
 
 use crate::failure::Failure;
 use crate::file::{Content, File};
@@ -26,10 +27,10 @@ pub struct Checked {
 pub fn check(
     files: &Aggregates<File>,
     mut tree: HashMap<String, Content>,
-    progress: impl FnMut(&Rebuilt),
+    mut progress: impl FnMut(&EachProgress),
 ) -> Result<Checked, Failure> {
     let files_in_tree = tree.len() as u64;
-    let rebuilt = files.rebuild(
+    let rebuilt = files.replay_each().run(
         |path, replayed| {
             let (git, replay) = (tree.remove(path), &replayed.state.content);
             match git == *replay {
@@ -37,7 +38,10 @@ pub fn check(
                 false => Err(format!("git has {}, the replay gives {}", shown(git.as_ref()), shown(replay.as_ref()))),
             }
         },
-        progress,
+        |done| {
+            progress(done);
+            ControlFlow::Continue(())
+        },
     )?;
     let mut missing: Vec<_> = tree.into_iter().collect();
     missing.sort_by(|a, b| a.0.cmp(&b.0));

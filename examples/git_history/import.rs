@@ -1,6 +1,7 @@
 //! Commits become events: one commit, one atomic append over all the files that it changed.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use foldlog::{Aggregate as _, Batch, Expected, Json, Metadata, NewEvent, Store, Version};
 
@@ -37,13 +38,13 @@ impl Import {
     /// Starts where the store ends; with nothing if it is empty.
     pub fn resume(store: &Store) -> Result<Import, Failure> {
         let mut files = HashMap::new();
-        let rebuilt = store.aggregates::<File>().rebuild(
+        let rebuilt = store.aggregates::<File>().replay_each().run(
             |path, replayed| {
                 let known = Known { version: replayed.version, file: replayed.state.clone() };
                 files.insert(path.to_owned(), known);
                 Ok::<(), String>(())
             },
-            |_| {},
+            |_| ControlFlow::Continue(()),
         )?;
         match rebuilt.failures.into_iter().next() {
             Some((path, failure)) => Err(Failure::Failed(format!("{path:?} cannot be replayed: {failure}"))),

@@ -79,7 +79,7 @@ fn work(store: &Store) -> Outcome {
         // Stands for the mail, the audit trail or the message broker of an application.
         store.run_handler("audit", &event, |event| std::hint::black_box(event.data.as_str().len()));
     }
-    store.checkpoint()?;
+    store.maintenance().checkpoint()?;
     Ok(())
 }
 

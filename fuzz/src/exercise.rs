@@ -30,8 +30,8 @@ pub fn reads(store: &Store) {
         letters.iter().take(MOST).for_each(|letter| drop(told(letter)));
     }
     told(store.document("views", "t-1"));
-    told(store.documents("views", None, MOST));
-    if let Some(report) = told(store.verify(|_| Continue(()))) {
+    told(store.documents("views").collect::<foldlog::Result<Vec<_>>>());
+    if let Some(report) = told(store.maintenance().verify(|_| Continue(()))) {
         report.damages.iter().for_each(|damage| assert!(!format!("{damage} {damage:?}").contains(crate::CANARY)));
     }
 }
@@ -57,7 +57,7 @@ fn tenants_reads(store: &Store) {
     told(store.count(Filter::new().event_type("moved")));
     told(store.count(Query::aggregate("thing", "t-1")));
     let (things, merged) = (store.aggregates::<State>(), store.json_aggregates("thing"));
-    let ids = told(things.ids(None, MOST)).unwrap_or_default();
+    let ids = told(things.ids().collect::<foldlog::Result<Vec<_>>>()).unwrap_or_default();
     for id in ids.iter().map(String::as_str).chain(["t-1"]).take(4) {
         told(things.replay(id));
         told(things.without_snapshots().replay(id));
@@ -105,11 +105,11 @@ pub fn writes(store: &Store) {
             .run_to_end(),
     );
     told(store.query_read_model("SELECT document FROM views WHERE key = ?1", params!["t-1"], |row| row.get::<_, String>(0)));
-    told(store.purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).dry_run()));
-    told(store.purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(State::TYPE, "t-1")));
-    told(store.expire_snapshots(Duration::ZERO));
+    told(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).dry_run()));
+    told(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(State::TYPE, "t-1")));
+    told(store.maintenance().expire_snapshots(Duration::ZERO));
     told(things.delete_snapshots("t-1"));
-    told(store.checkpoint());
+    told(store.maintenance().checkpoint());
     told(store.copy_to_memory());
     events(store, Query::matching(Filter::new().all_tenants()));
 }

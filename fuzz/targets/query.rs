@@ -83,7 +83,7 @@ fuzz_target!(|calls: Vec<Call>| {
     }
     // It costs as much as all the calls.
     if calls.len() % 8 == 7 {
-        assert!(world.store.verify(|_| Continue(())).expect("a store in memory").is_clean());
+        assert!(world.store.maintenance().verify(|_| Continue(())).expect("a store in memory").is_clean());
     }
 });
 
@@ -186,7 +186,7 @@ impl World {
                 removed += before_purge - self.rows.len();
             }
         }
-        let report = store.purge(Purge::created_before(at(before))).expect("a purge");
+        let report = store.maintenance().purge(Purge::created_before(at(before))).expect("a purge");
         assert_eq!(report.events_removed, removed as u64);
     }
 

@@ -1,8 +1,10 @@
-//! The log: appending events, reading them, counting them.
+//! The log: appending, reading and counting events.
 
 pub(crate) mod append;
 pub(crate) mod gauges;
+pub(crate) mod pages;
 pub(crate) mod query;
 pub(crate) mod scope;
 pub(crate) mod signal;
 pub(crate) mod statistics;
+pub(crate) mod wait;

@@ -7,12 +7,14 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
+use crate::model::annotated::Annotated;
 use crate::model::error::Error;
 
 /// What a decision returns: events, or the application's own error.
 ///
 /// A decision that cannot fail returns its events as an array, a `Vec` or an `Option`, without `Ok`. One that can fail
-/// returns a `Result` of anything that iterates over events; its error can be of any type.
+/// returns a `Result`; the value is anything that iterates over events, the error can be of any type. An event is bare, or
+/// [`Annotated`] with an id, a time, tags or metadata.
 ///
 /// ```
 /// use foldlog::{Aggregate, Store};
@@ -53,17 +55,17 @@ use crate::model::error::Error;
 pub trait IntoDecision<Event> {
     /// The application's error; [`Infallible`] if there is none.
     type Error;
-    /// The events.
-    type Events: IntoIterator<Item = Event>;
+    /// The events, bare or annotated.
+    type Events: IntoIterator<Item: Into<Annotated<Event>>>;
 
-    /// The events, or the application's error.
+    /// Returns the events, or the application's error.
     ///
     /// # Errors
-    /// The decision's own.
+    /// The decision's own error.
     fn into_decision(self) -> Result<Self::Events, Self::Error>;
 }
 
-impl<Event, Events: IntoIterator<Item = Event>, E> IntoDecision<Event> for Result<Events, E> {
+impl<Event, Events: IntoIterator<Item: Into<Annotated<Event>>>, E> IntoDecision<Event> for Result<Events, E> {
     type Error = E;
     type Events = Events;
 
@@ -74,7 +76,7 @@ impl<Event, Events: IntoIterator<Item = Event>, E> IntoDecision<Event> for Resul
 
 macro_rules! infallible {
     ($([$($generics:tt)*] $events:ty),*) => {
-        $(impl<Event $($generics)*> IntoDecision<Event> for $events {
+        $(impl<Event, E: Into<Annotated<Event>> $($generics)*> IntoDecision<Event> for $events {
             type Error = Infallible;
             type Events = $events;
 
@@ -85,24 +87,24 @@ macro_rules! infallible {
     };
 }
 
-infallible! { [] Vec<Event>, [] Option<Event>, [, const N: usize] [Event; N] }
+infallible! { [] Vec<E>, [] Option<E>, [, const N: usize] [E; N] }
 
-/// Why `execute` or `preview` failed: the decision said no, or the store could not do it.
+/// Why `execute` or `preview` failed: the decision refused, or the store failed.
 ///
 /// `?` turns it into `Box<dyn Error>` or `anyhow::Error` whenever the decision's error can be printed, `String` and
 /// `Box<dyn Error>` included. In a function that returns [`foldlog::Result`](crate::Result), `?` works if the decision
-/// cannot fail or fails with a [`foldlog::Error`](crate::Error). For an error type of your own that has a variant for the
-/// store, use [`ExecuteError::flatten`].
+/// cannot fail or fails with a [`foldlog::Error`](crate::Error). For your own error type with a variant for the store,
+/// use [`ExecuteError::flatten`].
 #[derive(Debug)]
 pub enum ExecuteError<E> {
-    /// The decision's own error, as it returned it. Nothing was written.
+    /// The decision's own error. Nothing was written.
     Decision(E),
-    /// The store's: the state could not be read, or the events not be written.
+    /// The store's error: the state could not be read, or the events could not be written.
     Store(Error),
 }
 
 impl<E> ExecuteError<E> {
-    /// The decision's error, if it was the decision that failed.
+    /// The decision's error, if the decision failed.
     pub fn decision(&self) -> Option<&E> {
         match self {
             ExecuteError::Decision(error) => Some(error),
@@ -110,7 +112,7 @@ impl<E> ExecuteError<E> {
         }
     }
 
-    /// The store's error, if it was the store that failed.
+    /// The store's error, if the store failed.
     pub fn store(&self) -> Option<&Error> {
         match self {
             ExecuteError::Decision(_) => None,
@@ -118,10 +120,10 @@ impl<E> ExecuteError<E> {
         }
     }
 
-    /// Takes the decision's error out.
+    /// Returns the decision's error by value.
     ///
     /// # Errors
-    /// The store's error, if it was the store that failed.
+    /// The store's error, if the store failed.
     pub fn into_decision(self) -> Result<E, Error> {
         match self {
             ExecuteError::Decision(error) => Ok(error),
@@ -129,7 +131,7 @@ impl<E> ExecuteError<E> {
         }
     }
 
-    /// One error out of the two, for an error type that takes up the store's.
+    /// Merges the two into one error, for an error type that has a variant for the store's.
     ///
     /// ```
     /// # use foldlog::{Error, ExecuteError};
@@ -172,7 +174,7 @@ impl From<ExecuteError<Infallible>> for Error {
     }
 }
 
-/// As [`Error`] is written; of the decision's error kind and message, with `"decision"` as the kind.
+/// Written like [`Error`]; a decision's error has the kind `"decision"` and its message.
 impl<E: fmt::Display> Serialize for ExecuteError<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -196,8 +198,8 @@ impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
     }
 }
 
-// Without the bound `E: Error`, which neither `String` nor `Box<dyn Error>` meets. So a decision's error is printed, but
-// not the head of a chain.
+// Not bounded by `E: Error`, because neither `String` nor `Box<dyn Error>` implements it. So a decision's error is
+// printed, but is not a `source`.
 impl<E: fmt::Display + fmt::Debug> StdError for ExecuteError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.store().and_then(StdError::source)

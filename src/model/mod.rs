@@ -1,6 +1,7 @@
 //! The words: events, aggregates, places, errors. No I/O.
 
 pub(crate) mod aggregate;
+pub(crate) mod annotated;
 pub(crate) mod clock;
 pub(crate) mod codec;
 pub(crate) mod damage;

@@ -9,8 +9,9 @@ use crate::model::clock::from_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::EventContext;
 use crate::model::fold::sealed::Fold;
+use crate::model::json::Json;
 use crate::model::place::{Position, Version};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 use crate::state::snapshot::{Rejected, SnapshotReason, SnapshotWarning};
 use crate::storage;
 use crate::storage::append::Transaction;
@@ -18,24 +19,24 @@ use crate::storage::load::{FoldedEvent, LoadRequest, Loader, Until};
 use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow};
 use crate::trace::{self, Span};
 
-/// A state, and where it came from.
+/// A state, and how it was computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Replayed<S> {
     /// The state.
     pub state: S,
-    /// The version of the last event in it: what the next append expects.
+    /// The version of its last event, which the next append expects.
     pub version: Version,
-    /// The version of the snapshot that it started from; `None` if from the first event.
+    /// The version of the snapshot that the replay started from; `None` if it started from the first event.
     pub from_snapshot: Option<Version>,
-    /// How many events were folded on top of that.
+    /// The number of events folded after that.
     pub events_folded: u64,
-    /// Snapshots that were passed over because they are damaged or of another fold. They are replaced in time.
+    /// Snapshots that were rejected because they are damaged or of another fold. New ones replace them over time.
     pub warnings: Vec<SnapshotWarning>,
 }
 
-/// A replay's result and what a snapshot of it needs to know.
+/// A replay's result, with what a snapshot of it needs.
 pub(crate) struct Loaded<S> {
     pub(crate) replayed: Replayed<S>,
     /// The greatest event time up to the version, in microseconds.
@@ -58,21 +59,22 @@ pub(crate) fn replay<F: Fold>(
     done
 }
 
-/// As [`replay`], but an aggregate without events is not a failure.
+/// As [`replay`], but an aggregate without events is not an error.
 pub(crate) fn replay_if_any<F: Fold>(
     scope: &Scope,
     fold: &F,
     aggregate_id: &str,
+    until: Until,
     use_snapshots: bool,
 ) -> Result<Option<Loaded<F::State>>> {
     let timer = Timer::start();
     let span = trace::span("replay", fold.aggregate_type());
-    let done = match load(scope, fold, aggregate_id, Until::Now, use_snapshots) {
+    let done = match load(scope, fold, aggregate_id, until, use_snapshots) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))),
     };
-    // Where there is no event nothing was replayed.
+    // An aggregate without events does not count as a replay.
     if let Some(done) = done.as_ref().map(Option::as_ref).transpose() {
         measure(scope, timer, &span, use_snapshots, done);
     }
@@ -92,7 +94,7 @@ fn measure<S>(scope: &Scope, timer: Timer, span: &Span, use_snapshots: bool, don
     gauges::sample(scope);
 }
 
-/// What loads an aggregate.
+/// The request that loads an aggregate.
 fn request<'a, F: Fold>(
     scope: &'a Scope,
     fold: &'a F,
@@ -111,7 +113,7 @@ fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_
     Ok(folding.loaded(&facts))
 }
 
-/// Loads an aggregate, if it has events, and gives it to `work` with the transaction in which nobody else can write.
+/// Loads an aggregate, if it has events, and runs `work` on it under the write lock.
 pub(crate) fn replay_in_turn<F: Fold, T>(
     scope: &Scope,
     fold: &F,
@@ -127,7 +129,7 @@ pub(crate) fn replay_in_turn<F: Fold, T>(
     })
 }
 
-/// A state on its way.
+/// A state that is being computed.
 struct Folding<'f, F: Fold> {
     fold: &'f F,
     state: F::State,
@@ -156,7 +158,7 @@ impl<F: Fold> Loader for Folding<'_, F> {
         let rejected = if !snapshot.is_intact {
             Rejected::Damaged
         } else if snapshot.fold() != fold_id(self.fold) {
-            // Another fold's snapshots lie beside ours.
+            // An aggregate may also have snapshots of other folds.
             if snapshot.fold_name == self.fold.name() {
                 Rejected::OtherFold { name: snapshot.fold_name, version: snapshot.fold_version }
             } else {
@@ -168,7 +170,7 @@ impl<F: Fold> Loader for Folding<'_, F> {
                     self.state = state;
                     return true;
                 }
-                Err(error) => Rejected::Undecodable(Misfit::from(error).to_string()),
+                Err(error) => Rejected::Undecodable(Redacted::from(error).to_string()),
             }
         };
         self.warnings.push(SnapshotWarning { version: Version::new(snapshot.version), rejected });
@@ -187,19 +189,19 @@ impl<F: Fold> Loader for Folding<'_, F> {
     }
 }
 
-/// Which snapshots a fold can start from.
+/// The snapshots that a fold can start from.
 pub(crate) fn fold_id<F: Fold>(fold: &F) -> FoldId<'_> {
     FoldId { name: fold.name(), version: fold.version(), fingerprint: 0 }
 }
 
-/// Saves a snapshot of what was replayed, waiting for nobody: if the file is busy the next replay will.
+/// Saves a snapshot of a replayed state without waiting: if somebody else is writing, the next replay will save one.
 pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &Loaded<F::State>) -> Result<bool> {
     let timer = Timer::start();
     let saved = try_to_save(scope, fold, aggregate_id, loaded);
     match &saved {
         Ok(true) => scope.meter().snapshot_made(timer.elapsed(), SnapshotReason::Threshold.as_str()),
         Ok(false) => {}
-        // Most callers pass over it, for a snapshot is only a cache; an operator wants to know.
+        // Most callers ignore it, because a snapshot is only a cache, but an operator wants to know.
         Err(error) => scope.meter().failed("snapshot", error),
     }
     saved
@@ -214,7 +216,7 @@ fn try_to_save<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &Lo
     write(scope, fold, aggregate_id, loaded, (SnapshotReason::Threshold, None), false).inspect_err(|error| span.failed(error))
 }
 
-/// Saves a snapshot that somebody asked for, waiting for its turn.
+/// Saves a requested snapshot, and waits for its turn.
 pub(crate) fn save<F: Fold>(
     scope: &Scope,
     fold: &F,
@@ -244,7 +246,19 @@ fn write<F: Fold>(
     patiently: bool,
 ) -> Result<bool> {
     let state = fold.save(&loaded.replayed.state)?;
-    let snapshot = NewSnapshot {
+    let snapshot = snapshot_of(scope, fold, loaded, &state, (reason, created_by));
+    let retain = scope.options().snapshots.retained();
+    scope.engine().save_snapshot(&scope.tenant, (fold.aggregate_type(), aggregate_id), &snapshot, retain, patiently)
+}
+
+fn snapshot_of<'a, F: Fold>(
+    scope: &Scope,
+    fold: &'a F,
+    loaded: &Loaded<F::State>,
+    state: &'a Json,
+    (reason, created_by): (SnapshotReason, Option<&'a str>),
+) -> NewSnapshot<'a> {
+    NewSnapshot {
         version: loaded.replayed.version.get(),
         fold: fold_id(fold),
         state: state.as_str(),
@@ -253,7 +267,34 @@ fn write<F: Fold>(
         event_count: loaded.replayed.events_folded,
         created_by,
         created_at: scope.options().clock.now_micros(),
-    };
+    }
+}
+
+/// Saves snapshots of several aggregates in one transaction.
+pub(crate) fn save_all<F: Fold>(
+    scope: &Scope,
+    fold: &F,
+    batch: &[(String, Loaded<F::State>, Json)],
+    (reason, created_by): (SnapshotReason, Option<&str>),
+    timer: Timer,
+) -> Result<()> {
+    let snapshots: Vec<(&str, NewSnapshot<'_>)> = batch
+        .iter()
+        .map(|(id, loaded, state)| (id.as_str(), snapshot_of(scope, fold, loaded, state, (reason, created_by))))
+        .collect();
+    let Ok(count) = u32::try_from(snapshots.len()) else { return Ok(()) };
+    if count == 0 {
+        return Ok(());
+    }
+    let span = trace::span("snapshot", fold.aggregate_type());
     let retain = scope.options().snapshots.retained();
-    scope.engine().save_snapshot(&scope.tenant, (fold.aggregate_type(), aggregate_id), &snapshot, retain, patiently)
+    let saved = scope.engine().save_snapshots(&scope.tenant, fold.aggregate_type(), &snapshots, retain);
+    match &saved {
+        Ok(()) => (0..count).for_each(|_| scope.meter().snapshot_made(timer.elapsed().map(|all| all / count), reason.as_str())),
+        Err(error) => {
+            scope.meter().failed("snapshot", error);
+            span.failed(error);
+        }
+    }
+    saved
 }

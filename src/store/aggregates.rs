@@ -1,18 +1,15 @@
-//! The handle through which an application works with the aggregates of one type.
+//! The handle for the aggregates of one type.
 
 use std::fmt;
-use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::log::append::{self, Batch, Snapshots};
 use crate::log::query::{Events, Query};
 use crate::log::scope::Scope;
-use crate::maintenance::verify;
-use crate::metrics::Timer;
 use crate::model::aggregate::Aggregate;
+use crate::model::annotated::Annotated;
 use crate::model::clock::to_micros;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, Result};
@@ -22,22 +19,37 @@ use crate::model::fold::sealed::Fold;
 use crate::model::fold::{FoldError, Folds, JsonFold, Typed};
 use crate::model::json::Json;
 use crate::model::metadata::Metadata;
-use crate::model::place::Version;
+use crate::model::place::{Position, Version};
 use crate::state::execute::{Deciding, Executed, with_metadata};
 use crate::state::replay::{self, Loaded, Replayed};
-use crate::state::snapshot::{self, Snapshot, SnapshotReason};
 use crate::storage::append::Appended;
 use crate::storage::load::Until;
-use crate::storage::verify::{VerifyProgress, VerifyReport};
 
-/// Aggregates looked up in one read transaction of a rebuild.
-const REBUILD_PAGE: usize = 256;
-/// Failures that a rebuild describes; it counts all.
-const FAILURES_KEPT: usize = 100;
-
-/// The aggregates of one type: append, replay, execute, snapshots. Cheap to clone and to make.
+/// The aggregates of one type: append, replay, execute, snapshots. Cheap to create and to clone.
 ///
-/// Made by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
+/// An aggregate's id is text. It is given as anything that can be displayed: a `&str`, a `String`, a `Uuid`, a number, or your
+/// own type whose `Display` always writes the same full id.
+///
+/// ```
+/// use std::fmt;
+/// use foldlog::{Expected, NewEvent, Store, uuid::Uuid};
+///
+/// struct OrderId(Uuid);
+///
+/// impl fmt::Display for OrderId {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         self.0.fmt(f)
+///     }
+/// }
+///
+/// let orders = Store::in_memory()?.json_aggregates("order");
+/// let id = OrderId(Uuid::new_v4());
+/// orders.append(&id, Expected::New, [NewEvent::new("Placed", &())?])?;
+/// assert_eq!(orders.replay(id.0.to_string())?.version, 1);
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+///
+/// Returned by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
 pub struct Aggregates<A: Folds> {
     pub(crate) scope: Scope,
@@ -80,9 +92,9 @@ impl Aggregates<Value> {
         Aggregates { scope, fold, metadata: None, created_by: None, use_snapshots: true }
     }
 
-    /// Folds by a function in place of JSON Merge Patch: (state, event type, data). The state starts as `{}`.
+    /// Folds by a function instead of JSON Merge Patch: (state, event type, data). The state starts as `{}`.
     ///
-    /// Name and version say which snapshots the fold can start from: raise the version when the function changes.
+    /// Name and version decide which snapshots the fold can start from. Raise the version when the function changes.
     ///
     /// ```
     /// use foldlog::{Expected, FoldError, NewEvent, Store};
@@ -112,7 +124,7 @@ impl Aggregates<Value> {
 }
 
 impl<A: Folds> Aggregates<A> {
-    /// A handle that gives this metadata to every event that has none of its own, and its `userId` to snapshots.
+    /// Returns a handle that gives this metadata to every event without its own, and its `userId` to snapshots.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the metadata cannot be written as JSON.
@@ -123,7 +135,7 @@ impl<A: Folds> Aggregates<A> {
         Ok(handle)
     }
 
-    /// A handle whose replays fold every event from the first, for debugging: the result must be the same.
+    /// Returns a handle whose replays fold every event from the first, for debugging. The result must be the same.
     pub fn without_snapshots(&self) -> Aggregates<A> {
         let mut handle = self.clone();
         handle.use_snapshots = false;
@@ -135,7 +147,7 @@ impl<A: Folds> Aggregates<A> {
         self.fold.aggregate_type()
     }
 
-    /// Appends events to an aggregate, all or none.
+    /// Appends events to an aggregate, all or none: bare ones, or [`Annotated`] with ids, times, tags or metadata.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the aggregate is not as expected; [`ErrorKind::Codec`](crate::ErrorKind::Codec), [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and
@@ -144,24 +156,26 @@ impl<A: Folds> Aggregates<A> {
     /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) if the disk failed in the commit itself.
     pub fn append(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
-        events: impl IntoIterator<Item = A::Event>,
+        events: impl IntoIterator<Item: Into<Annotated<A::Event>>>,
     ) -> Result<Appended> {
-        let encoded: Result<Vec<NewEvent>> = events.into_iter().map(|event| self.fold.encode(event)).collect();
-        self.append_events(aggregate_id, expected, encoded.map_err(|error| self.of("append", aggregate_id, error))?)
+        let aggregate_id = &*aggregate_id.to_string();
+        let events = self.encode(events).map_err(|error| self.of("append", aggregate_id, error))?;
+        self.append_events(aggregate_id, expected, events)
     }
 
-    /// Appends events that carry an id, a time, tags or metadata of their own.
+    /// Appends events that already are JSON, from an import or a program without these types.
     ///
     /// # Errors
     /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`](crate::ErrorKind::DuplicateEventId).
     pub fn append_events(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Result<Appended> {
+        let aggregate_id = &*aggregate_id.to_string();
         let events = events.into_iter().map(|event| with_metadata(event, self.metadata.as_ref()));
         let batch = Batch::new().append(self.fold.aggregate_type(), aggregate_id, expected, events);
         let policy = self.scope.options().snapshots;
@@ -169,28 +183,28 @@ impl<A: Folds> Aggregates<A> {
         let outcome = append::commit(&self.scope, &batch, Snapshots { save: None, fold })?;
         let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
         if outcome.newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
-            // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
+            // The events are committed whatever happens to the snapshot. If the replay fails, the next one reports why.
             let _ = self.replay_and_save(aggregate_id);
         }
         Ok(appended)
     }
 
-    /// Loads the state, decides, appends the decision's events at that state's version; again if another writer was
-    /// faster, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
+    /// Loads the state, decides, and appends the decision's events at that state's version. If another writer was
+    /// faster, it tries again, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
     ///
-    /// An aggregate without events is decided on its initial state. A decision without events writes nothing. `decide`
-    /// must be free of side effects, for it may run more than once. It returns events, or a `Result` of events and an error
-    /// of any type: see [`IntoDecision`].
+    /// An aggregate without events starts from its initial state. A decision without events writes nothing. `decide`
+    /// must have no side effects, because it may run more than once. It returns events, bare or [`Annotated`], or a
+    /// `Result` of events and any type of error: see [`IntoDecision`].
     ///
     /// # Errors
     /// [`ExecuteError::Decision`] with the decision's own error; [`ExecuteError::Store`] with those of
-    /// [`Aggregates::append`] and [`Aggregates::replay`]. After each of them nothing of the decision is in the log.
+    /// [`Aggregates::append`] and [`Aggregates::replay`]. After any of them nothing of the decision is in the log.
     pub fn execute<D: IntoDecision<A::Event>>(
         &self,
-        aggregate_id: &str,
+        aggregate_id: impl fmt::Display,
         decide: impl FnMut(&A::State) -> D,
     ) -> Result<Executed<A::State>, ExecuteError<D::Error>> {
-        self.deciding(aggregate_id).execute(decide)
+        self.deciding(&aggregate_id.to_string()).execute(decide)
     }
 
     pub(crate) fn deciding<'a>(&'a self, aggregate_id: &'a str) -> Deciding<'a, A::Fold> {
@@ -208,29 +222,59 @@ impl<A: Folds> Aggregates<A> {
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the aggregate has no events; [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and [`ErrorKind::Codec`](crate::ErrorKind::Codec) if
     /// the fold cannot take an event; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if one is damaged; [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if events were
-    /// purged and no snapshot stands in for them. An unusable snapshot is no error: it is a warning in the result.
-    pub fn replay(&self, aggregate_id: &str) -> Result<Replayed<A::State>> {
-        self.replay_and_save(aggregate_id).map(|loaded| loaded.replayed)
+    /// purged and no snapshot replaces them. An unusable snapshot is not an error but a warning in the result.
+    pub fn replay(&self, aggregate_id: impl fmt::Display) -> Result<Replayed<A::State>> {
+        self.replay_and_save(&aggregate_id.to_string()).map(|loaded| loaded.replayed)
     }
 
-    /// The state as it was at a version.
+    /// As [`Aggregates::replay`], but returns `None` if the aggregate has no events.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Store};
+    /// let orders = Store::in_memory()?.json_aggregates("order");
+    /// assert!(orders.find("o-1")?.is_none());
+    /// orders.append("o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// assert_eq!(orders.find("o-1")?.unwrap().version, 1);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also for version 0 and for a version that is not reached yet.
-    pub fn replay_to_version(&self, aggregate_id: &str, version: impl Into<Version>) -> Result<Replayed<A::State>> {
-        self.load(aggregate_id, Until::Version(version.into().get())).map(|loaded| loaded.replayed)
+    /// As [`Aggregates::replay`], except [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    pub fn find(&self, aggregate_id: impl fmt::Display) -> Result<Option<Replayed<A::State>>> {
+        Ok(self.deciding(&aggregate_id.to_string()).load()?.map(|loaded| loaded.replayed))
+    }
+
+    /// The state at a version.
+    ///
+    /// # Errors
+    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also for version 0 and for a version that was not reached yet.
+    pub fn replay_to_version(&self, aggregate_id: impl fmt::Display, version: impl Into<Version>) -> Result<Replayed<A::State>> {
+        self.load(&aggregate_id.to_string(), Until::Version(version.into().get())).map(|loaded| loaded.replayed)
     }
 
     /// The state from the events created at or before a time, in the order of their versions.
     ///
     /// # Errors
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if no event is that old.
-    pub fn replay_to_time(&self, aggregate_id: &str, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
-        self.load(aggregate_id, Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
+    pub fn replay_to_time(&self, aggregate_id: impl fmt::Display, time: DateTime<Utc>) -> Result<Replayed<A::State>> {
+        self.load(&aggregate_id.to_string(), Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
+    }
+
+    /// The state when the log ended at a position: for instance of several aggregates at the same moment, or as a
+    /// subscription had seen it.
+    ///
+    /// # Errors
+    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if its first event came later.
+    pub fn replay_to_position(
+        &self,
+        aggregate_id: impl fmt::Display,
+        position: impl Into<Position>,
+    ) -> Result<Replayed<A::State>> {
+        self.load(&aggregate_id.to_string(), Until::Position(position.into().get())).map(|loaded| loaded.replayed)
     }
 
     /// The events of an aggregate from the first: the audit trail.
-    pub fn history(&self, aggregate_id: &str) -> Events {
+    pub fn history(&self, aggregate_id: impl fmt::Display) -> Events {
         Events::new(self.scope.clone(), Query::aggregate(self.fold.aggregate_type(), aggregate_id))
     }
 
@@ -238,7 +282,8 @@ impl<A: Folds> Aggregates<A> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn version(&self, aggregate_id: &str) -> Result<Version> {
+    pub fn version(&self, aggregate_id: impl fmt::Display) -> Result<Version> {
+        let aggregate_id = &*aggregate_id.to_string();
         self.scope
             .engine()
             .version(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
@@ -246,170 +291,34 @@ impl<A: Folds> Aggregates<A> {
             .map_err(|error| self.of("version", aggregate_id, error))
     }
 
-    /// The ids of the aggregates, in order, `limit` at most, after the id `after`.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn ids(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        self.scope.engine().ids(&self.scope.tenant, self.fold.aggregate_type(), after, limit).map_err(|error| error.during("ids"))
+    /// Encodes events to append, with the handle's metadata.
+    pub(super) fn encode(&self, events: impl IntoIterator<Item: Into<Annotated<A::Event>>>) -> Result<Vec<NewEvent>> {
+        let encode = |event: Annotated<A::Event>| {
+            let (event, annotations) = event.split();
+            Ok(with_metadata(annotations.onto(self.fold.encode(event)?)?, self.metadata.as_ref()))
+        };
+        events.into_iter().map(|event| encode(event.into())).collect()
     }
 
-    /// Replays every aggregate of this type and hands each state to `each`, for instance to write a read model anew.
-    ///
-    /// `progress` is called after each aggregate with the counts so far. An aggregate that fails, in the replay or in
-    /// `each`, is counted and described, and the rebuild goes on.
-    ///
-    /// # Errors
-    /// If the list of aggregates cannot be read.
-    pub fn rebuild<E: fmt::Display>(
-        &self,
-        mut each: impl FnMut(&str, &Replayed<A::State>) -> Result<(), E>,
-        mut progress: impl FnMut(&Rebuilt),
-    ) -> Result<Rebuilt> {
-        let total = self.scope.engine().count_aggregates(&self.scope.tenant, self.fold.aggregate_type())?;
-        let mut rebuilt = Rebuilt { total, succeeded: 0, failed: 0, failures: Vec::new() };
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.ids(after.as_deref(), REBUILD_PAGE)?;
-            for id in &page {
-                let done = match self.load(id, Until::Now) {
-                    Ok(loaded) => self
-                        .scope
-                        .meter()
-                        .handle("rebuild", "*", || each(id, &loaded.replayed).map_err(|error| error.to_string())),
-                    Err(error) => Err(error.to_string()),
-                };
-                match done {
-                    Ok(()) => rebuilt.succeeded += 1,
-                    Err(failure) => {
-                        rebuilt.failed += 1;
-                        if rebuilt.failures.len() < FAILURES_KEPT {
-                            rebuilt.failures.push((id.clone(), failure));
-                        }
-                    }
-                }
-                progress(&rebuilt);
-            }
-            if page.len() < REBUILD_PAGE {
-                return Ok(rebuilt);
-            }
-            after = page.into_iter().next_back();
-        }
+    /// The creator of the handle's snapshots.
+    pub(super) fn created_by(&self) -> Option<&str> {
+        self.created_by.as_deref()
     }
 
-    /// Makes a snapshot of the current state.
-    ///
-    /// # Errors
-    /// As [`Aggregates::replay`] and [`Aggregates::append`].
-    pub fn create_snapshot(&self, aggregate_id: &str, reason: SnapshotReason) -> Result<Version> {
-        let timer = Timer::start();
-        let loaded = self.load(aggregate_id, Until::Now)?;
-        self.save(aggregate_id, &loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))?;
-        Ok(loaded.replayed.version)
-    }
-
-    /// Makes a snapshot if enough events have come since the last one; its version, or `None` if it is not due.
-    ///
-    /// `append`, `execute` and `replay` do so by themselves. This is for a timetable, or after appends through
-    /// [`Store`](crate::Store), which knows no fold.
-    ///
-    /// # Errors
-    /// As [`Aggregates::create_snapshot`].
-    pub fn snapshot_if_due(&self, aggregate_id: &str) -> Result<Option<Version>> {
-        let timer = Timer::start();
-        let loaded = self.load(aggregate_id, Until::Now)?;
-        let version = loaded.replayed.version;
-        let base = loaded.replayed.from_snapshot.unwrap_or(Version::ZERO);
-        if !self.scope.options().snapshots.is_due(base.get(), version.get()) {
-            return Ok(None);
-        }
-        self.save(aggregate_id, &loaded, SnapshotReason::Threshold, timer)
-            .map_err(|error| self.of("create snapshot", aggregate_id, error))?;
-        Ok(Some(version))
-    }
-
-    /// The newest intact snapshot of an aggregate, of whatever fold.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn latest_snapshot(&self, aggregate_id: &str) -> Result<Option<Snapshot>> {
-        Ok(self.snapshots(aggregate_id)?.into_iter().next())
-    }
-
-    /// The intact snapshots of an aggregate, newest first.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn snapshots(&self, aggregate_id: &str) -> Result<Vec<Snapshot>> {
-        snapshot::list(&self.scope, self.fold.aggregate_type(), aggregate_id)
-            .map_err(|error| self.of("list snapshots", aggregate_id, error))
-    }
-
-    /// Deletes all snapshots of an aggregate; returns how many.
-    ///
-    /// # Errors
-    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
-    pub fn delete_snapshots(&self, aggregate_id: &str) -> Result<u64> {
-        self.scope
-            .engine()
-            .delete_snapshots(&self.scope.tenant, self.fold.aggregate_type(), aggregate_id)
-            .map_err(|error| self.of("delete snapshots", aggregate_id, error))
-    }
-
-    /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does so by itself.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn prune_snapshots(&self, aggregate_id: &str) -> Result<u64> {
-        let retain = self.scope.options().snapshots.retained();
-        self.scope
-            .engine()
-            .prune_snapshots(&self.scope.tenant, (self.fold.aggregate_type(), aggregate_id), retain)
-            .map_err(|error| self.of("prune snapshots", aggregate_id, error))
-    }
-
-    /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
-    /// that the fold was changed without a new fold version, or that it is not pure.
-    ///
-    /// # Errors
-    /// If the list of aggregates cannot be read.
-    pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
-        verify::verify_snapshots(&self.scope, &self.fold, &mut progress).map_err(|error| error.during("verify snapshots"))
-    }
-
-    fn load(&self, aggregate_id: &str, until: Until) -> Result<Loaded<A::State>> {
+    pub(super) fn load(&self, aggregate_id: &str, until: Until) -> Result<Loaded<A::State>> {
         replay::replay(&self.scope, &self.fold, aggregate_id, until, self.use_snapshots)
     }
 
     fn replay_and_save(&self, aggregate_id: &str) -> Result<Loaded<A::State>> {
         let loaded = self.load(aggregate_id, Until::Now)?;
         if self.use_snapshots {
-            // A snapshot is a cache: failing to write one does not make the state wrong.
+            // A snapshot is a cache: a failure to write one does not make the state wrong.
             let _ = replay::save_if_due(&self.scope, &self.fold, aggregate_id, &loaded);
         }
         Ok(loaded)
     }
 
-    fn save(&self, aggregate_id: &str, loaded: &Loaded<A::State>, reason: SnapshotReason, timer: Timer) -> Result<()> {
-        replay::save(&self.scope, &self.fold, aggregate_id, loaded, (reason, self.created_by.as_deref()), timer)
-    }
-
-    fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {
+    pub(super) fn of(&self, operation: &'static str, aggregate_id: &str, error: Error) -> Error {
         error.during(operation).of(&self.scope.aggregate(self.fold.aggregate_type(), aggregate_id))
     }
-}
-
-/// How far a rebuild has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Rebuilt {
-    /// Aggregates of the type when it began.
-    pub total: u64,
-    /// Aggregates that were replayed and taken.
-    pub succeeded: u64,
-    /// Aggregates that were not.
-    pub failed: u64,
-    /// Why; the first 100, by aggregate id.
-    pub failures: Vec<(String, String)>,
 }

@@ -1,14 +1,15 @@
-//! What a store reads from read models.
+//! Reading from read models.
 
 use super::Store;
+use crate::log::pages::DocumentIter;
 use crate::model::error::Result;
 use crate::model::json::Json;
 
 impl Store {
-    /// Reads from the tables of projections, or from the application's own: every row of a query.
+    /// Reads all rows of a query on the tables of projections, or on the application's own tables.
     ///
     /// # Errors
-    /// If the query fails; it cannot write.
+    /// If the query fails, or if it would write.
     pub fn query_read_model<T>(
         &self,
         sql: &str,
@@ -21,20 +22,31 @@ impl Store {
     /// The document with this key that a [`Documents`](crate::Documents) projection keeps for this tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there are no documents of this name; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a name that
-    /// documents cannot have.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there are no documents of this name;
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name.
     pub fn document(&self, name: &str, key: &str) -> Result<Option<Json>> {
         let document = self.scope.engine().document(name, &self.scope.tenant, key);
         Ok(document.map_err(|error| error.during("document"))?.map(Json::stored))
     }
 
-    /// Documents of this tenant with their keys, in the order of the keys, `limit` at most, after the key `after`.
+    /// The documents of this tenant and their keys, in the order of the keys. If there are no documents of this name, the
+    /// first item is the error of [`Store::document`].
     ///
-    /// # Errors
-    /// As [`Store::document`].
-    pub fn documents(&self, name: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Json)>> {
-        let documents = self.scope.engine().documents(name, &self.scope.tenant, after, limit);
-        let documents = documents.map_err(|error| error.during("documents"))?;
-        Ok(documents.into_iter().map(|(key, text)| (key, Json::stored(text))).collect())
+    /// ```
+    /// # use foldlog::{Documents, Expected, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.project_inline(Documents::new("orders", 1, |event| Some(event.aggregate_id.to_string()), |order, event| {
+    /// #     *order = event.data.to_value()?;
+    /// #     Ok(())
+    /// # }))?;
+    /// # store.append("order", "o-7", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// for document in store.documents("orders").after("o-1").take(20) {
+    ///     let (key, order) = document?;
+    ///     println!("{key}: {}", order.as_str());
+    /// }
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn documents(&self, name: &str) -> DocumentIter {
+        DocumentIter::new(self.scope.clone(), name)
     }
 }

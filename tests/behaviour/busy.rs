@@ -42,8 +42,8 @@ fn every_write_gives_up_after_the_time_out() {
     is_busy(|| accounts.execute("a", |_| deposits(1)).map_err(foldlog::Error::from));
     is_busy(|| accounts.create_snapshot("a", SnapshotReason::Manual));
     is_busy(|| accounts.delete_snapshots("a"));
-    is_busy(|| store.purge(foldlog::Purge::created_before(chrono::Utc::now())));
-    is_busy(|| store.expire_snapshots(Duration::ZERO));
+    is_busy(|| store.maintenance().purge(foldlog::Purge::created_before(chrono::Utc::now())));
+    is_busy(|| store.maintenance().expire_snapshots(Duration::ZERO));
     assert_eq!(read(&store, Query::new()).len(), 2);
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.version("list", "new").unwrap(), 0);
@@ -157,7 +157,7 @@ fn a_thread_waits_for_another_one_no_longer_than_for_another_program() {
     });
     has_begun.recv().unwrap();
     is_busy(|| store.append("list", "b", 0, [noted(1)]));
-    is_busy(|| store.checkpoint());
+    is_busy(|| store.maintenance().checkpoint());
     assert!(read(&store, Query::new()).is_empty(), "readers do not wait");
     go_on.send(()).unwrap();
     assert_eq!(first.join().unwrap().unwrap(), 1);

@@ -49,7 +49,7 @@ fn once_a_week_across_reopening() {
     snapshot_at(&store.tenant("acme"), &clock, "old", 1);
     snapshot_at(&store, &clock, "young", 50);
     clock.set(at(100 * DAY));
-    let task = store.schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
+    let task = store.maintenance().schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
     within_seconds("the first clean-up comes at once", || task.expired() == 2);
     assert_eq!(snapshots(&store), 1, "every tenant's, but not the one of 50 days");
     assert_eq!(task.last_failure(), None);
@@ -58,14 +58,14 @@ fn once_a_week_across_reopening() {
     let store = open(&place, &clock);
     snapshot_at(&store, &clock, "old", 2);
     clock.set(at(107 * DAY - 1));
-    let task = store.schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
+    let task = store.maintenance().schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
     some_time();
     assert_eq!((task.expired(), snapshots(&store)), (0, 2), "not yet a week");
     drop((task, store));
 
     let store = open(&place, &clock);
     clock.set(at(107 * DAY));
-    let task = store.schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
+    let task = store.maintenance().schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
     within_seconds("a week later it comes again", || task.expired() == 1);
     assert_eq!(snapshots(&store), 1);
 }
@@ -76,7 +76,7 @@ fn a_running_timetable_comes_again_and_stops_with_its_handle() {
     let clock = Clock::fixed(at(0));
     let store = open(&place, &clock);
     let plan = SnapshotExpiry::weekly().every(Duration::from_millis(5)).older_than(Duration::from_secs(10));
-    let task = store.schedule_snapshot_expiry(plan).unwrap();
+    let task = store.maintenance().schedule_snapshot_expiry(plan).unwrap();
     for round in 1..=3 {
         snapshot_at(&store, &clock, "a", round);
         clock.set(at(round * DAY + 11));
@@ -95,7 +95,7 @@ fn a_running_timetable_comes_again_and_stops_with_its_handle() {
 #[test]
 fn a_long_period_does_not_delay_the_stop() {
     let place = Place::new();
-    let task = place.open().schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
+    let task = place.open().maintenance().schedule_snapshot_expiry(SnapshotExpiry::weekly()).unwrap();
     some_time();
     let began = Instant::now();
     drop(task);
@@ -112,7 +112,7 @@ fn a_failure_is_told_and_the_next_try_comes() {
     let other = place.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let plan = SnapshotExpiry::weekly().every(Duration::from_millis(5)).older_than(Duration::ZERO);
-    let task = store.schedule_snapshot_expiry(plan).unwrap();
+    let task = store.maintenance().schedule_snapshot_expiry(plan).unwrap();
     within_seconds("the failure shows", || task.last_failure().is_some_and(|failure| failure.contains("busy time-out")));
     assert_eq!(task.expired(), 0);
     other.execute_batch("ROLLBACK").unwrap();

@@ -53,9 +53,9 @@ fn fifteen(purged: bool) -> Place {
     if purged {
         store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
         let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
-        assert_eq!(store.purge(purge).unwrap().events_removed, 3);
+        assert_eq!(store.maintenance().purge(purge).unwrap().events_removed, 3);
     }
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
     place
 }
 
@@ -68,7 +68,7 @@ fn nothing_is_out_of_its_place(place: &Place, purged: bool) {
     sound.reverse();
     let backward = before_the_error(&store, Query::new().newest_first());
     assert!(sound.starts_with(&backward), "purged {purged}: {backward:?}");
-    assert!(!store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }
 
 /// The row is there, and its aggregate's history is whole; but the log is read along an index.
@@ -93,10 +93,10 @@ fn an_event_that_its_index_has_lost_is_reported() {
 
 /// Says what `verify` finds, lets `reindex` mend it, and looks whether it did.
 fn named_and_mended(store: &Store, named: &str) {
-    let report = store.verify(|_| Continue(())).unwrap();
+    let report = store.maintenance().verify(|_| Continue(())).unwrap();
     assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{named}: {:#?}", report.damages);
-    assert!(store.reindex(|_| Continue(())).unwrap());
-    let report = store.verify(|_| Continue(())).unwrap();
+    assert!(store.maintenance().reindex(|_| Continue(())).unwrap());
+    let report = store.maintenance().verify(|_| Continue(())).unwrap();
     assert!(report.is_clean(), "{:#?}", report.damages);
 }
 
@@ -110,7 +110,7 @@ fn a_changed_name_beside_its_place_is_reported() {
         for id in ["a", "b", "d", "e"] {
             store.append("list", id, 0, notes(1..=3)).unwrap();
         }
-        store.checkpoint().unwrap();
+        store.maintenance().checkpoint().unwrap();
         drop(store);
         let number = b"abde".iter().position(|name| *name == wanted.as_bytes()[0]).unwrap();
         change_leaf(&place, "aggregate_id", |leaf| {
@@ -123,7 +123,7 @@ fn a_changed_name_beside_its_place_is_reported() {
         refused(lists.replay(wanted), ErrorKind::Corrupt);
         refused(store.append("list", wanted, 0, notes(1..=1)), ErrorKind::Corrupt);
         refused(store.append("list", wanted, Expected::Any, notes(1..=1)), ErrorKind::Corrupt);
-        refused(lists.ids(None, 10), ErrorKind::Corrupt);
+        refused(lists.ids().collect::<foldlog::Result<Vec<_>>>(), ErrorKind::Corrupt);
         named_and_mended(&store, "not found under its name");
         assert_eq!(lists.replay(wanted).unwrap().version, 3);
     }
@@ -139,7 +139,7 @@ fn lost_entries_of_names_tags_and_ids_are_named_and_mended() {
         for n in 0..10 {
             store.append("list", &format!("l-{n}"), 0, [noted(n).id(id(n)).tag(format!("t-{n}")).tag("all")]).unwrap();
         }
-        store.checkpoint().unwrap();
+        store.maintenance().checkpoint().unwrap();
         drop(store);
         let sound = std::fs::read(place.file()).unwrap();
         let damaged = |tree: &str, entry: usize, entries: usize| {
@@ -150,9 +150,9 @@ fn lost_entries_of_names_tags_and_ids_are_named_and_mended() {
 
         let store = damaged("aggregate_id", lost, 10);
         refused(store.json_aggregates("list").replay(&format!("l-{lost}")), ErrorKind::NotFound);
-        assert_eq!(store.json_aggregates("list").ids(None, 20).unwrap().len(), 9);
+        assert_eq!(store.json_aggregates("list").ids().collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 9);
         named_and_mended(&store, "not found under its name");
-        assert_eq!(store.json_aggregates("list").ids(None, 20).unwrap().len(), 10);
+        assert_eq!(store.json_aggregates("list").ids().collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 10);
 
         drop(store);
         let store = damaged("event_tags", lost, 20);
@@ -285,7 +285,7 @@ fn a_key_that_has_lost_its_upper_half_is_not_folded() {
     let place = Place::new();
     let store = place.open();
     store.append("list", "a", 0, notes(1..=12)).unwrap();
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
     drop(store);
     let mut bytes = std::fs::read(place.file()).unwrap();
     // Version 10 of aggregate 1 as SQLite writes the key of a row.
@@ -314,10 +314,10 @@ fn a_purged_event_that_is_back_is_named() {
     let secret = EventId::from_u128(7);
     store.append("list", "gone", 0, [noted(4).tag("t").id(secret), noted(5).tag("t")]).unwrap();
     store.append("list", "a", 3, notes(6..=8)).unwrap();
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
     std::fs::copy(place.file(), place.join("before.db")).unwrap();
     let all = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
-    assert_eq!(store.purge(all.aggregate("list", "gone")).unwrap().events_removed, 2);
+    assert_eq!(store.maintenance().purge(all.aggregate("list", "gone")).unwrap().events_removed, 2);
     drop(store);
     let raw = place.raw();
     raw.execute("ATTACH ?1 AS before", [place.join("before.db").to_str().unwrap()]).unwrap();
@@ -327,5 +327,5 @@ fn a_purged_event_that_is_back_is_named() {
     drop(raw);
     let store = place.open();
     // None of it is changed; that it is there again is named.
-    assert!(!store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }

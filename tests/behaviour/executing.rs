@@ -60,10 +60,10 @@ fn the_applications_own_error_comes_back_as_it_is() {
 fn a_decision_without_events_writes_nothing() {
     let place = Place::new();
     let accounts = place.open().aggregates::<Account>();
-    let executed = accounts.execute("new", |_| []).unwrap();
+    let executed = accounts.execute("new", |_| [] as [AccountEvent; 0]).unwrap();
     assert_eq!((executed.version, executed.appended, executed.state), (Version::ZERO, None, Account::default()));
     accounts.append("a", 0, deposits(2)).unwrap();
-    let executed = accounts.execute("a", |_| []).unwrap();
+    let executed = accounts.execute("a", |_| Vec::<AccountEvent>::new()).unwrap();
     assert_eq!((executed.version.get(), executed.appended, executed.state.cents), (2, None, 2));
     assert_eq!(place.open().last_position().unwrap(), 2);
 }
@@ -212,8 +212,14 @@ fn a_panic_of_the_application_leaves_the_store_usable() {
         panics(&mut || drop(accounts.execute("a", |_| -> [AccountEvent; 0] { panic!("decide panics") })));
         panics(&mut || drop(explosives.execute("f", |_| [Fuse::Lit])));
         panics(&mut || drop(explosives.replay("e")));
-        panics(&mut || drop(explosives.rebuild(|_, _| Ok::<_, String>(()), |_| ())));
-        panics(&mut || drop(accounts.rebuild(|_, _| -> Result<(), String> { panic!("a read model panics") }, |_| ())));
+        panics(&mut || drop(explosives.replay_each().run(|_, _| Ok::<_, String>(()), |_| std::ops::ControlFlow::Continue(()))));
+        panics(&mut || {
+            drop(
+                accounts
+                    .replay_each()
+                    .run(|_, _| -> Result<(), String> { panic!("a read model panics") }, |_| std::ops::ControlFlow::Continue(())),
+            )
+        });
     }
     assert_eq!((explosives.version("f").unwrap().get(), store.last_position().unwrap().get()), (0, 3));
     accounts.execute("a", |_| deposits(2)).unwrap();

@@ -70,7 +70,7 @@ fn digest(store: &Store) -> Digest {
         told(format!("subscriptions of {name}"), json!(tenant.subscriptions().unwrap()));
         for aggregate_type in tenant.aggregate_types().unwrap() {
             let handle = tenant.json_aggregates(&aggregate_type);
-            for id in handle.ids(None, 1_000).unwrap() {
+            for id in handle.ids().collect::<foldlog::Result<Vec<_>>>().unwrap() {
                 let replayed = handle.replay(&id).unwrap();
                 told(format!("{name} {aggregate_type}/{id}"), json!((replayed.version, replayed.state)));
                 told(format!("snapshots of {name} {aggregate_type}/{id}"), json!(handle.snapshots(&id).unwrap()));
@@ -104,7 +104,7 @@ fn check_derived(store: &Store) {
     let (earlier, later) = (read(Filter::new().to(middle)), read(Filter::new().from(middle)));
     assert_eq!(earlier, all.iter().filter(|event| event.created_at <= middle).cloned().collect::<Vec<_>>());
     assert_eq!(later, all.iter().filter(|event| event.created_at >= middle).cloned().collect::<Vec<_>>());
-    let report = store.verify(|_| Continue(())).unwrap();
+    let report = store.maintenance().verify(|_| Continue(())).unwrap();
     assert!(report.is_clean(), "{:?}", report.damages);
 }
 
@@ -181,8 +181,10 @@ fn make(path: &Path) {
     orders.append("purged", Expected::Any, (0..10).map(note)).unwrap();
     orders.create_snapshot("purged", SnapshotReason::Manual).unwrap();
     orders.append("purged", Expected::Exactly(Version::new(10)), [note(10)]).unwrap();
-    let report =
-        store.purge(Purge::created_before("2026-01-01T00:00:00Z".parse().unwrap()).aggregate("order", "purged")).unwrap();
+    let report = store
+        .maintenance()
+        .purge(Purge::created_before("2026-01-01T00:00:00Z".parse().unwrap()).aggregate("order", "purged"))
+        .unwrap();
     assert_eq!(report.events_removed, 10);
     store.subscription("all").run_to_end(|_| Ok(())).unwrap();
     let publish = |message: &Message<'_>| match message.event.position.get() {
@@ -195,5 +197,5 @@ fn make(path: &Path) {
         _ => Ok(()),
     });
     assert_eq!(stopped.unwrap_err().position(), Some(602.into()));
-    store.checkpoint().unwrap();
+    store.maintenance().checkpoint().unwrap();
 }

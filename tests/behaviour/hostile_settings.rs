@@ -89,5 +89,5 @@ fn a_query_of_read_models_cannot_write() {
     let _ = run("BEGIN IMMEDIATE");
     store.append("list", "a", 1, [noted(2)]).unwrap();
     assert_eq!(read(&store, Query::new()).len(), 2);
-    assert!(store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }

@@ -77,7 +77,7 @@ fn other_content_under_a_known_id_is_refused() {
     ];
     for (aggregate_type, aggregate_id, event) in others {
         let error = refused(store.append(aggregate_type, aggregate_id, Expected::Any, [event]), ErrorKind::DuplicateEventId);
-        says(&error, &["append", &id(1).to_string(), "in the log already", "new ids"]);
+        says(&error, &["append", &id(1).to_string(), "already in the log", "new ids"]);
         assert_eq!(error.position(), Some(1.into()));
     }
     assert_eq!(store.last_position().unwrap(), 1);
@@ -159,7 +159,7 @@ fn ids_in_any_order_keep_their_order() {
             noted(number).id(id(place_in_order.into()))
         });
         ids.extend(store.append("list", "a", Expected::Any, events.collect::<Vec<_>>()).unwrap().event_ids);
-        assert!(store.verify(|_| Continue(())).unwrap().is_clean(), "append {append}");
+        assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean(), "append {append}");
     }
     for (at, event_id) in ids.iter().enumerate() {
         assert_eq!(store.event(*event_id).unwrap().unwrap().version.get(), at as u64 + 1);

@@ -1,11 +1,13 @@
 //! What the library does, seen from outside: the public API on real files.
 
+mod annotated;
 mod appending;
 mod busy;
 mod clean_up;
 mod context;
 mod damaged_indexes;
 mod domain;
+mod each;
 mod executing;
 mod folding;
 mod forms;

@@ -23,7 +23,7 @@ fn later() -> Purge {
 #[test]
 fn without_a_snapshot_everything_stays() {
     let (_place, store) = ten_old();
-    let report = store.purge(later()).unwrap();
+    let report = store.maintenance().purge(later()).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept), (0, 0, 10));
     assert_eq!(report.kept.len(), 1);
     assert_eq!((&*report.kept[0].0.aggregate_id, report.kept[0].1.get()), ("a", 10));
@@ -38,7 +38,7 @@ fn with_a_snapshot_the_replay_stays_the_same() {
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
     accounts.append("a", 10, deposits(2)).unwrap();
     let before = accounts.replay("a").unwrap();
-    let report = store.purge(later()).unwrap();
+    let report = store.maintenance().purge(later()).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept), (10, 1, 0));
     assert!(report.kept.is_empty() && report.broken.is_empty());
     assert_eq!(accounts.replay("a").unwrap(), before);
@@ -60,7 +60,7 @@ fn what_needs_the_removed_events_says_so() {
     let (_place, store) = ten_old();
     let accounts = store.aggregates::<Account>();
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
-    store.purge(later()).unwrap();
+    store.maintenance().purge(later()).unwrap();
     let kind = ErrorKind::HistoryRemoved;
     says(&refused(accounts.without_snapshots().replay("a"), kind), &["replay", "up to version 10", "account \"a\"", "restore"]);
     refused(accounts.replay_to_version("a", 9), kind);
@@ -76,10 +76,10 @@ fn only_a_beginning_goes() {
     let accounts = store.aggregates::<Account>();
     accounts.append_events("a", 10, [noted_at(500), noted_at(1)]).unwrap();
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
-    let report = store.purge(Purge::created_before(at(100))).unwrap();
+    let report = store.maintenance().purge(Purge::created_before(at(100))).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (10, 0), "an old event behind a younger one stays");
-    assert_eq!(store.purge(Purge::created_before(at(100))).unwrap().events_removed, 0);
-    assert_eq!(store.purge(Purge::created_before(at(501))).unwrap().events_removed, 2);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(100))).unwrap().events_removed, 0);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(501))).unwrap().events_removed, 2);
 }
 
 fn noted_at(second: i64) -> foldlog::NewEvent {
@@ -90,8 +90,8 @@ fn noted_at(second: i64) -> foldlog::NewEvent {
 fn the_bound_itself_is_not_old() {
     let (_place, store) = ten_old();
     store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
-    assert_eq!(store.purge(Purge::created_before(at(0))).unwrap().events_removed, 0);
-    assert_eq!(store.purge(Purge::created_before(at(4))).unwrap().events_removed, 4);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(0))).unwrap().events_removed, 0);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(4))).unwrap().events_removed, 4);
     assert_eq!(read(&store, Query::new())[0].created_at, at(4));
 }
 
@@ -99,19 +99,19 @@ fn the_bound_itself_is_not_old() {
 fn a_dry_run_changes_nothing() {
     let (place, store) = ten_old();
     store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
-    let tried = store.purge(later().dry_run()).unwrap();
+    let tried = store.maintenance().purge(later().dry_run()).unwrap();
     assert_eq!(tried.events_removed, 10);
     assert_eq!(read(&store, Query::new()).len(), 10);
     drop(store);
     let store = place.open();
     assert_eq!(read(&store, Query::new()).len(), 10);
-    assert_eq!(store.purge(later()).unwrap(), tried);
+    assert_eq!(store.maintenance().purge(later()).unwrap(), tried);
 }
 
 #[test]
 fn a_replay_is_broken_only_on_request_and_named() {
     let (_place, store) = ten_old();
-    let report = store.purge(later().even_if_replay_breaks()).unwrap();
+    let report = store.maintenance().purge(later().even_if_replay_breaks()).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (10, 0));
     assert_eq!(report.broken.iter().map(ToString::to_string).collect::<Vec<_>>(), ["account \"a\""]);
     refused(store.aggregates::<Account>().replay("a"), ErrorKind::HistoryRemoved);
@@ -126,12 +126,12 @@ fn only_what_was_named_is_purged() {
     store.append("list", "a", 0, [noted(1).created_at(at(0))]).unwrap();
     let acme = store.tenant("acme");
     acme.append("account", "a", 0, [noted_at(0)]).unwrap();
-    let force = |purge: Purge| store.purge(purge.even_if_replay_breaks().dry_run()).unwrap().events_removed;
+    let force = |purge: Purge| store.maintenance().purge(purge.even_if_replay_breaks().dry_run()).unwrap().events_removed;
     assert_eq!(force(later().aggregate("account", "a")), 10);
     assert_eq!(force(later().aggregate("account", "missing")), 0);
     assert_eq!(force(later().aggregate_type("account")), 11);
     assert_eq!(force(later()), 12);
-    store.purge(later().even_if_replay_breaks()).unwrap();
+    store.maintenance().purge(later().even_if_replay_breaks()).unwrap();
     assert_eq!(read(&store, Query::new()), []);
     assert_eq!(read(&acme, Query::new()).len(), 1, "another tenant's events");
 }
@@ -139,7 +139,7 @@ fn only_what_was_named_is_purged() {
 #[test]
 fn positions_and_versions_are_never_used_twice() {
     let (place, store) = ten_old();
-    assert_eq!(store.purge(later().even_if_replay_breaks()).unwrap().events_removed, 10);
+    assert_eq!(store.maintenance().purge(later().even_if_replay_breaks()).unwrap().events_removed, 10);
     assert_eq!(store.last_position().unwrap(), 10, "the newest event of the file is gone, its position is not free");
     drop(store);
     let store = place.open();
@@ -166,10 +166,10 @@ fn the_needed_snapshot_stays() {
             accounts.create_snapshot(id, SnapshotReason::Manual).unwrap();
         }
     }
-    store.purge(later().aggregate("account", "purged")).unwrap();
+    store.maintenance().purge(later().aggregate("account", "purged")).unwrap();
     says(&refused(accounts.delete_snapshots("purged"), ErrorKind::HistoryRemoved), &["delete snapshots", "needs a snapshot"]);
     clock.set(at(1_000));
-    assert_eq!(store.expire_snapshots(std::time::Duration::from_secs(10)).unwrap(), 5);
+    assert_eq!(store.maintenance().expire_snapshots(std::time::Duration::from_secs(10)).unwrap(), 5);
     assert_eq!(accounts.snapshots("whole").unwrap(), []);
     assert_eq!(accounts.latest_snapshot("purged").unwrap().unwrap().version, 3);
     assert_eq!(accounts.replay("purged").unwrap().state.cents, 3);
@@ -181,7 +181,7 @@ fn a_damaged_snapshot_stands_in_for_nothing() {
     let (place, store) = ten_old();
     store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
     place.raw().execute_batch("UPDATE snapshots SET state = replace(state, 'Ada', 'Eve')").unwrap();
-    let report = store.purge(later()).unwrap();
+    let report = store.maintenance().purge(later()).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (0, 10));
 }
 
@@ -195,7 +195,7 @@ fn a_damaged_snapshot_stands_in_nobody_s_way() {
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
     let rename = "UPDATE snapshots SET fold_name = 'nobody' WHERE version = 10";
     assert_eq!(place.raw().execute(rename, []).unwrap(), 1);
-    let report = store.purge(later()).unwrap();
+    let report = store.maintenance().purge(later()).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (10, 0));
 }
 
@@ -210,9 +210,12 @@ fn a_purge_of_many_aggregates() {
             lists.create_snapshot(&format!("l-{n}"), SnapshotReason::Manual).unwrap();
         }
     }
-    let report = store.purge(later()).unwrap();
+    let report = store.maintenance().purge(later()).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept, report.kept.len()), (50, 50, 100, 100));
-    assert_eq!(lists.rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap().succeeded, 150);
+    assert_eq!(
+        lists.replay_each().run(|_, _| Ok::<_, String>(()), |_| std::ops::ControlFlow::Continue(())).unwrap().succeeded,
+        150
+    );
 }
 
 /// Two folds of the same aggregate: what one's snapshot stands in for, the other may still need.
@@ -226,7 +229,7 @@ fn every_fold_that_has_snapshots_can_still_replay() {
     typed.append("a", 4, deposits(4)).unwrap();
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1));
-    let report = store.purge(all()).unwrap();
+    let report = store.maintenance().purge(all()).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (4, 4), "the typed fold has a snapshot of the first four only");
     let (state, merged) = (typed.replay("a").unwrap().state, json.replay("a").unwrap().state);
 
@@ -236,7 +239,7 @@ fn every_fold_that_has_snapshots_can_still_replay() {
         json.append("a", version, [noted(1)]).unwrap();
         json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     }
-    assert_eq!(store.expire_snapshots(std::time::Duration::ZERO).unwrap(), 1);
+    assert_eq!(store.maintenance().expire_snapshots(std::time::Duration::ZERO).unwrap(), 1);
     assert_eq!(typed.replay_to_version("a", 8).unwrap().state, state);
     typed.prune_snapshots("a").unwrap();
     assert_eq!(typed.replay_to_version("a", 8).unwrap().state, state);
@@ -255,7 +258,7 @@ fn each_fold_keeps_its_own_snapshots() {
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     typed.create_snapshot("a", SnapshotReason::Manual).unwrap();
     assert_eq!(typed.replay("a").unwrap().from_snapshot, Some(6.into()));
-    let report = store.purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
+    let report = store.maintenance().purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
     assert_eq!(report.events_removed, 6);
     let before = typed.replay("a").unwrap();
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
@@ -276,7 +279,7 @@ fn an_event_that_is_missing_is_named() {
         assert!(place.raw().execute(&sql, []).unwrap() > 0);
         let store = place.open();
         let purge = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
-        let error = refused(store.purge(purge()), ErrorKind::Corrupt);
+        let error = refused(store.maintenance().purge(purge()), ErrorKind::Corrupt);
         assert_eq!(error.operation(), Some("purge"));
     }
 }
@@ -300,7 +303,7 @@ fn holes_that_touch_are_one() {
         }
         for (done, id) in order.iter().enumerate() {
             let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
-            assert_eq!(store.purge(purge.aggregate("list", *id)).unwrap().events_removed, 4);
+            assert_eq!(store.maintenance().purge(purge.aggregate("list", *id)).unwrap().events_removed, 4);
             let place_of = |id: &str| u64::from(id.as_bytes()[0] - b'a') + 1;
             let mut gone: Vec<u64> = order[..=done].iter().flat_map(|id| [0, 3, 6, 10].map(|n| n + place_of(id))).collect();
             gone.sort_unstable();
@@ -311,7 +314,7 @@ fn holes_that_touch_are_one() {
             let holes: Vec<(u64, u64)> =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
             assert_eq!(holes, expected, "{order:?} up to {id}");
-            assert!(store.verify(|_| Continue(())).unwrap().is_clean());
+            assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
             assert_eq!(store.last_position().unwrap(), 13);
         }
         assert_eq!(store.append("list", "a", 4, [noted(5)]).unwrap().position, 14);

@@ -40,9 +40,9 @@ fn every_write_is_refused() {
     refused(accounts.create_snapshot("a", SnapshotReason::Manual), kind);
     refused(accounts.delete_snapshots("a"), kind);
     refused(accounts.prune_snapshots("a"), kind);
-    refused(store.expire_snapshots(Duration::ZERO), kind);
-    refused(store.purge(Purge::created_before(at(0))), kind);
-    refused(store.schedule_snapshot_expiry(SnapshotExpiry::weekly()), kind);
+    refused(store.maintenance().expire_snapshots(Duration::ZERO), kind);
+    refused(store.maintenance().purge(Purge::created_before(at(0))), kind);
+    refused(store.maintenance().schedule_snapshot_expiry(SnapshotExpiry::weekly()), kind);
     assert_eq!(store.last_position().unwrap(), 2);
 }
 

@@ -158,12 +158,12 @@ fn ids_of_aggregates_page_by_page() {
     for id in ["c", "a", "d", "b"] {
         lists.append(id, Expected::New, [noted(1)]).unwrap();
     }
-    assert_eq!(lists.ids(None, 10).unwrap(), ["a", "b", "c", "d"]);
-    assert_eq!(lists.ids(None, 2).unwrap(), ["a", "b"]);
-    assert_eq!(lists.ids(Some("b"), 2).unwrap(), ["c", "d"]);
-    assert_eq!(lists.ids(Some("bb"), 1).unwrap(), ["c"]);
-    assert_eq!(lists.ids(Some("d"), 2).unwrap(), [""; 0]);
-    assert_eq!(place.open().json_aggregates("missing").ids(None, 1).unwrap(), [""; 0]);
+    assert_eq!(lists.ids().collect::<foldlog::Result<Vec<_>>>().unwrap(), ["a", "b", "c", "d"]);
+    assert_eq!(lists.ids().take(2).collect::<foldlog::Result<Vec<_>>>().unwrap(), ["a", "b"]);
+    assert_eq!(lists.ids().after("b").take(2).collect::<foldlog::Result<Vec<_>>>().unwrap(), ["c", "d"]);
+    assert_eq!(lists.ids().after("bb").take(1).collect::<foldlog::Result<Vec<_>>>().unwrap(), ["c"]);
+    assert_eq!(lists.ids().after("d").take(2).collect::<foldlog::Result<Vec<_>>>().unwrap(), [""; 0]);
+    assert_eq!(place.open().json_aggregates("missing").ids().take(1).collect::<foldlog::Result<Vec<_>>>().unwrap(), [""; 0]);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn an_aggregate_without_events_is_reported() {
     refused(store.json_aggregates("list").replay("a"), ErrorKind::Corrupt);
     refused(store.version("list", "a"), ErrorKind::Corrupt);
     refused(store.append("list", "a", Expected::Any, notes(1..=1)), ErrorKind::Corrupt);
-    assert!(!store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
+    assert!(!store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
 }
 
 /// Read backwards to a version, the event after it is the last one.

@@ -81,7 +81,7 @@ fn data_that_does_not_fit() {
     error_is_silent(&refused(stored.metadata(), ErrorKind::Codec));
     let executed = accounts.execute("a", |_| [AccountEvent::Closed]).map_err(foldlog::Error::from);
     error_is_silent(&refused(executed.map(drop), ErrorKind::Codec));
-    let rebuilt = accounts.rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap();
+    let rebuilt = accounts.replay_each().run(|_, _| Ok::<_, String>(()), |_| std::ops::ControlFlow::Continue(())).unwrap();
     assert_eq!(rebuilt.failed, 1);
     debug_is_silent(&rebuilt);
 }

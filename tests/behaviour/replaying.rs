@@ -160,7 +160,8 @@ fn everything_is_rebuilt_with_counts_failures_and_progress() {
     let mut read_model = Vec::new();
     let mut progress = Vec::new();
     let rebuilt = accounts
-        .rebuild(
+        .replay_each()
+        .run(
             |id, replayed| {
                 if id == "a-011" {
                     return Err("the read model refuses");
@@ -168,7 +169,10 @@ fn everything_is_rebuilt_with_counts_failures_and_progress() {
                 read_model.push((id.to_owned(), replayed.state.cents));
                 Ok(())
             },
-            |rebuilt| progress.push((rebuilt.total, rebuilt.succeeded + rebuilt.failed)),
+            |rebuilt| {
+                progress.push((rebuilt.total, rebuilt.succeeded + rebuilt.failed));
+                std::ops::ControlFlow::Continue(())
+            },
         )
         .unwrap();
     assert_eq!((rebuilt.total, rebuilt.succeeded, rebuilt.failed), (300, 298, 2));
@@ -178,7 +182,16 @@ fn everything_is_rebuilt_with_counts_failures_and_progress() {
     assert_eq!(progress, (1..=300).map(|n| (300, n)).collect::<Vec<_>>());
     let expected = (0..300).filter(|n| ![7, 11].contains(n)).map(|n| (format!("a-{n:03}"), n % 10 + 1)).collect::<Vec<_>>();
     assert_eq!(read_model, expected);
-    assert_eq!(place.open().json_aggregates("none").rebuild(|_, _| Ok::<_, String>(()), |_| ()).unwrap().total, 0);
+    assert_eq!(
+        place
+            .open()
+            .json_aggregates("none")
+            .replay_each()
+            .run(|_, _| Ok::<_, String>(()), |_| std::ops::ControlFlow::Continue(()))
+            .unwrap()
+            .total,
+        0
+    );
 }
 
 /// A purge comes between the first page of a long replay, 1,024 events, and the second one.
@@ -193,7 +206,10 @@ fn a_purge_beside_a_replay_is_noticed() {
         let purging = store.clone();
         let counted = store.json_aggregates("list").fold_with("count", 1, move |state, _, data| {
             if data["n"] == 5 {
-                let report = purging.purge(Purge::created_before(at(10))).map_err(|error| FoldError::Data(error.to_string()))?;
+                let report = purging
+                    .maintenance()
+                    .purge(Purge::created_before(at(10)))
+                    .map_err(|error| FoldError::Data(error.to_string()))?;
                 assert_eq!(report.events_removed, removed);
             }
             state["count"] = json!(state["count"].as_u64().unwrap_or(0) + 1);

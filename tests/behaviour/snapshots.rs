@@ -209,9 +209,9 @@ fn those_that_are_too_old_expire() {
     let store = fast().clock(clock.clone()).open(place.file()).unwrap();
     clock.set(at(100));
     for (age, expired) in [(101, 0), (100, 0), (90, 1), (90, 0), (79, 2)] {
-        assert_eq!(store.expire_snapshots(Duration::from_secs(age)).unwrap(), expired, "older than {age} s");
+        assert_eq!(store.maintenance().expire_snapshots(Duration::from_secs(age)).unwrap(), expired, "older than {age} s");
     }
-    assert_eq!(store.expire_snapshots(Duration::MAX).unwrap(), 0);
+    assert_eq!(store.maintenance().expire_snapshots(Duration::MAX).unwrap(), 0);
     assert_eq!(store.file_statistics().unwrap().snapshots, 0);
 }
 

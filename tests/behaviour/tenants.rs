@@ -27,7 +27,7 @@ fn each_tenant_has_its_own_of_everything() {
         assert_eq!(tenant.snapshot_statistics().unwrap().total_snapshots, snapshots);
         assert_eq!(accounts.snapshots("a").unwrap().len() as u64, snapshots);
         assert_eq!(
-            (tenant.aggregate_types().unwrap(), accounts.ids(None, 9).unwrap()),
+            (tenant.aggregate_types().unwrap(), accounts.ids().collect::<foldlog::Result<Vec<_>>>().unwrap()),
             (vec!["account".into()], vec!["a".into()])
         );
     }
@@ -61,7 +61,7 @@ fn one_tenants_snapshots_are_not_anothers_to_delete() {
         accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
     }
     std::thread::sleep(Duration::from_millis(2));
-    assert_eq!(store.tenant("acme").expire_snapshots(Duration::ZERO).unwrap(), 1);
+    assert_eq!(store.tenant("acme").maintenance().expire_snapshots(Duration::ZERO).unwrap(), 1);
     assert_eq!(store.tenant("initech").snapshot_statistics().unwrap().total_snapshots, 1);
     assert_eq!(store.tenant("initech").aggregates::<Account>().delete_snapshots("a").unwrap(), 1);
 }

@@ -176,7 +176,7 @@ fn one_decision_serves_the_kit_and_the_store() {
     account().when(never_fails).then_events([Deposited { cents: 1 }]).and_state(|account| assert_eq!(account.cents, 51));
     account().when(|_| [Deposited { cents: 1 }]).then_events([Deposited { cents: 1 }]);
     account().when(|account| (account.cents > 50).then_some(Deposited { cents: 1 })).then_nothing();
-    account().when(|_| vec![]).then_nothing();
+    account().when(|_| Vec::<AccountEvent>::new()).then_nothing();
 
     fn as_an_application_calls_it(accounts: &foldlog::Aggregates<Account>) -> Result<(), Box<dyn std::error::Error>> {
         accounts.execute("a", |_| [Opened { owner: "Ada".into() }, Deposited { cents: 50 }])?;
@@ -187,7 +187,7 @@ fn one_decision_serves_the_kit_and_the_store() {
     fn without_errors_of_its_own(accounts: &foldlog::Aggregates<Account>) -> foldlog::Result<()> {
         accounts.execute("a", |_| [Deposited { cents: 1 }])?;
         accounts.execute("a", |_| vec![Deposited { cents: 1 }])?;
-        accounts.execute("a", |_| None)?;
+        accounts.execute("a", |_| None::<AccountEvent>)?;
         Ok(())
     }
     let store = Store::in_memory().unwrap();

@@ -162,7 +162,7 @@ fn execute_goes_on_and_replaces_it() {
 fn after_a_purge_an_unusable_one_is_an_error() {
     let place = with_two_snapshots();
     let store = open(&place);
-    store.purge(foldlog::Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
+    store.maintenance().purge(foldlog::Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
     refused(store.aggregates::<NextAccount>().replay("a"), ErrorKind::HistoryRemoved);
     is_right(&store.aggregates::<Account>().replay("a").unwrap(), Some(8));
 }

@@ -99,7 +99,13 @@ fn in_the_fold() {
     panics(&store, |store| store.aggregates::<Fragile>().replay("ill").map(drop));
     panics(&store, |store| store.aggregates::<Fragile>().replay_to_version("ill", 2).map(drop));
     panics(&store, |store| store.aggregates::<Fragile>().create_snapshot("ill", SnapshotReason::Manual));
-    panics(&store, |store| store.aggregates::<Fragile>().rebuild(|_, _| Ok::<(), String>(()), |_| {}).map(drop));
+    panics(&store, |store| {
+        store
+            .aggregates::<Fragile>()
+            .replay_each()
+            .run(|_, _| Ok::<(), String>(()), |_| std::ops::ControlFlow::Continue(()))
+            .map(drop)
+    });
     panics(&store, |store| store.aggregates::<Fragile>().execute("ill", |_| [FragileEvent::Happened]).map(drop));
     panics(&store, |store| {
         let fold = |_: &mut serde_json::Value, _: &str, _: &serde_json::Value| -> Result<(), FoldError> { panic!("on purpose") };
@@ -144,10 +150,10 @@ fn in_the_writing_of_an_event_or_a_state() {
 fn in_callbacks() {
     let directory = tempfile::tempdir().unwrap();
     let store = store("callbacks.db", &directory);
-    panics(&store, |store| store.verify(|_| panic!("on purpose")).map(drop));
+    panics(&store, |store| store.maintenance().verify(|_| panic!("on purpose")).map(drop));
     panics(&store, |store| {
         let each = |_: &str, _: &foldlog::Replayed<Fragile>| -> Result<(), String> { panic!("on purpose") };
-        store.aggregates::<Fragile>().rebuild(each, |_| {}).map(drop)
+        store.aggregates::<Fragile>().replay_each().run(each, |_| std::ops::ControlFlow::Continue(())).map(drop)
     });
     panics(&store, |store| {
         let mut events = store.read(Query::new());

@@ -39,7 +39,7 @@ fn make() -> Vec<u8> {
 }
 
 fn verify(path: &Path) -> VerifyReport {
-    Store::open(path).unwrap().verify(|_| Continue(())).unwrap()
+    Store::open(path).unwrap().maintenance().verify(|_| Continue(())).unwrap()
 }
 
 fn damaged_by(sql: &str) -> VerifyReport {
@@ -108,6 +108,7 @@ fn a_sound_file_is_clean() {
     let store = Store::open(&path).unwrap();
     let mut steps = Vec::new();
     let report = store
+        .maintenance()
         .verify(|progress| {
             steps.push(progress.step);
             Continue(())
@@ -132,7 +133,7 @@ fn more_than_a_page_of_everything_is_clean() {
             batch.append("order", format!("o-{place}"), 0, [tagged])
         });
         store.commit(batch).unwrap();
-        let report = store.verify(|_| Continue(())).unwrap();
+        let report = store.maintenance().verify(|_| Continue(())).unwrap();
         assert!(report.is_clean(), "{events}: {:?}", report.damages);
         assert_eq!((report.events, report.aggregates), (events, events));
     }
@@ -178,10 +179,10 @@ fn a_purged_file_is_clean() {
     let path = directory.path().join("a.db");
     fill(&path);
     let store = Store::open(&path).unwrap();
-    let removed = store.purge(Purge::created_before(chrono::Utc::now())).unwrap();
+    let removed = store.maintenance().purge(Purge::created_before(chrono::Utc::now())).unwrap();
     assert_eq!(removed.events_removed, 700);
     let all = Purge::created_before(chrono::Utc::now()).even_if_replay_breaks();
-    store.tenant("acme").purge(all).unwrap();
+    store.tenant("acme").maintenance().purge(all).unwrap();
     assert!(verify(&path).is_clean(), "{:?}", verify(&path).damages);
     let batch = (0..600).fold(Batch::new(), |batch, n| batch.append("order", format!("o-{}", n % 9), Expected::Any, [event(n)]));
     store.commit(batch).unwrap();
@@ -197,12 +198,16 @@ fn writers_beside_it_are_not_mistaken_for_damage() {
     let orders = store.json_aggregates("order");
     let mut number = 0;
     let report = store
+        .maintenance()
         .verify(|_| {
             // Between any two pages something happens, at both ends of the log.
             number += 1;
             orders.append(&format!("o-{}", number % 7), Expected::Any, [event(number).tag("all")]).unwrap();
             orders.create_snapshot(&format!("o-{}", number % 5), SnapshotReason::Manual).unwrap();
-            store.purge(Purge::created_before(chrono::Utc::now()).aggregate("order", format!("o-{}", number % 5))).unwrap();
+            store
+                .maintenance()
+                .purge(Purge::created_before(chrono::Utc::now()).aggregate("order", format!("o-{}", number % 5)))
+                .unwrap();
             Continue(())
         })
         .unwrap();
@@ -226,7 +231,7 @@ fn each_damage_is_named() {
         ("UPDATE aggregates SET aggregate_type = 44 WHERE id = 1".into(), "contradict each other"),
         ("UPDATE aggregates SET aggregate_id = 'x' WHERE id = 1".into(), "a name leads to aggregate number 1"),
         ("INSERT INTO removals VALUES (1, 3, 0, 0)".into(), "removed"),
-        ("DELETE FROM aggregates WHERE id = 1".into(), "belong to nobody"),
+        ("DELETE FROM aggregates WHERE id = 1".into(), "belong to no aggregate"),
         ("UPDATE event_types SET name = 'Fourth' WHERE name = 'Third'".into(), "the event's checksum is wrong"),
         ("DELETE FROM event_types WHERE name = 'Third'".into(), "no event type has the number"),
         ("DELETE FROM tenants WHERE name = 'acme'".into(), "no aggregate type has the number"),
@@ -249,8 +254,8 @@ fn each_damage_is_named() {
         ),
         ("INSERT INTO block_summaries VALUES (5, 0, 0, '[1]', 0)".into(), "1 summaries are of blocks that are not full"),
         ("UPDATE snapshots SET state = '{}' WHERE key >> 32 = 1".into(), "the snapshot's checksum is wrong"),
-        ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to nobody"),
-        ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, the log says 5"),
+        ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to no aggregate"),
+        ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, but the stored number is 5"),
     ] {
         let report = damaged_by(&sql);
         let mut found: Vec<&str> = report.damages.iter().map(|damage| damage.what.as_str()).collect();
@@ -273,7 +278,7 @@ fn a_file_that_lost_its_identity_while_it_was_open_is_named() {
         fill(&path);
         let store = Store::open(&path).unwrap();
         raw(&path).execute_batch(sql).unwrap();
-        let report = store.verify(|_| Continue(())).unwrap();
+        let report = store.maintenance().verify(|_| Continue(())).unwrap();
         assert!(report.damages.iter().any(|damage| damage.what.contains(named)), "{sql}: {:#?}", report.damages);
         drop(store);
         assert_eq!(Store::open(&path).unwrap_err().kind(), ErrorKind::Corrupt);

@@ -21,8 +21,7 @@ fn numbers_and_places() {
     assert_eq!((u64::from(Position::new(3)), u64::from(Version::new(4))), (3, 4));
     assert_eq!("17".parse::<Version>().unwrap(), 17);
     assert_eq!(Position::new(5).to_string().parse::<Position>().unwrap(), 5);
-    assert!("-1".parse::<Version>().unwrap_err().to_string().contains("invalid digit"));
-    assert!("".parse::<Position>().is_err());
+    assert!("-1".parse::<Version>().is_err() && "".parse::<Position>().is_err());
     assert_eq!(HashMap::from([(Version::new(1), "one")])[&Version::new(1)], "one");
 
     let place = Place::new();
@@ -122,7 +121,10 @@ fn reports_and_errors_as_json() {
     let executed = serde_json::to_value(accounts.execute("a", |_| deposits(1)).unwrap()).unwrap();
     assert_eq!((&executed["state"]["cents"], &executed["attempts"]), (&json!(3), &json!(1)));
     assert_eq!(serde_json::to_value(accounts.replay("a").unwrap()).unwrap()["eventsFolded"], 3);
-    assert_eq!(serde_json::to_value(store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap()).unwrap()["damageCount"], 0);
+    assert_eq!(
+        serde_json::to_value(store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap()).unwrap()["damageCount"],
+        0
+    );
 
     let error = store.tenant("acme").append("account", "a", 7, [noted(1)]).unwrap_err();
     let expected = json!({

@@ -114,7 +114,8 @@ fn every_position_of_the_rules_engine() {
             assert_eq!(games.replay_to_version(id, ply + 1).unwrap().state, full.state, "{id} after {ply} plies");
         }
     }
-    let rebuilt = games.rebuild(|_, _: &Replayed<Game>| Ok::<(), String>(()), |_| {}).unwrap();
+    let rebuilt =
+        games.replay_each().run(|_, _: &Replayed<Game>| Ok::<(), String>(()), |_| std::ops::ControlFlow::Continue(())).unwrap();
     assert_eq!((rebuilt.total, rebuilt.succeeded, rebuilt.failed), (45, 45, 0));
 }
 

@@ -134,7 +134,7 @@ fn assert_equals_head(store: &Store, set: &DataSet) {
             live.extend(file.state.0.clone().map(|state| (id.to_owned(), state)));
             Ok::<(), String>(())
         };
-        let rebuilt = files.rebuild(keep, |_| {}).unwrap();
+        let rebuilt = files.replay_each().run(keep, |_| std::ops::ControlFlow::Continue(())).unwrap();
         assert_eq!((rebuilt.total, rebuilt.succeeded), (3057, 3057), "{:?}", rebuilt.failures);
 
         let head: BTreeMap<String, (String, String)> =

@@ -108,7 +108,7 @@ fn assert_cases<A: Folds>(cases: &Aggregates<A>, store: &Store, set: &DataSet, s
             seen += 1;
             Ok::<(), String>(())
         };
-        let rebuilt = cases.rebuild(check, |_| {}).unwrap();
+        let rebuilt = cases.replay_each().run(check, |_| std::ops::ControlFlow::Continue(())).unwrap();
         assert_eq!((rebuilt.succeeded, rebuilt.failed), (truths.len() as u64, 0), "{:?}", rebuilt.failures);
         assert_eq!(seen, truths.len());
     }

@@ -227,7 +227,10 @@ fn by_aggregate() {
         let of_type: Vec<usize> = (0..lines.len()).filter(|n| lines[*n].aggregate_type == aggregate_type).collect();
         assert_answers(store, &lines, Query::matching(Filter::new().aggregate_type(aggregate_type)), &of_type, &none);
         let ids: BTreeSet<&str> = of_type.iter().map(|n| lines[*n].aggregate_id.as_str()).collect();
-        assert_eq!(store.json_aggregates(aggregate_type).ids(None, 1_000).unwrap(), ids.iter().copied().collect::<Vec<_>>());
+        assert_eq!(
+            store.json_aggregates(aggregate_type).ids().collect::<foldlog::Result<Vec<_>>>().unwrap(),
+            ids.iter().copied().collect::<Vec<_>>()
+        );
         for id in ids {
             let mut of_one: Vec<usize> = of_type.iter().copied().filter(|n| lines[*n].aggregate_id == id).collect();
             let query = Query::aggregate(aggregate_type, id);

@@ -66,7 +66,13 @@ fn sums_of_every_page_and_the_ten_most_edited() {
         assert_eq!((&page.state, page.version.get()), (&truths[id].page, truths[id].version), "{id}");
         Ok::<(), String>(())
     };
-    let rebuilt = pages.rebuild(check, |_| steps += 1).unwrap();
+    let rebuilt = pages
+        .replay_each()
+        .run(check, |_| {
+            steps += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
     assert_eq!((rebuilt.total, rebuilt.succeeded, steps), (35_278, 35_278, truths.len()), "{:?}", rebuilt.failures);
 
     // The pages with enough edits for a snapshot, from it; and the last edit by Merge Patch, for which no type is needed.

@@ -120,7 +120,7 @@ fn an_outbox_that_is_moved_forgets_what_it_noted_of_later_events() {
     outbox.seek(10).unwrap();
     let status = outbox.status().unwrap();
     assert_eq!((status.position.get(), status.dead, status.waiting), (10, 1, 0));
-    assert!(store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
     assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 18, "13 and 23 wait behind 3");
     outbox.reset().unwrap();
     assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 30);

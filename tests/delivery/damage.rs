@@ -19,7 +19,7 @@ fn reopened(directory: &tempfile::TempDir) -> Store {
 
 /// What verify says, in one text.
 fn complaints(store: &Store) -> String {
-    let report = store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
+    let report = store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
     report.damages.iter().map(|damage| format!("{damage}\n")).collect()
 }
 
@@ -44,7 +44,7 @@ fn a_changed_position_loses_no_event_in_silence() {
     is_named(&store.outbox("out").status().unwrap_err(), "\"out\"");
     is_named(&store.subscriptions().unwrap_err(), "\"out\"");
     is_named(&store.outbox("out").wait_until(1, std::time::Duration::MAX).unwrap_err(), "\"out\"");
-    is_named(&store.purge(super::purging::everything()).unwrap_err(), "\"out\"");
+    is_named(&store.maintenance().purge(super::purging::everything()).unwrap_err(), "\"out\"");
     assert!(complaints(&store).contains("\"out\" is damaged"), "{}", complaints(&store));
     store.outbox("out").seek(5).unwrap();
     assert_eq!(complaints(&store), "");

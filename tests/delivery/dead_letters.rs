@@ -85,12 +85,12 @@ fn an_event_that_is_gone_becomes_a_dead_letter() {
     count(&store, 0, 11);
     let pause = Duration::from_millis(200);
     store.outbox("out").backoff(pause, pause).publisher(|_: &Message<'_>| retry()).run_to_end().unwrap();
-    store.purge(super::purging::everything().even_if_undelivered()).unwrap();
-    assert_eq!(store.count(foldlog::Query::new()).unwrap(), 0);
+    store.maintenance().purge(super::purging::everything().even_if_undelivered()).unwrap();
+    assert_eq!(store.count_events(None, None, None).unwrap(), 0);
     std::thread::sleep(pause);
     assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 0);
     let letters: Vec<_> = store.outbox("out").dead_letters().unwrap().iter().map(Result::unwrap).collect();
     assert_eq!(letters.len(), 10, "the eleventh waits behind the first");
     assert!(letters.iter().all(|letter| letter.event.is_none()), "{letters:?}");
-    assert_eq!(letters[0].last_error, "the event is not in the file any more");
+    assert_eq!(letters[0].last_error, "the event is no longer in the file");
 }

@@ -51,7 +51,7 @@ fn a_document_follows_its_events_and_null_deletes_it() {
     assert_eq!((cents(&store, "a"), cents(&store, "b")), (Some(11), Some(7)));
     append(&store, "a", "Closed", &json!({}));
     assert_eq!(cents(&store, "a"), None);
-    assert_eq!(store.documents("account_view", None, 10).unwrap().len(), 1, "no row is left of it");
+    assert_eq!(store.documents("account_view").collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 1, "no row is left of it");
     append(&store, "never", "Closed", &json!({}));
     deposit(&store, "a", 1);
     assert_eq!(cents(&store, "a"), Some(1), "it begins anew");
@@ -75,14 +75,10 @@ fn documents_are_read_in_pages_by_key() {
         },
     );
     store.projection(by_tag).unwrap().run_to_end().unwrap();
-    let (mut keys, mut after) = (Vec::new(), None);
-    loop {
-        let page = store.documents("by_key", after.as_deref(), 3).unwrap();
-        keys.extend(page.iter().map(|(key, _)| key.clone()));
-        match page.last() {
-            Some((key, _)) => after = Some(key.clone()),
-            None => break,
-        }
+    let keys: Vec<String> = store.documents("by_key").map(|document| document.unwrap().0).collect();
+    for (at, key) in keys.iter().enumerate() {
+        let after: Vec<String> = store.documents("by_key").after(key).map(|document| document.unwrap().0).collect();
+        assert_eq!(after, keys[at + 1..]);
     }
     let mut expected: Vec<&str> = hostile.into_iter().filter(|key| *key != " ").collect();
     expected.sort_unstable();
@@ -101,11 +97,11 @@ fn following_and_rebuilt_documents_are_the_same() {
     }
     append(&store, "acc-3", "Closed", &json!({}));
     store.projection(accounts(1, 1)).unwrap().run_to_end().unwrap();
-    let followed = store.documents("account_view", None, 100).unwrap();
+    let followed = store.documents("account_view").collect::<foldlog::Result<Vec<_>>>().unwrap();
     assert_eq!(followed.len(), 6);
     let rebuild = |documents| store.projection(documents).unwrap().rebuild(|_| ControlFlow::Continue(())).unwrap();
     rebuild(accounts(1, 1));
-    assert_eq!(store.documents("account_view", None, 100).unwrap(), followed);
+    assert_eq!(store.documents("account_view").collect::<foldlog::Result<Vec<_>>>().unwrap(), followed);
     let before = cents(&store, "acc-1").unwrap();
     rebuild(accounts(2, 10));
     assert_eq!(cents(&store, "acc-1"), Some(10 * before), "of the new definition");
@@ -121,7 +117,7 @@ fn a_tenant_reads_its_own_documents_only() {
     store.projection(accounts(1, 1).filter(Filter::new().all_tenants())).unwrap().run_to_end().unwrap();
     assert_eq!((cents(&store, "a"), cents(&store, "b")), (Some(1), None));
     assert_eq!((cents(&acme, "a"), cents(&acme, "b")), (Some(20), Some(30)));
-    assert_eq!(store.documents("account_view", None, 10).unwrap().len(), 1);
+    assert_eq!(store.documents("account_view").collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 1);
     assert_eq!(cents(&store.tenant("nobody"), "a"), None);
     // Two projections on one table would mix what belongs apart.
     let error = acme.projection(accounts(1, 1)).unwrap_err();
@@ -159,10 +155,14 @@ fn names_that_are_no_documents_are_refused() {
     deposit(&store, "a", 1);
     for name in ["", "a b", "a\"; DROP TABLE events", "events", "Subscriptions", "sqlite_schema", "a__b", "x'"] {
         assert_eq!(store.document(name, "a").unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
-        assert_eq!(store.documents(name, None, 1).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        assert_eq!(
+            store.documents(name).collect::<foldlog::Result<Vec<_>>>().unwrap_err().kind(),
+            ErrorKind::InvalidInput,
+            "{name}"
+        );
         let documents = Documents::new(name, 1, |_| None, |_, _| Ok(()));
         assert_eq!(store.projection(documents).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
     }
     assert_eq!(store.document("nothing", "a").unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(store.documents("nothing", None, 1).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.documents("nothing").collect::<foldlog::Result<Vec<_>>>().unwrap_err().kind(), ErrorKind::NotFound);
 }

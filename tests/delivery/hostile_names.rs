@@ -27,7 +27,7 @@ fn with_an_event() -> Store {
 
 fn is_sound(store: &Store) {
     assert_eq!(store.last_position().unwrap(), 1);
-    assert!(store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
 }
 
 fn subscription(name: &str, other: &str) {
@@ -119,7 +119,7 @@ fn table(name: &str) {
         store.project_inline(documents()).unwrap_err(),
         store.projection(documents()).map(drop).unwrap_err(),
         store.document(name, "k").map(drop).unwrap_err(),
-        store.documents(name, None, 1).map(drop).unwrap_err(),
+        store.documents(name).collect::<foldlog::Result<Vec<_>>>().map(drop).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         is_plain(&error);
@@ -147,9 +147,10 @@ fn document_key(key: &str, other: &str) {
     assert_eq!((found(key).as_deref(), found(other).as_deref()), (Some("1"), Some("2")));
     let mut wanted = keys.to_vec();
     wanted.sort();
-    let listed: Vec<String> = store.documents("views", None, 9).unwrap().into_iter().map(|(key, _)| key).collect();
+    let listed: Vec<String> =
+        store.documents("views").collect::<foldlog::Result<Vec<_>>>().unwrap().into_iter().map(|(key, _)| key).collect();
     assert_eq!(listed, wanted);
-    assert_eq!(store.documents("views", Some(&wanted[0]), 9).unwrap().len(), 1);
+    assert_eq!(store.documents("views").after(&wanted[0]).collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 1);
 }
 
 #[test]

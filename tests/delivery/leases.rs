@@ -203,7 +203,7 @@ fn an_event_that_kills_its_handlers_is_named_and_can_be_skipped_or_retried() {
     assert_eq!(subscription.skip_failed().unwrap(), POISON);
     assert_eq!(subscription.run_to_end(|_| Ok(())).unwrap(), 10 - POISON);
     assert_eq!(subscription.retry_failed().unwrap_err().kind(), ErrorKind::NotFound);
-    assert!(store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
 }
 
 #[test]

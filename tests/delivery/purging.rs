@@ -41,16 +41,16 @@ fn it_stops_before_what_a_subscription_has_not_passed() {
     count(&store, 0, 30);
     run_through(&store, "slow", Filter::new(), 14);
     run_through(&store, "slower", Filter::new(), 12);
-    let tried = store.purge(everything().dry_run()).unwrap();
-    let done = store.purge(everything()).unwrap();
+    let tried = store.maintenance().purge(everything().dry_run()).unwrap();
+    let done = store.maintenance().purge(everything()).unwrap();
     assert_eq!(tried, done);
     assert_eq!(figures(&done), (12, 18, vec![("slow", 16), ("slower", 18)]));
     assert_eq!((done.events_kept, done.aggregates_purged, done.broken.len()), (0, 10, 10));
     assert_eq!(positions(&store), (13..=30).collect::<Vec<_>>());
     assert_eq!(store.subscription("slower").run_to_end(|_| Ok(())).unwrap(), 18, "it saw every event");
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (2, 16, vec![("slow", 16)]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (2, 16, vec![("slow", 16)]));
     store.subscription("slow").remove().unwrap();
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (16, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (16, 0, vec![]));
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn one_aggregate_is_treated_as_all_are() {
     let (_directory, store) = store();
     count(&store, 0, 30);
     run_through(&store, "slow", Filter::new(), 14);
-    let done = store.purge(everything().aggregate("counter", "c-3")).unwrap();
+    let done = store.maintenance().purge(everything().aggregate("counter", "c-3")).unwrap();
     assert_eq!(figures(&done), (2, 1, vec![("slow", 1)]), "4 and 14 of 4, 14, 24");
-    assert_eq!(figures(&store.purge(everything().aggregate("counter", "c-4")).unwrap()), (1, 2, vec![("slow", 2)]));
+    assert_eq!(figures(&store.maintenance().purge(everything().aggregate("counter", "c-4")).unwrap()), (1, 2, vec![("slow", 2)]));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn it_can_be_told_to_go_on() {
     let (_directory, store) = store();
     count(&store, 0, 30);
     run_through(&store, "slow", Filter::new(), 14);
-    assert_eq!(figures(&store.purge(everything().even_if_undelivered()).unwrap()), (30, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything().even_if_undelivered()).unwrap()), (30, 0, vec![]));
 }
 
 #[test]
@@ -82,10 +82,10 @@ fn what_no_snapshot_stands_in_for_is_counted_apart() {
     }
     run_through(&store, "slow", Filter::new(), 4);
     let careful = Purge::created_before(Utc::now() + TimeDelta::days(1));
-    let done = store.purge(careful.clone()).unwrap();
+    let done = store.maintenance().purge(careful.clone()).unwrap();
     assert_eq!((figures(&done), done.events_kept), ((4, 3, vec![("slow", 3)]), 3));
     run_through(&store, "slow", Filter::new(), 10);
-    let done = store.purge(careful).unwrap();
+    let done = store.maintenance().purge(careful).unwrap();
     assert_eq!((figures(&done), done.events_kept), ((3, 0, vec![]), 3));
 }
 
@@ -99,12 +99,12 @@ fn only_those_who_read_the_tenant_count() {
     acme.projection(Sums::new(1)).unwrap();
     run_through(&acme, "of acme", Filter::new(), 12);
     run_through(&acme, "of all", Filter::new().all_tenants(), 17);
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (10, 0, vec![]));
-    let done = acme.purge(everything()).unwrap();
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (10, 0, vec![]));
+    let done = acme.maintenance().purge(everything()).unwrap();
     assert_eq!(figures(&done), (0, 10, vec![("of acme", 8), ("of all", 3), ("sums", 10)]));
     assert_eq!(done.held_back_by.iter().map(|held| held.all_tenants).collect::<Vec<_>>(), [false, true, false]);
     acme.subscription("sums").remove().unwrap();
-    assert_eq!(figures(&acme.purge(everything()).unwrap()), (2, 8, vec![("of acme", 8), ("of all", 3)]));
+    assert_eq!(figures(&acme.maintenance().purge(everything()).unwrap()), (2, 8, vec![("of acme", 8), ("of all", 3)]));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn an_outbox_holds_what_it_has_not_delivered_and_no_other_aggregate() {
     };
     let mut outbox = eager(&store).publisher(refuse);
     outbox.run_to_end().unwrap();
-    let done = store.purge(everything()).unwrap();
+    let done = store.maintenance().purge(everything()).unwrap();
     assert_eq!(figures(&done), (25, 5, vec![("out", 5)]));
     assert_eq!(positions(&store), [3, 13, 15, 23, 25], "dead, behind it, given up, behind them");
 
@@ -126,7 +126,7 @@ fn an_outbox_holds_what_it_has_not_delivered_and_no_other_aggregate() {
     assert!(letters.iter().all(|letter| letter.unwrap().event.is_some()));
     letters.retry_all().unwrap();
     assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 5, "nothing was lost");
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (5, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (5, 0, vec![]));
 }
 
 #[test]
@@ -138,10 +138,10 @@ fn a_dead_letter_that_was_passed_by_still_needs_its_event() {
         _ => Ok(()),
     };
     eager(&store).on_dead_letter(DeadLetterPolicy::PassOn).publisher(refuse).run_to_end().unwrap();
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (19, 2, vec![("out", 2)]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (19, 2, vec![("out", 2)]));
     assert_eq!(positions(&store), [11, 21]);
     store.outbox("out").dead_letters().unwrap().discard_all().unwrap();
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (2, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (2, 0, vec![]));
 }
 
 #[test]
@@ -150,12 +150,12 @@ fn a_dead_letter_without_an_event_holds_nothing() {
     count(&store, 0, 1);
     let refuse = |_: &Message<'_>| Err(PublishError::Reject("no".into()));
     eager(&store).on_dead_letter(DeadLetterPolicy::PassOn).publisher(refuse).run_to_end().unwrap();
-    store.purge(everything().even_if_undelivered()).unwrap();
+    store.maintenance().purge(everything().even_if_undelivered()).unwrap();
     store.append("counter", "c-0", 1, [event(1)]).unwrap();
     let publish = |_: &Message<'_>| Ok(());
     eager(&store).on_dead_letter(DeadLetterPolicy::PassOn).publisher(publish).run_to_end().unwrap();
     assert_eq!(store.outbox("out").dead_letters().unwrap().count().unwrap(), 1);
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (1, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (1, 0, vec![]));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn an_outbox_that_starts_later_needs_nothing_from_before() {
     count(&store, 0, 10);
     eager(&store).start_from(StartFrom::Now).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap();
     count(&store, 10, 20);
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (10, 10, vec![("out", 10)]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (10, 10, vec![("out", 10)]));
 }
 
 #[test]
@@ -172,17 +172,17 @@ fn projections_count_and_the_tables_that_are_being_built() {
     let (_directory, store) = store();
     count_at_once(&store, 0, 5_000);
     store.projection(Sums::new(1)).unwrap();
-    assert_eq!(figures(&store.purge(everything().dry_run()).unwrap()), (0, 5_000, vec![("sums", 5_000)]));
+    assert_eq!(figures(&store.maintenance().purge(everything().dry_run()).unwrap()), (0, 5_000, vec![("sums", 5_000)]));
     store.projection(Sums::new(1)).unwrap().run_to_end().unwrap();
-    assert_eq!(figures(&store.purge(everything().dry_run()).unwrap()), (5_000, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything().dry_run()).unwrap()), (5_000, 0, vec![]));
 
     let begun = store.projection(Sums::new(2)).unwrap().rebuild(|_| ControlFlow::Break(())).unwrap();
     assert!(!begun.finished);
     let (built, left) = (begun.position.get(), 5_000 - begun.position.get());
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (built, left, vec![("sums", left)]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (built, left, vec![("sums", left)]));
     let done = store.projection(Sums::new(2)).unwrap().rebuild(|_| ControlFlow::Continue(())).unwrap();
     assert!(done.finished && done.events == left);
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (left, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (left, 0, vec![]));
 }
 
 #[test]
@@ -190,5 +190,5 @@ fn an_inline_projection_is_never_behind_its_appends() {
     let (_directory, store) = store();
     store.project_inline(Sums::new(1)).unwrap();
     count(&store, 0, 20);
-    assert_eq!(figures(&store.purge(everything()).unwrap()), (20, 0, vec![]));
+    assert_eq!(figures(&store.maintenance().purge(everything()).unwrap()), (20, 0, vec![]));
 }

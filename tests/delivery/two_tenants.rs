@@ -91,12 +91,14 @@ impl File {
             }
             Call::Execute { kind, id } => {
                 let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
-                told(executed.map(|executed| (executed.state, executed.version)).map_err(foldlog::Error::from))
+                told(executed.map(|executed| (executed.state, executed.version)).map_err(ExecuteError::flatten))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
-            Call::Expire => told(store.expire_snapshots(Duration::ZERO)),
-            Call::Purge { kind, before } => told(store.purge(Purge::created_before(at(before)).aggregate_type(KINDS[kind]))),
+            Call::Expire => told(store.maintenance().expire_snapshots(Duration::ZERO)),
+            Call::Purge { kind, before } => {
+                told(store.maintenance().purge(Purge::created_before(at(before)).aggregate_type(KINDS[kind])))
+            }
             Call::Subscription => told(store.subscription("s").run_to_end(|event| match &*event.event_type {
                 "Gone" => Err("gone".into()),
                 _ => Ok(()),
@@ -132,8 +134,8 @@ impl File {
         }
         for kind in KINDS {
             let lists = store.json_aggregates(kind);
-            answers.push(told(lists.ids(None, 9)));
-            answers.push(told(store.count(Filter::new().aggregate_type(kind).event_type("Made"))));
+            answers.push(told(lists.ids().collect::<foldlog::Result<Vec<_>>>()));
+            answers.push(told(store.count_events(Some(kind), None, Some("Made"))));
             answers.push(told(
                 lists.verify_snapshots(|_| std::ops::ControlFlow::Continue(())).map(|report| (report.snapshots, report.damages)),
             ));
@@ -146,7 +148,7 @@ impl File {
                 answers.push(events(&store, Query::aggregate(kind, id)));
             }
         }
-        answers.push(told(store.documents(&table(tenant), None, 99)));
+        answers.push(told(store.documents(&table(tenant)).collect::<foldlog::Result<Vec<_>>>()));
         let statuses = store.subscriptions().unwrap();
         let shown =
             statuses.iter().map(|status| (&status.name, &status.kind, status.failure.as_ref().map(|failure| &failure.reason)));
@@ -229,7 +231,7 @@ proptest! {
             let id = event.unwrap().id;
             prop_assert_eq!(together.store.tenant("own").event(id).unwrap(), None);
         }
-        let report = together.store.verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
+        let report = together.store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap();
         prop_assert!(report.is_clean());
     }
 }

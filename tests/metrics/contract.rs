@@ -147,7 +147,7 @@ fn replays_of_every_kind_count_with_outcome_and_mode() {
         accounts.replay_to_version("a", 11).unwrap();
         accounts.replay_to_time("a", chrono::Utc::now()).unwrap();
         accounts.without_snapshots().replay("a").unwrap();
-        accounts.rebuild(|_, _| Ok::<_, Error>(()), |_| {}).unwrap();
+        accounts.replay_each().run(|_, _| Ok::<_, Error>(()), |_| std::ops::ControlFlow::Continue(())).unwrap();
         accounts.execute("a", |_| [event("Decided")]).unwrap();
         accounts.replay("nobody").unwrap_err();
         accounts.without_snapshots().replay("nobody").unwrap_err();
@@ -236,7 +236,11 @@ fn handlers_are_timed_by_name_and_event_type() {
         append(&store, "a", "Opened");
         let opened = store.recent_events(1).unwrap().remove(0);
         assert_eq!(store.run_handler("mail", &opened, |event| event.version.get()), 1);
-        store.json_aggregates("account").rebuild(|_, _| Ok::<_, Error>(()), |_| {}).unwrap();
+        store
+            .json_aggregates("account")
+            .replay_each()
+            .run(|_, _| Ok::<_, Error>(()), |_| std::ops::ControlFlow::Continue(()))
+            .unwrap();
         let ran = |name: &str, event_type: &str| {
             let labels = format!("handler_name=\"{name}\",event_type=\"{event_type}\"");
             metrics.value(&format!("event_handler_duration_seconds_count{{{labels}}}"))
@@ -266,7 +270,7 @@ fn every_series_has_exactly_the_labels_of_the_table() {
         accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
         let opened = store.recent_events(1).unwrap().remove(0);
         store.run_handler("mail", &opened, |_| ());
-        store.purge(Purge::created_before(chrono::Utc::now())).unwrap();
+        store.maintenance().purge(Purge::created_before(chrono::Utc::now())).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for series in metrics.samples().into_keys() {
             let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series.as_str(), ""));

@@ -61,9 +61,9 @@ fn right_after_purge_and_appends_after_it() {
         clock.set(Utc::now());
         append(&store, "a", "Opened");
         assert_eq!(holds(metrics, "a"), Some(5.0));
-        store.purge(Purge::created_before(Utc::now() - TimeDelta::days(1)).dry_run()).unwrap();
+        store.maintenance().purge(Purge::created_before(Utc::now() - TimeDelta::days(1)).dry_run()).unwrap();
         assert_eq!(holds(metrics, "a"), Some(5.0), "a dry run changes nothing");
-        let report = store.purge(Purge::created_before(Utc::now() - TimeDelta::days(1))).unwrap();
+        let report = store.maintenance().purge(Purge::created_before(Utc::now() - TimeDelta::days(1))).unwrap();
         assert_eq!(report.events_removed, 4);
         assert_eq!(holds(metrics, "a"), Some(1.0));
         append(&store, "a", "Opened");
@@ -85,7 +85,7 @@ fn snapshots_in_the_file_follow_every_change() {
         accounts.delete_snapshots("a").unwrap();
         assert_eq!(metrics.value("event_snapshots_total"), 2.0);
         clock.set(Utc::now());
-        assert_eq!(store.expire_snapshots(Duration::from_secs(90 * 86_400)).unwrap(), 2);
+        assert_eq!(store.maintenance().expire_snapshots(Duration::from_secs(90 * 86_400)).unwrap(), 2);
         assert_eq!(metrics.value("event_snapshots_total"), 0.0);
         assert!(metrics.text().contains("event_snapshots_total 0"), "zero is a value, not an absence");
     });
@@ -105,7 +105,7 @@ fn what_another_store_did_to_the_file_shows() {
             other.json_aggregates("account").create_snapshot("a", SnapshotReason::Manual).unwrap();
         });
         assert_eq!(holds(metrics, "a"), Some(1.0), "nobody told us yet");
-        ours.refresh_metrics().unwrap();
+        ours.maintenance().refresh_metrics().unwrap();
         assert_eq!(holds(metrics, "a"), Some(2.0));
         assert_eq!(metrics.value("event_snapshots_total"), 1.0);
 
@@ -136,15 +136,15 @@ fn the_write_ahead_log_shows_and_a_checkpoint_empties_it() {
         let path = directory.path().join("a.db");
         let store = Store::open(&path).unwrap();
         append(&store, "a", "Opened");
-        store.refresh_metrics().unwrap();
+        store.maintenance().refresh_metrics().unwrap();
         let wal = std::fs::metadata(directory.path().join("a.db-wal")).unwrap().len();
         assert!(wal > 0);
         assert_eq!(metrics.value("foldlog_wal_bytes"), wal as f64);
-        let done = store.checkpoint().unwrap();
+        let done = store.maintenance().checkpoint().unwrap();
         assert!(done.complete && done.pages_left == 0, "{done:?}");
         assert_eq!(metrics.value("foldlog_wal_bytes"), 0.0);
         assert_eq!(metrics.value("foldlog_checkpoint_duration_seconds_count"), 1.0);
-        assert!(in_memory().checkpoint().unwrap().complete, "a store in memory has none");
+        assert!(in_memory().maintenance().checkpoint().unwrap().complete, "a store in memory has none");
     });
 }
 

@@ -73,7 +73,7 @@ impl Sound {
         let store = work.open(&disk);
         (0..40).for_each(|_| work.step(&store));
         // A delivery is several commits: none of them is a truth that a damaged write-ahead log may lead to.
-        questions::deliver(&store).and_then(|()| store.checkpoint()).expect("the disk is sound");
+        questions::deliver(&store).and_then(|()| store.maintenance().checkpoint()).expect("the disk is sound");
         let mut moments = vec![disk.files()];
         for _ in 0..40 {
             work.step(&store);
@@ -188,7 +188,7 @@ impl Truth {
     fn of(disk: &Disk, files: &Files, questions: &Questions) -> Truth {
         disk.load(files);
         let store = open(disk).expect("the disk is sound");
-        assert!(store.verify(|_| Continue(())).expect("the disk is sound").is_clean());
+        assert!(store.maintenance().verify(|_| Continue(())).expect("the disk is sound").is_clean());
         let reads = questions.reads.iter().map(|(_, ask)| ask(&store)).collect();
         drop(store);
         let writes = questions.writes.iter().map(|(_, ask)| {
@@ -349,7 +349,7 @@ fn check(
             return Ok(());
         }
     };
-    let report = store.verify(|_| Continue(())).map_err(|error| format!("verify: {error:?}"))?;
+    let report = store.maintenance().verify(|_| Continue(())).map_err(|error| format!("verify: {error:?}"))?;
     let answers: Vec<Answer> = sound.questions.reads.iter().map(|(_, ask)| ask(&store)).collect();
     drop(store);
     let errors = answers.iter().filter(|answer| matches!(answer, Answer::Error(kind) if is_of_damage(*kind))).count();

@@ -198,14 +198,14 @@ fn look_up(file: &Path, mut acknowledged: Vec<Acknowledged>, seen: &mut u64) -> 
 fn check_all(file: &Path, outcome: &mut Outcome) -> Result<(), String> {
     let store = options(0).open(file).map_err(|error| format!("does not open: {error:?}"))?;
     let of = |error: foldlog::Error| format!("{error:?}");
-    let report = store.verify(|_| Continue(())).map_err(of)?;
+    let report = store.maintenance().verify(|_| Continue(())).map_err(of)?;
     if !report.is_clean() {
         return Err(format!("verify: {:?}", report.damages));
     }
     outcome.count("events", report.events);
     check_batches(&store)?;
     let accounts = accounts(&store, "default");
-    for id in accounts.ids(None, 100).map_err(of)? {
+    for id in accounts.ids().collect::<foldlog::Result<Vec<_>>>().map_err(of)? {
         let (fast, full) = (accounts.replay(&id).map_err(of)?, accounts.without_snapshots().replay(&id).map_err(of)?);
         if fast.state != full.state || fast.version != full.version {
             return Err(format!("{id} replays differently with and without snapshots"));

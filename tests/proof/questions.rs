@@ -178,7 +178,7 @@ impl Questions {
         self.read("statistics of the file", |store| number(store.file_statistics().map(|of| of.events)));
         self.read("tenants", |store| names(store.tenants()));
         self.read("aggregate types", |store| names(store.aggregate_types()));
-        self.read("ids", |store| names(accounts(store, "default").ids(None, 100)));
+        self.read("ids", |store| names(accounts(store, "default").ids().collect::<foldlog::Result<Vec<_>>>()));
         self.write("append to a new aggregate", |store| append(store, "default", "new", Expected::New));
         self.write("append for a new tenant", |store| append(store, "new", "new", Expected::New));
         self.write("append an event of a new type", |store| {

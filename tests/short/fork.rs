@@ -34,7 +34,7 @@ fn every_call_in_the_child_is_refused() {
             && is_forked(accounts(&store, "default").replay("a"))
             && is_forked(accounts(&store, "default").execute("a", |_| [AccountEvent::Closed]).map_err(foldlog::Error::from))
             && is_forked(store.read(Query::new()).collect::<foldlog::Result<Vec<_>>>())
-            && is_forked(store.verify(|_| Continue(())))
+            && is_forked(store.maintenance().verify(|_| Continue(())))
             && is_forked(store.last_position())
             && is_forked(store.file_statistics())
     }));
@@ -73,7 +73,7 @@ fn the_child_may_drop_the_store_while_the_parent_writes() {
         append(&store, "b").unwrap();
     }
     assert_eq!(store.last_position().unwrap(), 41);
-    assert!(store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }
 
 #[test]
@@ -89,5 +89,5 @@ fn a_store_that_the_child_opens_itself_works() {
     }));
     append(&store, "a").unwrap();
     assert_eq!(store.last_position().unwrap(), 3);
-    assert!(store.verify(|_| Continue(())).unwrap().is_clean());
+    assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }

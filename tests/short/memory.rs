@@ -106,7 +106,12 @@ fn importing_reading_and_replaying() {
     let replayed = baseline.bounded("replay", || store.aggregates::<Account>().replay("large").unwrap());
     assert_eq!((replayed.state.deposits, replayed.from_snapshot), (events / 2, None));
     assert!(replayed.state.cents > 0);
-    let rebuilt =
-        baseline.bounded("rebuild", || store.aggregates::<Account>().rebuild(|_, _| Ok::<(), String>(()), |_| {}).unwrap());
+    let rebuilt = baseline.bounded("rebuild", || {
+        store
+            .aggregates::<Account>()
+            .replay_each()
+            .run(|_, _| Ok::<(), String>(()), |_| std::ops::ControlFlow::Continue(()))
+            .unwrap()
+    });
     assert_eq!(rebuilt.succeeded, OTHER_AGGREGATES + 1);
 }

@@ -201,7 +201,7 @@ pub fn perform(store: &Store, step: &Step) -> Result<(), Error> {
             // The events go only if a snapshot stands in for all of them.
             let of_tenant = store.tenant(tenant);
             let plan = Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(Account::TYPE, id.as_str());
-            of_tenant.purge(plan).map(drop)
+            of_tenant.maintenance().purge(plan).map(drop)
         }
         Step::Snapshot(tenant, id) => accounts(store, tenant).create_snapshot(id, SnapshotReason::Manual).map(drop),
     }
@@ -312,7 +312,7 @@ fn compare(store: &Store, rows: &[Row], world: &World) -> Result<Option<String>,
             }
         }
     }
-    let report = store.verify(|_| Continue(()))?;
+    let report = store.maintenance().verify(|_| Continue(()))?;
     Ok((!report.is_clean()).then(|| format!("verify: {:?}", report.damages)))
 }
 

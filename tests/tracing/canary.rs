@@ -122,7 +122,7 @@ fn writes(said: &Said, store: &Store) {
     said.value(accounts.create_snapshot("a", SnapshotReason::Manual).unwrap());
     said.value(accounts.snapshots("a").unwrap());
     said.error(accounts.fold_with("f", 1, |_, _, _| Err(foldlog::FoldError::UnknownEventType)).replay("a"));
-    said.value(store.purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MIN_UTC)).unwrap());
+    said.value(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MIN_UTC)).unwrap());
 }
 
 fn reads(said: &Said, store: &Store) {
@@ -132,7 +132,7 @@ fn reads(said: &Said, store: &Store) {
     said.error(event.data.parse::<Vec<u64>>());
     said.error(event.decode::<u64>());
     said.value(store.document("views", "a").unwrap().unwrap());
-    said.value(store.documents("views", None, 9).unwrap());
+    said.value(store.documents("views").collect::<foldlog::Result<Vec<_>>>().unwrap());
     said.value((store.statistics().unwrap(), store.file_statistics().unwrap(), store.snapshot_statistics().unwrap()));
     store.run_handler("mail", &event, |_| ());
     said.value((store, Query::new(), store.options()));
@@ -173,6 +173,7 @@ fn damaged(said: &Said, store: &Store) {
     )
     .unwrap();
     let report = store
+        .maintenance()
         .verify(|progress| {
             said.value(progress);
             Continue(())
@@ -185,7 +186,7 @@ fn damaged(said: &Said, store: &Store) {
     said.error(accounts.replay("a"));
     said.error(store.read(Query::new()).collect::<Result<Vec<_>, _>>());
     said.error(store.append("account", "a", Expected::Any, [secret("Opened")]));
-    said.value(accounts.rebuild(|_, _| Ok::<_, Error>(()), |_| ()).unwrap());
+    said.value(accounts.replay_each().run(|_, _| Ok::<_, Error>(()), |_| std::ops::ControlFlow::Continue(())).unwrap());
     said.value(accounts.verify_snapshots(|_| Continue(())).unwrap());
 }
 

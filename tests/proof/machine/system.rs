@@ -78,7 +78,7 @@ impl Machine {
             Call::Purge(handle, which) => {
                 let (tenant, id) = name(*which);
                 let plan = Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(Account::TYPE, id);
-                self.store(*handle).tenant(&tenant).purge(plan).map(|_| End::Done)
+                self.store(*handle).tenant(&tenant).maintenance().purge(plan).map(|_| End::Done)
             }
             Call::Replay(handle, which) => state(self.store(*handle), *which, None),
             Call::ReplayTo(handle, which, version) => state(self.store(*handle), *which, Some(*version)),
@@ -167,7 +167,7 @@ impl StateMachineTest for Machine {
     fn teardown(mut machine: Machine, reference: Reference) {
         assert_eq!(model::rows(machine.store(0)).unwrap(), reference.world.rows);
         machine.stores.clear();
-        let report = machine.open().verify(|_| Continue(())).unwrap();
+        let report = machine.open().maintenance().verify(|_| Continue(())).unwrap();
         assert!(report.is_clean(), "{:?}", report.damages);
     }
 }

@@ -1,0 +1,154 @@
+//! Upkeep of a store: clean-up, purge, WAL checkpoint, gauges, verification, reindexing.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Store;
+use crate::log::gauges;
+use crate::log::scope::Scope;
+use crate::maintenance::checkpoint::{self, WalCheckpoint};
+use crate::maintenance::clean_up::{self, SnapshotExpiry, SnapshotExpiryTask};
+use crate::maintenance::purge::{self, Purge, PurgeReport};
+use crate::maintenance::reindex::{self, ReindexProgress};
+use crate::model::clock::{from_micros, to_micros};
+use crate::model::error::Result;
+use crate::storage::verify::{VerifyProgress, VerifyReport};
+
+/// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to
+/// create and to clone.
+///
+/// Purging and deleting snapshots concern the tenant of the store's handle; everything else concerns the whole file.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use foldlog::{Purge, Store};
+///
+/// let store = Store::in_memory()?;
+/// let maintenance = store.maintenance();
+/// assert!(maintenance.verify(|_| ControlFlow::Continue(()))?.is_clean());
+/// let report = maintenance.purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()))?;
+/// assert_eq!(report.events_removed, 0);
+/// # Ok::<(), foldlog::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Maintenance {
+    scope: Scope,
+}
+
+impl fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maintenance").field("tenant", &self.scope.tenant).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The store's upkeep: [`verify`](Maintenance::verify), [`purge`](Maintenance::purge),
+    /// [`checkpoint`](Maintenance::checkpoint) and others.
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance { scope: self.scope.clone() }
+    }
+}
+
+impl Maintenance {
+    /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
+    /// snapshot of an aggregate whose first events were purged or archived stays, because replays need it.
+    ///
+    /// # Errors
+    /// If the file cannot be written; what was deleted before stays deleted.
+    pub fn expire_snapshots(&self, age: Duration) -> Result<u64> {
+        let now = from_micros(self.scope.options().clock.now_micros())?;
+        let before =
+            TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        self.scope
+            .engine()
+            .expire_snapshots(&self.scope.tenant, to_micros(before))
+            .map_err(|error| error.during("expire snapshots"))
+    }
+
+    /// Deletes old snapshots of all tenants on a schedule, on its own thread, until the result is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading;
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread can be started.
+    pub fn schedule_snapshot_expiry(&self, plan: SnapshotExpiry) -> Result<SnapshotExpiryTask> {
+        clean_up::start(self.scope.clone(), plan).map_err(|error| error.during("schedule clean-up"))
+    }
+
+    /// Removes old events of this tenant from the file for good, and reports what it did. Events that a replay still
+    /// needs stay, unless [`Purge::even_if_replay_breaks`] is set. So do events that a subscription, a projection or an
+    /// outbox has not passed yet, unless [`Purge::even_if_undelivered`] is set.
+    ///
+    /// # Errors
+    /// If the file cannot be written. What was removed before that stays removed.
+    pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
+        let done = purge::purge(&self.scope, &plan).map_err(|error| error.during("purge"));
+        // Also after a failure, because what was removed stays removed. A failure to refresh the gauges is ignored.
+        let _ = gauges::refresh(&self.scope);
+        done
+    }
+
+    /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. Waits for readers up to the busy
+    /// time-out.
+    ///
+    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers allow. Call it
+    /// before the file is copied, or after a long reader has ended, to give the log's space back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull) and [`ErrorKind::Io`](crate::ErrorKind::Io) if the
+    /// file cannot be written. The log is then unchanged, and nothing is lost.
+    pub fn checkpoint(&self) -> Result<WalCheckpoint> {
+        checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
+    }
+
+    /// Reads all gauges from the file: before an exporter reports, and for values that another process may have
+    /// changed. One look-up for each measured aggregate, 1,000 by default; no scan.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn refresh_metrics(&self) -> Result<()> {
+        gauges::refresh(&self.scope).map_err(|error| error.during("refresh metrics"))
+    }
+
+    /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
+    /// summaries, counters, snapshots, subscriptions and deliveries. Names each damage and what can be done about it,
+    /// and continues after unreadable parts.
+    ///
+    /// Others may write meanwhile; their changes are not mistaken for damage. Only the first step, SQLite's own check
+    /// of the pages, is one long read that keeps the write-ahead log from being moved into the file. Whether snapshots
+    /// agree with a replay only their fold can tell: see
+    /// [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
+    ///
+    /// ```
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let report = store.maintenance().verify(|progress| {
+    ///     eprintln!("{:?} {}/{}", progress.step, progress.done, progress.total);
+    ///     std::ops::ControlFlow::Continue(())
+    /// })?;
+    /// for damage in &report.damages {
+    ///     eprintln!("{damage}");
+    /// }
+    /// assert!(report.is_clean());
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be opened at all.
+    pub fn verify(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
+        self.scope.engine().verify(&mut progress).map_err(|error| error.during("verify"))
+    }
+
+    /// Recreates every index from the events: of positions, names, ids and tags, and the summaries. Use it if `verify`
+    /// found that an index has lost something. Returns whether it finished; if `progress` stops it, nothing is changed.
+    ///
+    /// It is one transaction: nobody else can write meanwhile, and the write-ahead log grows by about the size of the
+    /// indexes.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written; nothing is changed then.
+    pub fn reindex(&self, progress: impl FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<bool> {
+        reindex::reindex(&self.scope, progress).map_err(|error| error.during("reindex"))
+    }
+}
