@@ -64,7 +64,7 @@ pub use model::error::{Conflict, Error, ErrorKind, Result};
 pub use model::event::{EventContext, EventId, NewEvent, RecordedEvent};
 pub use model::expected::Expected;
 pub use model::filter::Filter;
-pub use model::fold::{FoldError, Folds};
+pub use model::fold::{AggregateKind, FoldError};
 pub use model::json::Json;
 pub use model::metadata::Metadata;
 pub use model::place::{AggregateRef, DEFAULT_TENANT, Position, Version};

@@ -15,7 +15,7 @@ use crate::model::json::Json;
 
 /// The types that a handle of [`Aggregates`](crate::Aggregates) can have: one that implements [`Aggregate`], or
 /// [`serde_json::Value`] for aggregates without types. Sealed: you cannot implement it.
-pub trait Folds: sealed::Sealed {
+pub trait AggregateKind: sealed::Sealed {
     /// The state that a replay returns.
     type State;
     /// What `append` and `execute` take.
@@ -24,13 +24,13 @@ pub trait Folds: sealed::Sealed {
     type Fold: sealed::Fold<State = Self::State, Event = Self::Event>;
 }
 
-impl<A: Aggregate> Folds for A {
+impl<A: Aggregate> AggregateKind for A {
     type State = A;
     type Event = A::Event;
     type Fold = Typed<A>;
 }
 
-impl Folds for Value {
+impl AggregateKind for Value {
     type State = Value;
     type Event = NewEvent;
     type Fold = JsonFold;

@@ -16,7 +16,7 @@ use crate::model::error::{Error, Result};
 use crate::model::event::NewEvent;
 use crate::model::expected::Expected;
 use crate::model::fold::sealed::Fold;
-use crate::model::fold::{FoldError, Folds, JsonFold, Typed};
+use crate::model::fold::{AggregateKind, FoldError, JsonFold, Typed};
 use crate::model::json::Json;
 use crate::model::metadata::Metadata;
 use crate::model::place::{Position, Version};
@@ -51,7 +51,7 @@ use crate::storage::load::Until;
 ///
 /// Returned by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
-pub struct Aggregates<A: Folds> {
+pub struct Aggregates<A: AggregateKind> {
     pub(crate) scope: Scope,
     pub(crate) fold: A::Fold,
     pub(crate) metadata: Option<Json>,
@@ -59,7 +59,7 @@ pub struct Aggregates<A: Folds> {
     pub(crate) use_snapshots: bool,
 }
 
-impl<A: Folds> Clone for Aggregates<A> {
+impl<A: AggregateKind> Clone for Aggregates<A> {
     fn clone(&self) -> Self {
         Aggregates {
             scope: self.scope.clone(),
@@ -71,7 +71,7 @@ impl<A: Folds> Clone for Aggregates<A> {
     }
 }
 
-impl<A: Folds> fmt::Debug for Aggregates<A> {
+impl<A: AggregateKind> fmt::Debug for Aggregates<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Aggregates")
             .field("tenant", &self.scope.tenant)
@@ -123,7 +123,7 @@ impl Aggregates<Value> {
     }
 }
 
-impl<A: Folds> Aggregates<A> {
+impl<A: AggregateKind> Aggregates<A> {
     /// Returns a handle that gives this metadata to every event without its own, and its `userId` to snapshots.
     ///
     /// # Errors

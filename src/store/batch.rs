@@ -6,7 +6,7 @@ use crate::log::append::Batch;
 use crate::model::annotated::Annotated;
 use crate::model::error::Result;
 use crate::model::expected::Expected;
-use crate::model::fold::Folds;
+use crate::model::fold::AggregateKind;
 use crate::store::aggregates::Aggregates;
 
 impl Batch {
@@ -46,7 +46,7 @@ impl Batch {
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if an event cannot be written as JSON. If the handles belong to
     /// another tenant than the store that commits the batch, the commit fails with
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
-    pub fn append_to<A: Folds>(
+    pub fn append_to<A: AggregateKind>(
         self,
         handle: &Aggregates<A>,
         aggregate_id: impl fmt::Display,

@@ -10,7 +10,7 @@ use crate::log::pages::Ids;
 use crate::metrics::Timer;
 use crate::model::clock::to_micros;
 use crate::model::error::{Error, Result};
-use crate::model::fold::Folds;
+use crate::model::fold::AggregateKind;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::Position;
 use crate::state::replay::{self, Loaded, Replayed};
@@ -56,7 +56,7 @@ impl EachProgress {
     }
 }
 
-impl<A: Folds> Aggregates<A> {
+impl<A: AggregateKind> Aggregates<A> {
     /// The ids of the aggregates, in order.
     ///
     /// ```
@@ -180,13 +180,13 @@ impl<A: Folds> Aggregates<A> {
 /// to the requested time are left out. A failure is an error that names the aggregate, and the next item is the next aggregate. If
 /// the list of ids fails, the iterator ends.
 #[must_use = "an iterator does nothing until it is asked for the next item"]
-pub struct ReplayEach<A: Folds> {
+pub struct ReplayEach<A: AggregateKind> {
     handle: Aggregates<A>,
     ids: Ids,
     until: Until,
 }
 
-impl<A: Folds> ReplayEach<A> {
+impl<A: AggregateKind> ReplayEach<A> {
     /// The states when the log ended at this position.
     pub fn to_position(mut self, position: impl Into<Position>) -> ReplayEach<A> {
         self.until = Until::Position(position.into().get());
@@ -255,7 +255,7 @@ impl<A: Folds> ReplayEach<A> {
     }
 }
 
-impl<A: Folds> Iterator for ReplayEach<A> {
+impl<A: AggregateKind> Iterator for ReplayEach<A> {
     type Item = Result<(String, Replayed<A::State>), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -272,7 +272,7 @@ impl<A: Folds> Iterator for ReplayEach<A> {
     }
 }
 
-impl<A: Folds> fmt::Debug for ReplayEach<A> {
+impl<A: AggregateKind> fmt::Debug for ReplayEach<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplayEach").field("handle", &self.handle).field("until", &self.until).finish_non_exhaustive()
     }

@@ -6,7 +6,7 @@ use crate::log::append;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
-use crate::model::fold::Folds;
+use crate::model::fold::AggregateKind;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::Version;
 use crate::state::execute::Decided;
@@ -28,7 +28,7 @@ pub struct Preview<S> {
     pub changes: Vec<RowChange>,
 }
 
-impl<A: Folds> Aggregates<A> {
+impl<A: AggregateKind> Aggregates<A> {
     /// Shows what [`execute`](Aggregates::execute) would append, and what this would change in the tables of inline
     /// projections. Nothing is kept: no event, no position, no name, no snapshot.
     ///

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::maintenance::verify;
 use crate::metrics::Timer;
 use crate::model::error::Result;
-use crate::model::fold::Folds;
+use crate::model::fold::AggregateKind;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::Version;
 use crate::state::replay::{self, Loaded};
@@ -15,7 +15,7 @@ use crate::storage::load::Until;
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 use crate::store::aggregates::Aggregates;
 
-impl<A: Folds> Aggregates<A> {
+impl<A: AggregateKind> Aggregates<A> {
     /// Makes a snapshot of the current state.
     ///
     /// # Errors

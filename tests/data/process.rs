@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foldlog::{Aggregate, Aggregates, Filter, Folds, Query, Replayed, SnapshotPolicy, Store};
+use foldlog::{Aggregate, AggregateKind, Aggregates, Filter, Query, Replayed, SnapshotPolicy, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -96,7 +96,7 @@ fn assert_published(store: &Store, set: &DataSet) {
 }
 
 /// Every case: version, last event, counts; with and without snapshots.
-fn assert_cases<A: Folds>(cases: &Aggregates<A>, store: &Store, set: &DataSet, summary: impl Fn(&A::State) -> Value) {
+fn assert_cases<A: AggregateKind>(cases: &Aggregates<A>, store: &Store, set: &DataSet, summary: impl Fn(&A::State) -> Value) {
     let truths: BTreeMap<String, Case> =
         set.rows("final_states.ndjson.gz").map(|case: Case| (case.aggregate_id.clone(), case)).collect();
     for cases in [cases.clone(), cases.without_snapshots()] {
