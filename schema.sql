@@ -11,7 +11,7 @@
 -- checksum: xxh3, over the names and values of the row, not over the numbers that stand for names. Small columns come before
 -- large ones, so that SQLite finds them without reading through a large event. There are no foreign keys: `verify` checks
 -- every reference below. Indexes, `event_ids`, `event_tags` and `block_summaries` are derived from `events` and `aggregates`;
--- `reindex` makes them anew.
+-- `reindex` recreates them.
 
 -- What the log as a whole has to remember: exactly one row. An append does not touch it.
 CREATE TABLE log_state (
@@ -157,6 +157,7 @@ CREATE TABLE subscriptions (
   generation          INTEGER NOT NULL,  -- counts a projection's rebuilds: part of the names of its indexes
   rebuild_version     INTEGER,           -- version of the tables that are being built; NULL = none are
   rebuild_position    INTEGER,           -- how far they are built
+  deliveries          INTEGER NOT NULL,  -- how many rows of deliveries an outbox has, so that a lost one is noticed; 0 for others
   checksum            INTEGER NOT NULL,  -- over the whole row
   UNIQUE (tenant, name)
 ) STRICT;

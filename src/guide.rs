@@ -1,13 +1,15 @@
-//! The documents of the repository, so that they can be read, and their links followed, where the crate is.
-// A link definition that stands first wins: each of these replaces the relative one at the end of the document.
+//! The repository's documents as modules, so that they can be read on docs.rs and their links work there.
+// The first link definition wins, so each of these replaces the relative one at the end of the document.
 
 /// [figures.md]: figures#delivery
+/// [Decision 7]: decisions
 #[doc = include_str!("../docs/delivery.md")]
 pub mod delivery {}
 
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 
+/// [Decision 8]: decisions
 #[doc = include_str!("../docs/reliability.md")]
 pub mod reliability {}
 
@@ -16,6 +18,8 @@ pub mod reliability {}
 pub mod figures {}
 
 /// [docs/reliability.md]: reliability
+/// [docs/delivery.md]: delivery
+/// [Decision 8]: decisions
 /// [schema.sql]: file_format
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
@@ -30,6 +34,8 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0004-delivery-dependencies.md")]
 #[doc = include_str!("../docs/decisions/0005-summaries-with-checksums.md")]
 #[doc = include_str!("../docs/decisions/0006-linked-indexes.md")]
+#[doc = include_str!("../docs/decisions/0007-leases-without-a-clock.md")]
+#[doc = include_str!("../docs/decisions/0008-format-1.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

@@ -1,11 +1,11 @@
 //! An embedded event store: an append-only log of JSON events and their snapshots, in one SQLite file, in your process.
 //!
-//! [`Store`] is what an application opens. [`Aggregate`] is what it writes: how state follows from events. The handle
-//! [`Aggregates`] appends, replays, executes decisions and keeps snapshots; [`Query`] reads events across aggregates;
-//! [`Subscription`] and [`Projection`] deliver them. [`Error`] says what went wrong, where, and what to do.
+//! Open a [`Store`]. Define an [`Aggregate`]: how state follows from events. The handle [`Aggregates`] appends,
+//! replays, executes decisions and keeps snapshots; [`Query`] reads events across aggregates; [`Subscription`],
+//! [`Projection`] and [`Outbox`] deliver them. [`Error`] says what failed, where, why, and what to do next.
 //!
-//! It is not a server, not a message broker, and not for several machines writing one log. There is no async: inside an
-//! async application call it on a blocking thread.
+//! It is not a server, not a message broker, and not for several machines that write one log. There is no async API:
+//! inside an async application call it on a blocking thread.
 //!
 //! [docs/delivery.md]: guide::delivery
 //! [docs/metrics.md]: guide::metrics
@@ -82,6 +82,6 @@ pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 
 pub use model::trace_context::TraceContext;
-/// Crates whose types are in this crate's signatures: their versions are part of its public API. [`rusqlite`] is what
-/// [`ReadModel`] speaks.
+/// Crates whose types are in this crate's signatures, so that their versions are part of its public API. [`rusqlite`] is
+/// for [`ReadModel`].
 pub use {chrono, rusqlite, serde_json, uuid};

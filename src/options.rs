@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! Options: how a store is opened.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::model::trace_context::{TraceContext, TraceSource};
 /// What an append waits for before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// Until the disk says that the events are on it: what was returned survives a power cut. The default.
+    /// The disk has the events: what `append` returned survives a power cut. The default.
     #[default]
     Durable,
-    /// Until the operating system has them: what was returned survives the death of the process; a power cut can lose
-    /// the newest appends, and only those. Several times faster for single appends.
+    /// The operating system has the events: what `append` returned survives the death of the process. A power cut can
+    /// lose the newest appends, and only those. Several times faster for single appends.
     Fast,
 }
 
@@ -26,23 +26,23 @@ pub struct SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// A snapshot as soon as `events` (1 or more) events stand after the last one; the newest five are kept.
+    /// Makes a snapshot after every `events` (at least 1) events; keeps the newest five.
     pub fn every(events: u64) -> SnapshotPolicy {
         SnapshotPolicy { threshold: events.max(1), ..SnapshotPolicy::default() }
     }
 
-    /// No snapshot is made unless the application asks for one; those that exist are still used.
+    /// Makes no snapshot unless the application asks for one. Existing ones are still used.
     pub fn manual() -> SnapshotPolicy {
         SnapshotPolicy { threshold: 0, ..SnapshotPolicy::default() }
     }
 
-    /// Keeps the newest `snapshots` (1 or more) of each aggregate; older ones are deleted when a new one is made.
+    /// Keeps the newest `snapshots` (at least 1) of each aggregate. Older ones are deleted when a new one is made.
     pub fn retain(mut self, snapshots: u32) -> SnapshotPolicy {
         self.retain = snapshots.max(1);
         self
     }
 
-    /// Events after the last snapshot that make the next one due; `None` if only on request.
+    /// The number of events after the last snapshot that makes the next one due; `None` if only on request.
     pub fn threshold(&self) -> Option<u64> {
         (self.threshold > 0).then_some(self.threshold)
     }
@@ -52,14 +52,14 @@ impl SnapshotPolicy {
         self.retain
     }
 
-    /// Whether an aggregate at `version` whose newest snapshot is at `snapshot` (0: none) is to get one.
+    /// Whether an aggregate at `version` is due for a snapshot when its newest one is at `snapshot` (0: none).
     pub(crate) fn is_due(&self, snapshot: u64, version: u64) -> bool {
         self.threshold > 0 && version.saturating_sub(snapshot) >= self.threshold
     }
 }
 
 impl Default for SnapshotPolicy {
-    /// Every 100 events, the newest five kept.
+    /// Every 100 events; the newest five are kept.
     fn default() -> SnapshotPolicy {
         SnapshotPolicy { threshold: 100, retain: 5 }
     }
@@ -121,10 +121,10 @@ impl Options {
     }
 
     /// The defaults, with the snapshot policy from the environment: `SNAPSHOT_THRESHOLD` (events; 0 = only on request)
-    /// and `RETAIN_SNAPSHOTS` (1 or more).
+    /// and `RETAIN_SNAPSHOTS` (at least 1).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if one of them is set to something else than such a number.
+    /// [`ErrorKind::InvalidInput`] if one of them is set to anything but such a number.
     pub fn from_env() -> Result<Options> {
         let mut options = Options::new();
         if let Some(threshold) = number_from_env("SNAPSHOT_THRESHOLD", 0)? {
@@ -136,80 +136,82 @@ impl Options {
         Ok(options)
     }
 
-    /// What an append waits for. Default: [`Durability::Durable`].
+    /// Sets what an append waits for. Default: [`Durability::Durable`].
     pub fn durability(mut self, durability: Durability) -> Options {
         self.durability = durability;
         self
     }
 
-    /// When snapshots are made and how many are kept. Default: every 100 events, five kept.
+    /// Sets when snapshots are made and how many are kept. Default: every 100 events, five kept.
     pub fn snapshots(mut self, policy: SnapshotPolicy) -> Options {
         self.snapshots = policy;
         self
     }
 
-    /// How long a call waits for another thread, connection or process to let go of the file before it fails with
-    /// [`ErrorKind::Busy`]. Default: 5 seconds.
+    /// Sets how long a call waits for another thread, connection or process to release the write lock before it fails
+    /// with [`ErrorKind::Busy`]. Default: 5 seconds.
     pub fn busy_timeout(mut self, timeout: Duration) -> Options {
         self.busy_timeout = timeout;
         self
     }
 
-    /// The greatest sum of data, metadata and tags of one event, in bytes. Default: 16 MiB; at most 512 MiB.
+    /// Sets the limit for the data, metadata and tags of one event together, in bytes. Default: 16 MiB; at most 512
+    /// MiB.
     pub fn max_event_bytes(mut self, bytes: usize) -> Options {
         self.max_event_bytes = bytes.min(512 << 20);
         self
     }
 
-    /// The greatest number of events in one atomic append. Default: 100,000.
+    /// Sets the limit for the number of events in one atomic append. Default: 100,000.
     pub fn max_batch_events(mut self, events: usize) -> Options {
         self.max_batch_events = events;
         self
     }
 
-    /// The greatest length of a tenant, aggregate type, aggregate id, event type or tag, in bytes. Default: 1,024.
+    /// Sets the limit for the length of a tenant, aggregate type, aggregate id, event type or tag, in bytes. Default:
+    /// 1,024.
     pub fn max_name_bytes(mut self, bytes: usize) -> Options {
         self.max_name_bytes = bytes;
         self
     }
 
-    /// The page cache of each connection, in bytes; memory is taken as pages are used. Default: 6 MiB.
+    /// Sets the size of each connection's page cache, in bytes. Memory is taken as pages are used. Default: 6 MiB.
     pub fn cache_bytes(mut self, bytes: usize) -> Options {
         self.cache_bytes = bytes;
         self
     }
 
-    /// How often `execute` loads, decides and appends before it gives up on conflicts. Default: 5.
+    /// Sets how often `execute` loads, decides and appends before it gives up on conflicts. Default: 5.
     pub fn execute_attempts(mut self, attempts: u32) -> Options {
         self.execute_attempts = attempts.max(1);
         self
     }
 
-    /// Where times come from. Default: the machine's clock.
+    /// Sets where times come from. Default: the machine's clock.
     pub fn clock(mut self, clock: Clock) -> Options {
         self.clock = clock;
         self
     }
 
-    /// How many values the metrics' labels may take. Default: 1,000 each of aggregates, tenants and event types.
+    /// Sets how many values the metrics' labels may take. Default: 1,000 each of aggregates, tenants and event types.
     pub fn label_bounds(mut self, bounds: LabelBounds) -> Options {
         self.label_bounds = bounds;
         self
     }
 
-    /// Asked at each append which span is the current one; the answer goes into the metadata of events that do not say
-    /// yet what they are part of, as `traceparent` and `tracestate`. Default: nobody is asked.
+    /// Sets a callback that names the current span at each append. The answer is added to the metadata of events that
+    /// name no trace, as `traceparent` and `tracestate`. Default: none.
     ///
-    /// With the feature `tracing` the current span is the append's own. Not counted in
-    /// [`max_event_bytes`](Options::max_event_bytes). An append that is repeated with the same event ids may come from
-    /// another span: it is the same append all the same.
+    /// With the feature `tracing` the current span is the append's own. The added members do not count towards
+    /// [`max_event_bytes`](Options::max_event_bytes). An append that is repeated with the same event ids is recognised
+    /// even from another span.
     pub fn trace_context(mut self, current: impl Fn() -> Option<TraceContext> + Send + Sync + 'static) -> Options {
         self.trace_source = Some(TraceSource::new(current));
         self
     }
 
-    /// Opens files through a SQLite VFS that the application has registered under this name; for fault injection and
-    /// for encrypting file systems. Default: SQLite's own.
+    /// Opens files through a SQLite VFS that the application has registered under this name, for fault injection or an
+    /// encrypting file system. Default: SQLite's own.
     pub fn vfs(mut self, name: impl Into<String>) -> Options {
         self.vfs = Some(name.into());
         self

@@ -1,5 +1,5 @@
-//! Locks. A thread that panics while it holds one leaves what it guards in order: the application's code never runs under
-//! a lock that matters, and a transaction rolls back when it is dropped. So a poisoned lock means nothing here.
+//! Locks that ignore poisoning. A thread that panics under a lock leaves the guarded value in order, because
+//! application code never runs under a lock that matters, and a transaction rolls back when dropped.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -16,12 +16,12 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The value, without a lock: nobody else can have it.
+/// The value, without a lock, because there is no other user.
 pub(crate) fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
     mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a notification, for `longest` at most, as long as `condition` holds.
+/// Waits up to `longest` for notifications, as long as `condition` holds.
 pub(crate) fn wait_while<'a, T>(
     changed: &Condvar,
     guard: MutexGuard<'a, T>,

@@ -1,6 +1,6 @@
-//! Coarse spans with OpenTelemetry's database attributes (feature `tracing`); nothing at all without the feature.
+//! Coarse spans with OpenTelemetry's database attributes (feature `tracing`). Without the feature they do nothing.
 //!
-//! A span says what was done to which type of aggregate, and how it failed. What the events say is not for it.
+//! A span names the operation, the aggregate type and the error. It never contains data of events.
 
 pub(crate) use chosen::*;
 
@@ -15,7 +15,7 @@ mod chosen {
     /// A span that lasts as long as this value.
     pub(crate) struct Span(EnteredSpan);
 
-    /// Work on aggregates of this type; of several types if it is empty.
+    /// An operation on aggregates of this type; the type is empty if there are several.
     pub(crate) fn span(operation: &'static str, aggregate_type: &str) -> Span {
         let span = tracing::info_span!(
             "foldlog",
@@ -31,8 +31,8 @@ mod chosen {
         Span(span.entered())
     }
 
-    /// A handler's work on an event, with the span that appended the event beside it: a cause, but no parent, for the
-    /// handler may run long after.
+    /// A handler's work on an event, linked to the span that appended the event. It is a link and not a parent, because
+    /// the handler may run much later.
     pub(crate) fn handler_span(name: &str, event: &RecordedEvent) -> Span {
         let span = tracing::info_span!(
             "foldlog",
@@ -54,7 +54,7 @@ mod chosen {
     }
 
     impl Span {
-        /// Several events in one append; the convention has no size for a single one.
+        /// Sets the number of events, if it is more than one. The convention has no size for a single event.
         pub(crate) fn has_events(&self, events: usize) {
             if events > 1 {
                 self.0.record("db.operation.batch.size", events as u64);

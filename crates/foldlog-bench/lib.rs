@@ -1,1 +1,1 @@
-//! Nothing: the package is there for the benchmarks in the folder `benches` of the root.
+//! Empty: this package exists to build the benchmarks in the root's folder `benches`.

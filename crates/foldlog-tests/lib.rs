@@ -1,1 +1,1 @@
-//! Nothing: the package is there for the tests in the folder `tests` of the root.
+//! Empty: this package exists to build the tests in the root's folder `tests`.

@@ -1,4 +1,4 @@
-//! What is asked of a subscription, a projection or an outbox by its name.
+//! What can be asked of a subscription, a projection or an outbox by name.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
 use crate::storage::delivery::{Checkpoint, Identity, SubscriptionKind, unknown};
 
-/// How often one who waits looks for what other processes did.
+/// How often a waiting call looks for commits of other processes.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// How a subscription, a projection or an outbox stands.
+/// The state of a subscription, a projection or an outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -23,15 +23,15 @@ pub struct SubscriptionStatus {
     pub kind: SubscriptionKind,
     /// Whether it reads the events of all tenants.
     pub all_tenants: bool,
-    /// Nothing up to this position is left to do.
+    /// The checkpoint: every event up to this position is done.
     pub position: Position,
-    /// Positions between that and the newest event of the file.
+    /// Positions between the checkpoint and the newest event of the file.
     pub lag: u64,
-    /// Whether a runner has the lead. One that was killed has it until another asks for it.
+    /// Whether a runner has the lead. A killed runner keeps it until another one asks for it.
     pub is_led: bool,
     /// The event at which it stopped, and why.
     pub failure: Option<Failure>,
-    /// The version of a projection's tables, 0 if they must be rebuilt; 1 for others.
+    /// The version of a projection's tables; 0 if they must be rebuilt. 1 for handlers and outboxes.
     pub version: u32,
 }
 
@@ -42,9 +42,9 @@ pub struct SubscriptionStatus {
 pub struct Failure {
     /// The event at which it stopped.
     pub position: Position,
-    /// The application's error; or that the process died.
+    /// The application's error, or the note that the process died.
     pub reason: String,
-    /// How many processes died while they handled it, as far as that was noted.
+    /// How many processes died while they handled the event, as far as it was noted.
     pub deaths: u32,
 }
 
@@ -95,17 +95,20 @@ pub(crate) fn wait_until(scope: &Scope, identity: &Identity, position: Position,
             return Ok(());
         }
         if let Some(failed) = row.failed_position {
-            return Err(Error::new(ErrorKind::Handler, format!("the subscription {name:?} has stopped at an event before"))
+            return Err(Error::new(ErrorKind::Handler, format!("the subscription {name:?} has stopped at an earlier event"))
                 .at_position(Position::new(failed))
-                .advice("mend it and run again, or pass over the event with skip_failed"));
+                .advice("fix the code and run again, or skip the event with skip_failed"));
         }
         let left = timeout.saturating_sub(began.elapsed());
         if left.is_zero() {
-            return Err(Error::new(ErrorKind::Busy, format!("the subscription {name:?} is at position {} only", row.position))
-                .at_position(position)
-                .advice("wait longer, and look whether a runner leads it"));
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("the subscription {name:?} has only reached position {}", row.position),
+            )
+            .at_position(position)
+            .advice("wait longer, and check that a runner leads it"));
         }
-        // A runner of another process raises no signal here.
+        // Only runners of this process raise the signal, so the wait is short enough to notice those of others.
         scope.log.appended.wait_after(seen, left.min(LOOK_EVERY));
     }
 }
@@ -149,21 +152,23 @@ pub(crate) fn remove(scope: &Scope, identity: &Identity) -> Result<()> {
     if was_there { Ok(()) } else { Err(unknown(&identity.name)) }
 }
 
-/// What can be asked of all three kinds; inside of an `impl` with a method `place` that gives the scope and the identity.
+/// The methods that all three kinds share. The `impl` needs a method `place` that gives the scope and the identity.
 macro_rules! methods {
     () => {
-        /// Waits until it has passed a position, so that a user reads what he wrote. `Duration::MAX` waits for ever.
+        /// Waits until the checkpoint has reached a position, so that users can read their own writes. `Duration::MAX`
+        /// waits for ever.
         ///
         /// # Errors
-        /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if the time is over; [`ErrorKind::Handler`](crate::ErrorKind::Handler) if it
-        /// has stopped at an event before; both say where it is. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was
-        /// never made.
+        /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if the time is over;
+        /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) if it has stopped at an earlier event. Both name the
+        /// position that was reached. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such
+        /// subscription.
         pub fn wait_until(&self, position: impl Into<crate::Position>, timeout: std::time::Duration) -> crate::Result<()> {
             let (scope, identity) = self.place();
             crate::delivery::control::wait_until(scope, &identity, position.into(), timeout).map_err(|error| error.during("wait"))
         }
 
-        /// Passes over the event at which it stopped, or at which its process died; returns the event's position.
+        /// Skips the event at which it stopped, or at which its process died. Returns the event's position.
         ///
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
@@ -172,8 +177,8 @@ macro_rules! methods {
             crate::delivery::control::skip_failed(scope, &identity).map_err(|error| error.during("skip"))
         }
 
-        /// Forgets that it stopped, so that the event is tried again; returns the event's position. Needed only after the
-        /// event killed its processes: an event at which the code failed is tried again by the next run anyway.
+        /// Clears the failure, so that the event is tried again. Returns the event's position. Only needed after an
+        /// event has killed its processes: the next run tries an event again anyway if only the code failed.
         ///
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it has not stopped at an event.
@@ -182,21 +187,23 @@ macro_rules! methods {
             crate::delivery::control::retry_failed(scope, &identity).map_err(|error| error.during("retry"))
         }
 
-        /// Takes the lead away from the runner that has it, for instance because it hangs; returns whether there was one.
-        /// The next runner that asks leads. The one before finishes the event at hand and can write no more.
+        /// Takes the lead from the runner that has it, for instance because it hangs. Returns whether there was one.
+        /// The next runner that asks gets the lead. The former leader finishes its current event and can write no more.
         ///
         /// # Errors
-        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; if the file cannot be written.
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription; if the file cannot be
+        /// written.
         pub fn break_lease(&self) -> crate::Result<bool> {
             let (scope, identity) = self.place();
             crate::delivery::control::break_lease(scope, &identity).map_err(|error| error.during("break lease"))
         }
 
-        /// Begins anew: a handler and an outbox at the first event, dead letters are forgotten; a projection must be
-        /// rebuilt. Also mends a damaged checkpoint.
+        /// Starts over. A handler or an outbox begins at the first event again, and dead letters are forgotten; a
+        /// projection must be rebuilt. This also repairs a damaged checkpoint.
         ///
         /// # Errors
-        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; if the file cannot be written.
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription; if the file cannot be
+        /// written.
         pub fn reset(&self) -> crate::Result<()> {
             let (scope, identity) = self.place();
             crate::delivery::control::reset(scope, &identity).map_err(|error| error.during("reset"))
@@ -204,25 +211,25 @@ macro_rules! methods {
     };
 }
 
-/// What can be asked of a handler and of an outbox, whose checkpoints can be moved alone.
+/// The methods of handlers and outboxes, whose checkpoints can be moved.
 macro_rules! movable {
     () => {
-        /// Moves the checkpoint on purpose: the next event is the first one wanted after this position. What an outbox has
-        /// noted of later events, dead letters included, is forgotten. Also mends a damaged checkpoint.
+        /// Moves the checkpoint: the next event handled is the first one wanted after this position. An outbox forgets
+        /// its deliveries of later events, dead letters included. This also repairs a damaged checkpoint.
         ///
         /// # Errors
-        /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a position that the log has not reached, and for a
-        /// projection. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made.
+        /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a position that the log has not reached, and
+        /// for a projection. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription.
         pub fn seek(&self, position: impl Into<crate::Position>) -> crate::Result<()> {
             let (scope, identity) = self.place();
             crate::delivery::control::seek(scope, &identity, position.into()).map_err(|error| error.during("seek"))
         }
 
-        /// Forgets it: its checkpoint and its deliveries. A projection's tables stay: see
+        /// Deletes it: its checkpoint and its deliveries. A projection's tables stay: see
         /// [`ProjectionRunner::remove`](crate::ProjectionRunner::remove).
         ///
         /// # Errors
-        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made.
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription.
         pub fn remove(&self) -> crate::Result<()> {
             let (scope, identity) = self.place();
             crate::delivery::control::remove(scope, &identity).map_err(|error| error.during("remove"))

@@ -1,4 +1,4 @@
-//! Documents: a read model of JSON, one fold for each key, without SQL.
+//! Documents: a read model of JSON documents, one for each key, without SQL.
 
 use std::fmt;
 
@@ -14,15 +14,15 @@ use crate::model::json::Json;
 type Key = dyn Fn(&RecordedEvent) -> Option<String> + Send + Sync;
 type Fold = dyn Fn(&mut Value, &RecordedEvent) -> Result<(), HandlerError> + Send + Sync;
 
-/// A projection that keeps a JSON document for each key, for those who want a read model and no tables of their own.
+/// A projection that keeps a JSON document for each key, for a read model without tables of your own.
 ///
-/// `key` says which document an event belongs to (`None`: to none), `fold` takes the event into it. A document that is
-/// not there yet is `null`, and one that the fold leaves as `null` is deleted. It is used like any other [`Projection`]:
-/// inline, following, rebuilt; its documents are read with [`Store::document`](crate::Store::document) and
+/// `key` says which document an event belongs to (`None`: to none), and `fold` applies the event to it. A missing
+/// document is `null`, and a document that the fold leaves as `null` is deleted. Use it like any other [`Projection`]:
+/// inline, following, or rebuilt. Read the documents with [`Store::document`](crate::Store::document) and
 /// [`Store::documents`](crate::Store::documents).
 ///
-/// Documents belong to the tenant of their events. To keep those of all tenants under one name, filter by
-/// [`Filter::all_tenants`]; each tenant still reads its own only.
+/// A document belongs to the tenant of its events. To keep documents of all tenants under one name, filter by
+/// [`Filter::all_tenants`]; each tenant can still read only its own.
 ///
 /// ```
 /// use foldlog::{Documents, Expected, NewEvent, Store};
@@ -62,8 +62,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Documents under a name of letters, digits and single underscores. Raise the version when `key` or `fold` changes,
-    /// and rebuild. Both must depend on their arguments only.
+    /// Documents under a name of letters, digits and single underscores. Raise the version when `key` or `fold`
+    /// changes, and rebuild. Both must depend on their arguments only.
     pub fn new(
         name: impl Into<String>,
         version: u32,
@@ -81,7 +81,7 @@ impl Documents {
         }
     }
 
-    /// Which events it wants; all of the tenant by default.
+    /// Sets which events it wants. Default: all of the tenant.
     pub fn filter(mut self, filter: Filter) -> Documents {
         self.filter = filter;
         self

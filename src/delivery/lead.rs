@@ -1,9 +1,9 @@
-//! Who works for a subscription: taken, kept and taken over without a look at the wall clock.
+//! Which runner works for a subscription. The lead is taken, kept and taken over without reading the wall clock.
 //!
-//! A leader writes nothing to stay the leader. Whoever wants the lead asks, by making the row's heartbeat odd; the leader
-//! answers by making it even again, on a thread of its own, so that a slow handler does not keep it from answering. A
-//! question that stands for the length of the lease, on the clock of the one who asks, has no living leader. Once asked, a
-//! leader beats by itself for a while, so that those who stand by need not ask again and again.
+//! A leader writes nothing to stay the leader. A runner that wants the lead asks for it: it makes the row's heartbeat
+//! odd. The leader answers from its own thread by making the heartbeat even again, so a slow handler does not delay the
+//! answer. If a question stays unanswered for the length of the lease, measured by the runner that asked, the leader is
+//! dead. Once asked, a leader beats by itself for a while, so that the runners standing by need not keep asking.
 
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,33 +17,33 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
 use crate::storage::delivery::{Claim, Claimed, Identity, Lead, Pulse};
 
-/// How long a lease lasts unless the application says otherwise.
+/// The default length of a lease.
 pub(crate) const LEASE: Duration = Duration::from_millis(500);
-/// Shorter, and a busy machine would change its leaders all the time.
+/// With a shorter lease a busy machine would keep changing leaders.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// A leader looks for questions so many times in a lease.
+/// How often a leader looks for questions within one lease.
 const LOOKS: u32 = 4;
-/// How long a leader that was asked goes on to beat by itself.
+/// How long a leader keeps beating by itself after a question.
 const BEATS_FOR: Duration = Duration::from_secs(60);
-/// After so long a runner looks whether it still has the lead before it begins with another event.
+/// After this time a runner checks that it still has the lead before it begins another event.
 const CONFIRM_AFTER: Duration = Duration::from_millis(20);
-/// How often one who waits for an answer looks for it.
+/// How often a runner that asked looks for the answer.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A lease as long as it may be.
+/// The lease, limited to the allowed range.
 pub(crate) fn clamped(lease: Duration) -> Duration {
     lease.clamp(SHORTEST, LONGEST)
 }
 
-/// The lead, and what is known of the leader before.
+/// The lead, and what is known of the previous leader.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) lead: Lead,
-    /// The leader before died: one event at a time is handled and noted before, until nothing is left to do. So an event
-    /// that kills its process is found.
+    /// The previous leader died. Until it has caught up, this runner handles one event at a time and notes each one
+    /// first, so that an event that kills its process is found.
     pub(crate) wary: Cell<bool>,
-    /// When the file last said that the lead is still held.
+    /// When the file last confirmed that the lead is still held.
     confirmed: Cell<Instant>,
 }
 
@@ -52,19 +52,19 @@ impl Held {
         Held { lead, wary: Cell::new(after_death), confirmed: Cell::new(Instant::now()) }
     }
 
-    /// To be asked before each event of a batch: whether somebody took the lead away while a slow one was handled.
+    /// Checked before each event of a batch: somebody may have taken the lead during a slow one.
     pub(crate) fn is_lost(&self, scope: &Scope) -> bool {
         if self.confirmed.get().elapsed() < CONFIRM_AFTER {
             return false;
         }
-        // If it cannot be read now, the next write will tell.
+        // If the row cannot be read now, the next write will find out.
         let is_lost = matches!(scope.engine().own_pulse(self.lead), Ok(None));
         self.confirmed.set(Instant::now());
         is_lost
     }
 }
 
-/// What to do about a leader.
+/// What to do about the current leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Wait(Duration),
@@ -74,14 +74,14 @@ enum Verdict {
     Dead,
 }
 
-/// Watches a leader from outside.
+/// Observes a leader from another runner.
 #[derive(Debug, Default)]
 struct Watch {
     seen: Option<(Pulse, Instant)>,
 }
 
 impl Watch {
-    /// `eager`: asks at once instead of waiting whether the leader beats by itself.
+    /// `eager`: ask at once instead of waiting for the leader to beat by itself.
     fn look(&mut self, pulse: Pulse, now: Instant, eager: bool) -> Verdict {
         let since = match self.seen {
             Some((seen, since)) if seen == pulse => since,
@@ -108,21 +108,22 @@ impl Watch {
     }
 }
 
-/// What came of a try to take the lead.
+/// The result of an attempt to take the lead.
 pub(crate) enum Try {
     Led(Held),
     /// Another runner leads, and it answered.
     Alive,
-    /// It has not answered yet; look again after so long at the most.
+    /// No answer yet. Look again after this time at the latest.
     Wait(Duration),
 }
 
-/// One who wants the lead.
+/// A runner that wants the lead.
 pub(crate) struct Candidate {
     runner: Uuid,
     lease: Duration,
     watch: Watch,
-    /// It was about to take over when it had to wait for the file, as the leader may have had to.
+    /// It had to wait for the file when it was about to take over. The leader may have had to wait too, so it gets more
+    /// time once.
     doubted: bool,
 }
 
@@ -162,7 +163,7 @@ impl Candidate {
         }
     }
 
-    /// Takes the lead, or finds that another runner lives.
+    /// Takes the lead, or fails because another runner is alive.
     pub(crate) fn lead_now(mut self, scope: &Scope, identity: &Identity) -> Result<Held> {
         loop {
             match self.try_to_lead(scope, identity, true)? {
@@ -181,10 +182,10 @@ fn deadly(name: &str, position: u64, deaths: u32) -> Error {
     let what = format!("the process died while {name:?} handled an event, {deaths} times in a row");
     Error::new(ErrorKind::Handler, what)
         .at_position(Position::new(position))
-        .advice("mend the handler and call retry_failed, or pass over the event with skip_failed")
+        .advice("fix the handler and call retry_failed, or skip the event with skip_failed")
 }
 
-/// Answers for a leader while it works. Ends when this is dropped.
+/// Answers questions for a leader while it works. Stops when dropped.
 pub(crate) struct Heart {
     stopped: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
@@ -208,7 +209,7 @@ impl Drop for Heart {
         *self.stopped.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stopped.1.notify_all();
         if let Some(thread) = self.thread.take() {
-            // Nothing of the application runs on it.
+            // No application code runs on this thread.
             let _ = thread.join();
         }
     }
@@ -216,7 +217,7 @@ impl Drop for Heart {
 
 fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Condvar)) {
     let (mut asked_at, mut last): (Option<Instant>, _) = (None, None);
-    // Made at the first look, which most runs to the end do not live to see.
+    // Opened at the first look, because most calls of `run_to_end` are over before that.
     let (mut watcher, mut version) = (None, None);
     loop {
         let guard = stopped.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,14 +232,15 @@ fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Co
         }
         let seen = watcher.as_ref().and_then(|watcher| watcher.version().ok());
         if !is_watched && seen.is_some() && std::mem::replace(&mut version, seen) == seen {
-            // Nobody has committed anything, so nobody asked.
+            // No commit, so no question.
             continue;
         }
         let pulse = match scope.engine().own_pulse(lead) {
             Ok(Some(pulse)) => pulse,
             Ok(None) => return,
             Err(_) => {
-                // Busy, most likely: nobody can take over meanwhile, either. The question must not be overlooked.
+                // The file is most likely busy, so nobody can take over meanwhile. The next look must still read the
+                // row.
                 version = None;
                 continue;
             }
@@ -246,7 +248,7 @@ fn answer(scope: &Scope, lead: Lead, every: Duration, stopped: &(Mutex<bool>, Co
         if pulse.is_asked() {
             asked_at = Some(Instant::now());
         }
-        // A checkpoint that moved is a beat, too.
+        // A checkpoint that moves counts as a beat.
         let stands_still = last.replace(pulse.heartbeat) == Some(pulse.heartbeat);
         if (pulse.is_asked() || (is_watched && stands_still))
             && let Ok(Some(pulse)) = scope.engine().beat(lead)

@@ -1,4 +1,4 @@
-//! Delivery: events on their way to handlers, read models and the outside world.
+//! Delivery: brings events to handlers, read models and the outside world.
 
 pub(crate) mod control;
 pub(crate) mod documents;

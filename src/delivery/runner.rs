@@ -1,4 +1,4 @@
-//! What subscriptions, projections and outboxes have in common: a lead, a loop, a clean end.
+//! What subscriptions, projections and outboxes share: the lead, the loop, a clean end.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +15,8 @@ use crate::model::event::RecordedEvent;
 use crate::storage::delivery::Identity;
 use crate::trace;
 
-/// How often a follower looks whether another process has committed; within its own it is woken at once. When nothing
-/// comes for long it looks less often, so that it costs next to nothing: after a hundredth of the time that it was quiet.
+/// How often a follower looks for commits of other processes; commits of its own process wake it at once. After a quiet
+/// time it looks less often, once in a hundredth of that time, so that an idle follower costs next to nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(12);
 const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(200);
 const LOOK_AFTER_SHARE: u32 = 100;
@@ -31,25 +31,25 @@ pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 /// Called when a follower has ended.
 pub(crate) type OnEnd = Arc<dyn Fn(&StopReason) + Send + Sync>;
 
-/// What a runner does with its share of events.
+/// What a runner does with its events.
 pub(crate) trait Work {
-    /// Does the next piece of work, a bounded one.
+    /// Does the next piece of work, which is bounded.
     fn step(&mut self, scope: &Scope, held: &Held) -> std::result::Result<Step, Halt>;
 }
 
-/// How a piece of work ended well.
+/// How a step succeeded.
 pub(crate) enum Step {
-    /// So many events were handled; there may be more.
+    /// This many events were handled; there may be more.
     Worked(u64),
-    /// There was nothing to do; look again after so long even if nothing comes.
+    /// There was nothing to do. Look again after this time even if nothing comes.
     CaughtUp(Option<Duration>),
 }
 
-/// How a piece of work ended otherwise.
+/// Why a step did not succeed.
 pub(crate) enum Halt {
-    /// Another runner leads by now.
+    /// Another runner leads now.
     LeadLost,
-    /// The store's error, or the application's with the position of the event.
+    /// The store's error, or the application's with the event's position.
     Error(Error),
 }
 
@@ -59,7 +59,7 @@ impl From<Error> for Halt {
     }
 }
 
-/// Works until nothing is left to do; returns how many events were handled.
+/// Works until nothing is left to do. Returns how many events were handled.
 pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lease: Duration, work: &mut impl Work) -> Result<u64> {
     let held = Candidate::new(lease).lead_now(scope, identity)?;
     let heart = Heart::start(scope, held.lead, lease);
@@ -85,16 +85,16 @@ pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lease: Duration, wo
 }
 
 fn give_up(scope: &Scope, held: &Held) {
-    // If it cannot be written, the next one finds that nobody answers.
+    // If this cannot be written, the next runner finds that nobody answers.
     let _ = scope.engine().resign(held.lead);
 }
 
-/// Runs the application's code; a panic in it is its error.
+/// Runs the application's code; a panic becomes an error.
 pub(crate) fn caught(code: impl FnOnce() -> Result<(), HandlerError>) -> Result<(), HandlerError> {
     catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|_| Err("the application's code panicked".into()))
 }
 
-/// Runs the application's code on an event; measured, and in a span that names the event's own.
+/// Runs the application's code on an event, measured, and in a span linked to the event's own trace.
 pub(crate) fn handle(
     scope: &Scope,
     name: &str,
@@ -105,7 +105,7 @@ pub(crate) fn handle(
     scope.meter().handle(name, &event.event_type, || caught(code))
 }
 
-/// The application's error, with the event at which it came.
+/// The application's error, with the event's position.
 pub(crate) fn failed(event: &RecordedEvent, error: HandlerError, advice: &'static str) -> Error {
     Error::new(ErrorKind::Handler, format!("the application's code failed: {error}"))
         .of(&event.aggregate())
@@ -116,14 +116,14 @@ pub(crate) fn failed(event: &RecordedEvent, error: HandlerError, advice: &'stati
         .caused_by(error)
 }
 
-/// A last net: the application's code is called through [`caught`], which knows the event.
+/// A safety net. The application's code normally runs through [`caught`], which knows the event.
 fn guarded(scope: &Scope, identity: &Identity, held: &Held, work: &mut impl Work) -> std::result::Result<Step, Halt> {
     let done = catch_unwind(AssertUnwindSafe(|| work.step(scope, held)))
         .unwrap_or_else(|_| Err(Halt::Error(Error::new(ErrorKind::Handler, "the application's code panicked"))));
     if let Ok(Step::CaughtUp(_)) = done {
         held.wary.set(false);
     }
-    // The figure's own failure changes nothing.
+    // A failure to read the lag does not matter here.
     if scope.meter().is_live()
         && let Ok(lag) = scope.engine().lag(held.lead)
     {
@@ -132,11 +132,11 @@ fn guarded(scope: &Scope, identity: &Identity, held: &Held, work: &mut impl Work
     done
 }
 
-/// Writes down at which event the application's code failed.
+/// Records the event at which the application's code failed.
 fn note(scope: &Scope, held: &Held, error: Error) -> Error {
     if let (ErrorKind::Handler, Some(position)) = (error.kind(), error.position()) {
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        // The error itself goes to the caller in any case.
+        // The error itself is returned in any case.
         let _ = scope.engine().note_failure(held.lead, position.get(), &reason);
     }
     error
@@ -146,14 +146,15 @@ fn note(scope: &Scope, held: &Held, error: Error) -> Error {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// It was asked to.
+    /// It was asked to stop.
     Stopped,
-    /// The application's code failed at an event, which the error names; or the store did in a way that trying again does
-    /// not mend.
+    /// The application's code failed at an event, which the error names; or the store failed in a way that a retry does
+    /// not solve.
     Failed(Error),
 }
 
-/// A subscription, a projection or an outbox that works on a thread of its own. Dropping it stops it and waits for it.
+/// A subscription, a projection or an outbox that works on its own thread. Dropping it stops the thread and waits for
+/// it.
 pub struct Follower {
     shared: Arc<Shared>,
     scope: Scope,
@@ -168,7 +169,7 @@ struct Shared {
 }
 
 impl Follower {
-    /// Whether it leads, that is, works: of several runners with the same name the others stand by.
+    /// Whether it has the lead and works. Of several runners with the same name all others stand by.
     pub fn is_leading(&self) -> bool {
         self.shared.leads.load(Ordering::Acquire)
     }
@@ -178,7 +179,7 @@ impl Follower {
         self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Asks it to stop, waits until it has, and says why it ended. The event at hand is finished first.
+    /// Asks it to stop, waits until it has, and returns why it ended. The current event is finished first.
     pub fn stop(mut self) -> StopReason {
         self.end();
         self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(StopReason::Stopped)
@@ -188,7 +189,7 @@ impl Follower {
         self.shared.stop.store(true, Ordering::Release);
         self.scope.log.appended.raise();
         if let Some(thread) = self.thread.take() {
-            // It catches the application's panics itself.
+            // The thread catches the application's panics itself.
             let _ = thread.join();
         }
     }
@@ -206,7 +207,7 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// Works on a thread of its own until it is stopped or fails.
+/// Works on its own thread until it is stopped or fails.
 pub(crate) fn follow(
     scope: &Scope,
     identity: Identity,
@@ -260,7 +261,7 @@ impl Run {
             if self.shared.stop.load(Ordering::Acquire) {
                 break StopReason::Stopped;
             }
-            // Both are looked at before the work, so that what comes during it is not missed.
+            // Both are read before the work, so that commits during the work are not missed.
             let seen = self.scope.log.appended.count();
             let done = self.watcher.version().and_then(|version| {
                 let pause = match &leading {
@@ -301,7 +302,7 @@ impl Run {
         reason
     }
 
-    /// Takes the lead; returns how long to wait before the next try if another runner has it.
+    /// Tries to take the lead. If another runner has it, returns how long to wait before the next try.
     fn try_to_lead(&self, candidate: &mut Candidate, leading: &mut Option<Leading>) -> Result<Option<Duration>> {
         match candidate.try_to_lead(&self.scope, &self.identity, false)? {
             Try::Led(held) => {
@@ -314,7 +315,7 @@ impl Run {
         }
     }
 
-    /// Waits for a commit, of this process or of another, for `longest` at most.
+    /// Waits up to `longest` for a commit of this or another process.
     fn wait(&mut self, seen: u64, version: i64, longest: Duration) -> Result<()> {
         let began = Instant::now();
         while !self.shared.stop.load(Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! Subscriptions: named readers of the log that remember how far they have come.
+//! Subscriptions: named readers of the log with a stored checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::delivery::{FilterChange, Identity, NewSubscription, StartFrom, SubscriptionKind};
 
-/// Events read at once.
+/// Events read at a time.
 const PAGE: usize = 128;
 
-/// A named reader of the log with a stored checkpoint: every event reaches its handler at least once, in the order of
+/// A named reader of the log with a stored checkpoint. Every event reaches the handler at least once, in the order of
 /// positions, however often the process dies.
 ///
 /// The checkpoint is written after the handler has returned. If the process dies in between, the handler sees the event
-/// again: let it be idempotent, by the event's id for instance. An event at which the process died several times in a row
-/// is not tried again by itself: the next run fails and names it, see [`skip_failed`](Subscription::skip_failed).
+/// again, so make it idempotent, for instance by the event's id. An event at which the process died several times in a
+/// row is not tried again by itself: the next run fails and names it, see [`skip_failed`](Subscription::skip_failed).
 ///
 /// ```
 /// use foldlog::{Expected, Filter, NewEvent, Store};
@@ -63,60 +63,60 @@ impl Subscription {
         }
     }
 
-    /// Which events it wants. The filter is kept in the file: another one is refused until
-    /// [`on_filter_change`](Subscription::on_filter_change) says what it means.
+    /// Sets which events it wants. The filter is kept in the file; a changed one is refused until
+    /// [`on_filter_change`](Subscription::on_filter_change) says what to do.
     pub fn filter(mut self, filter: Filter) -> Subscription {
         self.filter = filter;
         self
     }
 
-    /// What to do if the filter is another one than before. Default: an error.
+    /// Sets what to do if the filter has changed. Default: fail.
     pub fn on_filter_change(mut self, change: FilterChange) -> Subscription {
         self.on_filter_change = Some(change);
         self
     }
 
-    /// Where it begins when it is made. Default: at the beginning.
+    /// Sets where a new subscription begins. Default: at the beginning.
     pub fn start_from(mut self, start: StartFrom) -> Subscription {
         self.start = start;
         self
     }
 
-    /// How long a runner may leave the question of another one unanswered before that takes it for dead. A slow handler
-    /// does not count: a thread of its own answers. Default: 500 milliseconds; taken as at least 100 milliseconds and at
-    /// most a day.
+    /// How long a runner may leave another runner's question unanswered before it is taken for dead. A slow handler
+    /// does not matter, because a separate thread answers. Default: 500 milliseconds, limited to between 100
+    /// milliseconds and a day.
     pub fn lease(mut self, lasts: Duration) -> Subscription {
         self.lease = lasts;
         self
     }
 
-    /// Writes the checkpoint after so many events instead of after each: faster, and as many may come again. It is
-    /// written in any case when the newest event is reached. 0 is taken as 1.
+    /// Writes the checkpoint after this many events instead of after each. That is faster, but after a crash up to this
+    /// many events come again. When the newest event is reached the checkpoint is written in any case. 0 is taken as 1.
     pub fn checkpoint_every(mut self, events: u64) -> Subscription {
         self.checkpoint_every = events.max(1);
         self
     }
 
-    /// Called on the follower's thread when it has ended, whether it was stopped or failed.
+    /// Sets a callback for the follower's thread to run when it ends, whether it was stopped or failed.
     pub fn on_end(mut self, callback: impl Fn(&StopReason) + Send + Sync + 'static) -> Subscription {
         self.on_end = Some(Arc::new(callback));
         self
     }
 
-    /// Hands the events that are there to the handler, on this thread, and returns how many there were.
+    /// Hands all new events to the handler, on the calling thread, and returns how many there were.
     ///
     /// # Errors
-    /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if the handler failed: the next run begins with
-    /// that event. [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another runner leads.
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if its filter has changed, or if the log has not reached the
-    /// position at which it is to start.
+    /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if the handler failed: the next run begins
+    /// with that event. [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another runner leads.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the filter has changed, or if the log has not
+    /// reached the position at which to start.
     pub fn run_to_end(&self, handler: impl FnMut(&RecordedEvent) -> Result<(), HandlerError>) -> Result<u64> {
         let identity = self.make()?;
         let mut work = self.work(handler);
         runner::run_to_end(&self.scope, &identity, self.lease, &mut work).map_err(|error| error.during("run subscription"))
     }
 
-    /// Hands events to the handler on a thread of its own, as they come, until it is stopped.
+    /// Hands events to the handler as they come, on its own thread, until it is stopped.
     ///
     /// # Errors
     /// If the subscription cannot be made or the thread cannot be started.
@@ -126,11 +126,11 @@ impl Subscription {
             .map_err(|error| error.during("follow subscription"))
     }
 
-    /// How it stands.
+    /// The subscription's state.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was never made; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)
-    /// if its checkpoint is damaged.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription;
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if its checkpoint is damaged.
     pub fn status(&self) -> Result<SubscriptionStatus> {
         control::status(&self.scope, &self.place().1).map_err(|error| error.during("status"))
     }
@@ -166,7 +166,7 @@ impl std::fmt::Debug for Subscription {
     }
 }
 
-/// Makes a subscription if there is none of this name.
+/// Creates a subscription unless one of this name exists.
 pub(crate) fn make(scope: &Scope, new: &NewSubscription<'_>) -> Result<()> {
     scope.check_name("tenant", &scope.tenant)?;
     scope.check_name("subscription's name", &new.identity.name)?;
@@ -191,15 +191,15 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
                 return Err(Halt::LeadLost);
             }
             if wary {
-                // Says with one write that the one before is done, and which one is next.
+                // One write records that the previous event is done and which one is next.
                 advance(scope, held, handled, Some(event.position.get()))?;
             }
             if let Err(error) = runner::handle(scope, &self.name, &event, || (self.handler)(&event)) {
-                // What was handled before it need not come again.
+                // Events handled before the failure need not come again.
                 if unwritten > 0 {
                     advance(scope, held, event.position.get() - 1, None)?;
                 }
-                let advice = "mend the handler and run again, or pass over the event with skip_failed";
+                let advice = "fix the handler and run again, or skip the event with skip_failed";
                 return Err(Halt::Error(runner::failed(&event, error, advice)));
             }
             handled = event.position.get();
@@ -216,10 +216,10 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
     }
 }
 
-/// Moves the checkpoint of the one who leads.
+/// Moves the leader's checkpoint.
 pub(crate) fn advance(scope: &Scope, held: &Held, position: u64, in_hand: Option<u64>) -> std::result::Result<(), Halt> {
     let moved = scope.engine().advance(held.lead, position, in_hand)?;
-    // Whoever waits for the subscription looks when something is committed.
+    // Wakes calls that wait for the subscription.
     scope.log.appended.raise();
     if moved { Ok(()) } else { Err(Halt::LeadLost) }
 }

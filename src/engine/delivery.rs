@@ -11,18 +11,18 @@ use crate::storage::delivery::{
     Page, ProjectionSpec, Pulse, Rebuilt, Rules, Taken,
 };
 
-// A projection's statements are the application's own, in SQLite's language: here the engine shows on purpose.
+// A projection's statements are written by the application in SQLite's SQL, so the engine is visible here on purpose.
 pub(crate) use crate::sqlite::DocumentTable;
 pub use crate::sqlite::ReadModel;
 pub(crate) use crate::sqlite::{Apply, Create, InlineProjection};
 
-/// Tells whether anybody, in whatever process, has committed.
+/// Notices commits of any process.
 pub(crate) enum Watcher {
     Sqlite(crate::sqlite::Watcher),
 }
 
 impl Watcher {
-    /// A number that changes with each commit of others.
+    /// A number that changes with each commit of another connection.
     pub(crate) fn version(&self) -> Result<i64> {
         match self {
             Watcher::Sqlite(watcher) => watcher.version(),
@@ -31,73 +31,74 @@ impl Watcher {
 }
 
 verbs! {
-    /// Makes a subscription unless there is one of this name, which must then have the same kind and filter.
+    /// Creates a subscription. If one of this name exists, it must have the same kind and filter.
     fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()>;
     /// A subscription and the last position of the log.
     fn subscription(&self, identity: &Identity) -> Result<(Checkpoint, u64)>;
-    /// Every subscription of a tenant, by name, and behind them those that read all tenants; with the last position.
+    /// All subscriptions of a tenant by name, then those that read all tenants; and the last position.
     fn subscriptions(&self, tenant: &str) -> Result<(Vec<Checkpoint>, u64)>;
-    /// Takes the lead, or asks the one who has it whether it lives.
+    /// Takes the lead, or asks the leader whether it is alive.
     fn lead(&self, claim: &Claim<'_>) -> Result<Claimed>;
-    /// What can be seen of the leader.
+    /// The leader's heartbeat, as other runners see it.
     fn pulse(&self, identity: &Identity) -> Result<Pulse>;
-    /// As `pulse`, for the leader itself; `None` if it leads no longer.
+    /// As `pulse`, for the leader itself; `None` if it no longer leads.
     fn own_pulse(&self, lead: Lead) -> Result<Option<Pulse>>;
-    /// Says that the leader lives; `None` if it leads no longer.
+    /// Records that the leader is alive; `None` if it no longer leads.
     fn beat(&self, lead: Lead) -> Result<Option<Pulse>>;
-    /// Gives the lead away, so that the next one need not wait.
+    /// Gives up the lead, so that the next runner need not wait.
     fn resign(&self, lead: Lead) -> Result<()>;
-    /// The next events for the one who leads; `None` if another leads by now.
+    /// The next events for the leader; `None` if another runner leads now.
     fn next_page(&self, lead: Lead, tenant: &str, filter: &Filter, limit: usize) -> Result<Option<Page>>;
-    /// Moves the checkpoint, and notes which event is handled next if that is worth it; `false` if another leads by now.
+    /// Moves the checkpoint, and notes the next event if asked to; `false` if another runner leads now.
     fn advance(&self, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool>;
-    /// Notes at which event it stopped, and why.
+    /// Records the event at which it stopped, and why.
     fn note_failure(&self, lead: Lead, position: u64, failure: &str) -> Result<()>;
-    /// Passes over the event at which it stopped or died; `None` if there is none.
+    /// Skips the event at which it stopped or died; `None` if there is none.
     fn skip(&self, identity: &Identity) -> Result<Option<u64>>;
-    /// Lets the event be tried again at which it stopped or died; `None` if there is none.
+    /// Clears the failure so that the event is tried again; `None` if there is none.
     fn forgive(&self, identity: &Identity) -> Result<Option<u64>>;
-    /// Takes the lead away from whoever has it; returns whether somebody had.
+    /// Takes the lead from the runner that has it; returns whether there was one.
     fn break_lease(&self, identity: &Identity) -> Result<bool>;
-    /// Moves a checkpoint on purpose. Puts a damaged row right, too.
+    /// Moves a checkpoint on request. Also repairs a damaged row.
     fn seek(&self, identity: &Identity, position: u64) -> Result<()>;
-    /// Begins anew: a projection must then be rebuilt. Puts a damaged row right, too.
+    /// Starts over; a projection must then be rebuilt. Also repairs a damaged row.
     fn reset(&self, identity: &Identity) -> Result<()>;
-    /// Forgets a subscription and its deliveries, also a damaged one; `false` if there is none of this name.
+    /// Deletes a subscription and its deliveries, damaged or not; `false` if there is none of this name.
     fn remove_subscription(&self, identity: &Identity) -> Result<bool>;
     /// Positions between a subscription's checkpoint and the end of the log.
     fn lag(&self, lead: Lead) -> Result<u64>;
 
-    /// Leases the next events of the log, durably. A batch of nothing if there is nothing new; `None` if another leads.
+    /// Leases the next events of the log, durably. The batch is empty if there are none; `None` if another runner
+    /// leads.
     fn lease_new(&self, lead: Lead, tenant: &str, filter: &Filter, rules: &Rules) -> Result<Option<Option<Batch>>>;
-    /// Leases what is due to be tried again, and what waits directly behind it.
+    /// Leases deliveries that are due again, and those that wait directly behind them.
     fn lease_due(&self, lead: Lead, rules: &Rules) -> Result<Option<Option<Batch>>>;
-    /// Leases the first delivery that a runner died with.
+    /// Leases the first delivery that a dead runner left leased.
     fn lease_orphan(&self, lead: Lead, rules: &Rules) -> Result<Option<Option<Batch>>>;
-    /// Writes down what became of a batch; `false` if another runner leads by now.
+    /// Records the outcomes of a batch; `false` if another runner leads now.
     fn mark(&self, lead: Lead, batch: &Batch, outcomes: &[Outcome], rules: &Rules) -> Result<bool>;
-    /// Puts right what another policy or clock left; again until it returns `false`.
+    /// Corrects deliveries left by another policy or clock. To be called until it returns `false`.
     fn tidy_deliveries(&self, lead: Lead, rules: &Rules, latest: i64) -> Result<bool>;
-    /// When the next delivery falls due; `None` if nothing is to be tried again.
+    /// When the next delivery falls due; `None` if there is none.
     fn next_due(&self, lead: Lead, rules: &Rules) -> Result<Option<i64>>;
-    /// How many deliveries of an outbox are in which state.
+    /// The number of an outbox's deliveries by state.
     fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts>;
     /// Dead letters after a position, each with its event if that can be read.
     fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<(Delivery, Option<RecordedEvent>)>>;
-    /// Changes the dead letter at a position, or the first ones of all; returns how many.
+    /// Changes the dead letter at a position, or else the first ones of all; returns how many.
     fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64>;
 
-    /// Makes the row and the tables of a projection if there are none; returns the row's number.
+    /// Creates a projection's row and tables if there are none; returns the row's number.
     fn ensure_projection(&self, spec: &ProjectionSpec, create: &Create) -> Result<i64>;
-    /// Whether the tables are of another definition.
+    /// Whether the tables were made by another definition.
     fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool>;
-    /// The next events of a projection for the one who leads; `None` if another leads by now.
+    /// The next events for a projection's leader; `None` if another runner leads now.
     fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>>;
-    /// Takes events into the tables and moves the checkpoint, in one transaction.
+    /// Applies events to the tables and moves the checkpoint, in one transaction.
     fn apply_page(&self, lead: Lead, spec: &ProjectionSpec, page: &Page, limit: usize, apply: &Apply) -> Result<Applied<Taken>>;
-    /// The events that come next for the tables that are being built.
+    /// The next events for the tables that are being rebuilt.
     fn next_for_rebuild(&self, spec: &ProjectionSpec, limit: usize) -> Result<Page>;
-    /// Takes events into the tables that are being built. The part that comes to the end puts them in place.
+    /// Applies events to the tables that are being rebuilt. The page that reaches the end puts them in place.
     fn rebuild_page(
         &self,
         spec: &ProjectionSpec,
@@ -106,9 +107,9 @@ verbs! {
         create: &Create,
         apply: &Apply,
     ) -> Result<Applied<Rebuilt>>;
-    /// Forgets a projection and drops its tables; `false` if there is no such projection.
+    /// Deletes a projection and its tables; `false` if there is none.
     fn drop_projection(&self, spec: &ProjectionSpec) -> Result<bool>;
-    /// A tenant's document: its JSON text.
+    /// A tenant's document, as JSON text.
     fn document(&self, name: &str, tenant: &str, key: &str) -> Result<Option<String>>;
     /// A tenant's documents in the order of their keys, after the key `after`.
     fn documents(&self, name: &str, tenant: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, String)>>;
@@ -122,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// Every row of the application's own query; it cannot write.
+    /// All rows of a query that the application wrote; it cannot write.
     pub(crate) fn query_read_model<T>(
         &self,
         sql: &str,

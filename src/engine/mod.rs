@@ -1,9 +1,9 @@
-//! The seam: what the library asks of whatever stores the log.
+//! The seam: the operations that the library needs from whatever stores the log.
 //!
-//! A verb is a whole operation in one transaction. Nothing above knows a transaction, a connection or a row; what crosses is
-//! in [`storage`](crate::storage). Private, and no trait: nothing is frozen by it.
+//! A verb is a whole operation in one transaction. The layers above know no transaction, connection or row; the types
+//! that cross the seam are in [`storage`](crate::storage). The seam is private and no trait, so it can change freely.
 
-/// Passes verbs on to the engine that there is.
+/// Passes verbs on to the engine in use.
 macro_rules! verbs {
     ($($(#[$doc:meta])* fn $verb:ident(&self $(, $name:ident: $type:ty)* $(,)?) -> $result:ty;)*) => {
         impl Engine {
@@ -32,7 +32,7 @@ use crate::model::error::Result;
 use crate::options::Options;
 use crate::sqlite::Database;
 
-/// What stores the log.
+/// The engine that stores the log.
 pub(crate) enum Engine {
     /// One SQLite file, or memory.
     Sqlite(Database),
@@ -54,7 +54,7 @@ impl Engine {
         Database::in_memory(options).map(Engine::Sqlite)
     }
 
-    /// A log in memory that holds everything that this one does now.
+    /// Copies the log as it is now into memory.
     pub(crate) fn copy_to_memory(&self, options: &Options) -> Result<Engine> {
         match self {
             Engine::Sqlite(database) => database.copy_to_memory(options).map(Engine::Sqlite),
@@ -65,6 +65,6 @@ impl Engine {
 verbs! {
     /// The file's path; `None` in memory.
     fn path(&self) -> Option<&Path>;
-    /// Whether nothing can be written.
+    /// Whether the store is read-only.
     fn is_read_only(&self) -> bool;
 }

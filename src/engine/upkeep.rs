@@ -8,10 +8,10 @@ use crate::storage::upkeep::{PurgePlan, Purged, Reindexed, WalFrames};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 verbs! {
-    /// Purges some aggregates of a tenant after a number; returns what it did and the number to go on from, `None` at
-    /// the end.
+    /// Purges the next aggregates of a tenant, after a number. Returns what it did, and the number to continue from:
+    /// `None` at the end.
     fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)>;
-    /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
+    /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. `None` if there is no such log.
     fn checkpoint(&self) -> Result<Option<WalFrames>>;
     /// The size of the write-ahead log, in bytes; 0 if there is none.
     fn wal_bytes(&self) -> u64;
@@ -20,16 +20,16 @@ verbs! {
 }
 
 impl Engine {
-    /// Notes that the scheduled clean-up runs now, if it is due by the time when it ran last (microseconds; 0: never);
-    /// returns the tenants whose snapshots are to be looked at.
+    /// Records that the scheduled clean-up runs now, if it is due by the time of its last run (microseconds; 0: never).
+    /// Returns the tenants whose snapshots are to be checked.
     pub(crate) fn begin_expiry(&self, now: i64, is_due: impl Fn(i64) -> bool) -> Result<Vec<String>> {
         match self {
             Engine::Sqlite(database) => database.begin_expiry(now, is_due),
         }
     }
 
-    /// Makes every index anew. `progress` returns whether to go on; otherwise nothing is changed and the result is
-    /// `false`.
+    /// Recreates every index from the events. `progress` returns whether to go on; if it stops, nothing is changed and
+    /// the result is `false`.
     pub(crate) fn reindex(&self, progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
         match self {
             Engine::Sqlite(database) => database.reindex(progress),

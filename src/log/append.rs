@@ -1,4 +1,4 @@
-//! Appending: expected versions checked, events inserted, all in one transaction.
+//! Appending: checks the input and appends the events in one transaction.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -34,20 +34,20 @@ use crate::trace;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Of the handles whose events it holds, if it is a single one; the empty name if they differ.
+    /// The tenant of the handles whose events it holds; the empty name if they differ.
     tenant: Option<Arc<str>>,
     appends: Vec<AggregateAppend>,
     checks: Vec<AggregateAppend>,
 }
 
 impl Batch {
-    /// Nothing to append yet.
+    /// Makes an empty batch.
     pub fn new() -> Batch {
         Batch::default()
     }
 
-    /// Adds events of one aggregate. The same aggregate may come again: its expected version is then checked against
-    /// what the batch has done to it so far.
+    /// Adds events of one aggregate. If the same aggregate is added again, its expected version is checked after the
+    /// batch's earlier events.
     pub fn append(
         mut self,
         aggregate_type: impl Into<String>,
@@ -64,7 +64,7 @@ impl Batch {
         self
     }
 
-    /// Adds a check: the batch is appended only if this aggregate is as expected. Nothing is written to it.
+    /// Adds a check: the batch is appended only if this aggregate is at the expected version. Nothing is written to it.
     ///
     /// ```
     /// use foldlog::{Batch, ErrorKind, Expected, NewEvent, Store};
@@ -91,14 +91,14 @@ impl Batch {
         self
     }
 
-    /// Notes that events of a handle of this tenant are in it.
+    /// Records that the batch has events of a handle of this tenant.
     pub(crate) fn of_tenant(mut self, tenant: &Arc<str>) -> Batch {
         let same = self.tenant.as_ref().is_none_or(|noted| noted == tenant);
         self.tenant = Some(if same { tenant.clone() } else { "".into() });
         self
     }
 
-    /// Events in it.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.appends.iter().map(|append| append.events.len()).sum()
     }
@@ -108,7 +108,7 @@ impl Batch {
         self.len() == 0
     }
 
-    /// The type of its aggregates; empty if there are several.
+    /// The aggregate type of all appends; empty if there are several.
     fn aggregate_type(&self) -> &str {
         let mut types = self.appends.iter().map(|append| &*append.aggregate_type);
         let first = types.next().unwrap_or_default();
@@ -120,12 +120,12 @@ impl Batch {
     }
 }
 
-/// How an append is to treat snapshots.
+/// How an append treats snapshots.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Snapshots<'a> {
-    /// A snapshot that is saved with the append, see [`AppendRequest::snapshot`].
+    /// A snapshot to save with the append, see [`AppendRequest::snapshot`].
     pub(crate) save: Option<NewSnapshot<'a>>,
-    /// The fold whose newest snapshot is wanted, see [`AppendRequest::fold`].
+    /// The fold whose newest snapshot the caller wants to know, see [`AppendRequest::fold`].
     pub(crate) fold: Option<FoldId<'a>>,
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn commit(scope: &Scope, batch: &Batch, snapshots: Snapshots<'_>) -> 
     done
 }
 
-/// As [`commit`], in a transaction that is open.
+/// As [`commit`], in an open transaction.
 pub(crate) fn commit_in(
     scope: &Scope,
     batch: &Batch,
@@ -168,7 +168,7 @@ fn measured(
     done
 }
 
-/// What a batch would do, in a transaction that is rolled back.
+/// Runs a batch in a transaction that is rolled back, and returns what it would do.
 pub(crate) fn rehearse(scope: &Scope, batch: &Batch) -> Result<Rehearsed> {
     let checked = check(scope, batch)?;
     scope.engine().rehearse(&request(scope, batch, &checked, Snapshots::default()), &scope.inline())
@@ -187,20 +187,20 @@ fn request<'a>(scope: &'a Scope, batch: &'a Batch, checked: &'a Checked, snapsho
     }
 }
 
-/// For whoever appended to one aggregate and takes the one result.
+/// The error if an append to one aggregate gave no result.
 pub(crate) fn no_result() -> Error {
     Error::new(ErrorKind::Internal, "the append gave no result")
 }
 
-/// What is settled before a lock is taken.
+/// What is checked and prepared before a lock is taken.
 struct Checked {
     /// The tags of each event as they are stored.
     tags: Vec<Option<String>>,
-    /// The trace that the append is part of, for events that say nothing of their own.
+    /// The current trace, for events that name none of their own.
     trace: Option<TraceContext>,
 }
 
-/// Refuses what cannot be stored.
+/// Refuses input that cannot be stored.
 fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
     let most = scope.options().max_batch_events;
     if batch.len() > most {

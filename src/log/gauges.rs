@@ -1,4 +1,4 @@
-//! Gauges: values that are read from the file, so that they are right whoever changed it.
+//! Gauges: values read from the file, so that they are right whoever changed it.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -10,10 +10,10 @@ use crate::model::place::DEFAULT_TENANT;
 use crate::storage::append::Touched;
 use crate::sync;
 
-/// Called when a store is opened and after each of its calls: introduces the store to a recorder that it meets for the
-/// first time, and reads once a second what other processes may have changed. Costs nothing while nobody listens.
+/// Called when a store is opened and after each of its calls. Introduces the store to a recorder that it has not met
+/// yet, and reads once a second what other processes may have changed. Costs nothing if there is no recorder.
 ///
-/// An error is of no interest here: the call itself succeeded, and the next sample says the same or better.
+/// Errors are ignored: the call itself succeeded, and the next sample reports the same values or better ones.
 pub(crate) fn sample(scope: &Scope) {
     let meter = scope.meter();
     if !meter.is_live() {
@@ -29,10 +29,10 @@ pub(crate) fn sample(scope: &Scope) {
     }
 }
 
-/// The stores that an exporter asks before it shows their gauges.
+/// The stores whose gauges an exporter refreshes before it shows them.
 static OPEN: Mutex<Vec<Weak<Log>>> = Mutex::new(Vec::new());
 
-/// A store was opened.
+/// Registers an opened store.
 pub(crate) fn opened(scope: &Scope) {
     if cfg!(feature = "prometheus") {
         let mut open = sync::lock(&OPEN);
@@ -42,17 +42,17 @@ pub(crate) fn opened(scope: &Scope) {
     sample(scope);
 }
 
-/// Reads every gauge of every open store anew.
+/// Refreshes all gauges of all open stores.
 #[cfg(feature = "prometheus")]
 pub(crate) fn refresh_all() {
     let open: Vec<Arc<Log>> = sync::lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
     for log in open {
-        // A file that cannot be read now keeps the figures that it had.
+        // A file that cannot be read now keeps its last values.
         let _ = refresh(&Scope { log, tenant: DEFAULT_TENANT.into() });
     }
 }
 
-/// Reads every gauge anew. As many look-ups as aggregates are followed, at most the label's bound; no scan.
+/// Refreshes all gauges. One look-up for each followed aggregate, at most the label's limit; no scan.
 pub(crate) fn refresh(scope: &Scope) -> Result<()> {
     if !scope.meter().is_live() {
         return Ok(());
@@ -72,8 +72,8 @@ fn totals(scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// Follows every aggregate from the start if there is room for all of them. In a larger file the label belongs to those
-/// that are in use, not to the oldest.
+/// Follows all aggregates from the start if there is room for them. In a larger file the label is for the aggregates in
+/// use, not for the oldest.
 fn follow_first(scope: &Scope) -> Result<()> {
     let most = scope.meter().aggregate_bound().limit().unwrap_or(DEFAULT_VALUES);
     let aggregates = scope.engine().first_aggregates(most.saturating_add(1))?;
@@ -85,8 +85,8 @@ fn follow_first(scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// Reports what an append committed: its event types, and the version of each aggregate. A repeated append has touched none
-/// and is not counted again.
+/// Reports a committed append: its event types, and the version of each aggregate. A repeated append changed none and
+/// is not counted again.
 pub(crate) fn appended<'a>(scope: &Scope, timer: Timer, event_types: impl Iterator<Item = &'a str>, touched: &[Touched]) {
     if touched.is_empty() || !scope.meter().is_live() {
         return;

@@ -1,4 +1,4 @@
-//! The log: appending events, reading them, counting them.
+//! The log: appending, reading and counting events.
 
 pub(crate) mod append;
 pub(crate) mod gauges;

@@ -1,4 +1,4 @@
-//! Iterators that read in pages, in the order of keys. Between two pages nothing is held open.
+//! Iterators that read page by page, in the order of keys. Nothing is held open between two pages.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,11 +8,11 @@ use crate::log::scope::Scope;
 use crate::model::error::Result;
 use crate::model::json::Json;
 
-/// Read in one transaction: first as many as a screen shows, then more.
+/// Items read in one transaction: first as many as a screen shows, then more.
 const FIRST: usize = 32;
 const MOST: usize = 512;
 
-/// How far an iterator over pages has come.
+/// The progress of an iterator over pages.
 #[derive(Clone)]
 struct Pages<T> {
     after: Option<String>,
@@ -30,7 +30,7 @@ impl<T> Pages<T> {
         *self = Pages { after: Some(key), ..Pages::new() };
     }
 
-    /// The next item; `read` gives the items after a key, as many as asked for if there are so many.
+    /// The next item. `read` returns up to the given number of items after a key.
     fn next(
         &mut self,
         key: impl FnOnce(&T) -> &str,
@@ -55,7 +55,7 @@ impl<T> Pages<T> {
 }
 
 /// The ids of the aggregates of a type, in the order of their bytes; see [`Aggregates::ids`](crate::Aggregates::ids). Between
-/// two pages nothing is held open: an aggregate that comes meanwhile may be among them. After an error it is at its end.
+/// two pages nothing is held open, so an aggregate that is created meanwhile may appear. After an error the iterator ends.
 #[derive(Clone)]
 #[must_use = "an iterator does nothing until it is asked for the next item"]
 pub struct Ids {
@@ -69,7 +69,7 @@ impl Ids {
         Ids { scope, aggregate_type: aggregate_type.into(), pages: Pages::new() }
     }
 
-    /// Begins behind this id, whether or not there is such an aggregate: for a list that is shown page by page.
+    /// Starts after this id, whether or not there is such an aggregate: for a list that is shown page by page.
     pub fn after(mut self, aggregate_id: impl fmt::Display) -> Ids {
         self.pages.start_after(aggregate_id.to_string());
         self
@@ -93,7 +93,7 @@ impl fmt::Debug for Ids {
 }
 
 /// Documents with their keys, in the order of the keys; see [`Store::documents`](crate::Store::documents). Between two pages
-/// nothing is held open. After an error it is at its end.
+/// nothing is held open. After an error the iterator ends.
 #[derive(Clone)]
 #[must_use = "an iterator does nothing until it is asked for the next item"]
 pub struct DocumentIter {
@@ -107,7 +107,7 @@ impl DocumentIter {
         DocumentIter { scope, name: name.into(), pages: Pages::new() }
     }
 
-    /// Begins behind this key, whether or not there is such a document.
+    /// Starts after this key, whether or not there is such a document.
     pub fn after(mut self, key: impl fmt::Display) -> DocumentIter {
         self.pages.start_after(key.to_string());
         self

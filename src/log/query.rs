@@ -1,4 +1,4 @@
-//! Reading events: what is wanted, and an iterator over it that holds nothing open between two pages.
+//! Reading events: a query, and an iterator over its events that holds nothing open between two pages.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,10 +10,10 @@ use crate::model::filter::Filter;
 use crate::model::place::{Position, Version};
 use crate::storage::scan::{ScanCursor, Selection};
 
-/// Events handed out of one read transaction, so that memory stays small.
+/// Events read in one transaction. Small, to bound memory.
 const EVENTS_AT_ONCE: usize = 512;
 
-/// Which events, from where to where, in which order, and how many. Without any restriction: all of the tenant, in the order
+/// Which events to read, in which range and order, and how many. Without restrictions: all of the tenant, in the order
 /// of their positions.
 ///
 /// ```
@@ -37,53 +37,53 @@ impl From<Filter> for Query {
 }
 
 impl Query {
-    /// All events.
+    /// Selects all events.
     pub fn new() -> Query {
         Query::default()
     }
 
-    /// The events that a filter matches.
+    /// Selects the events that match a filter.
     pub fn matching(filter: Filter) -> Query {
         Query { selection: Selection { filter, ..Selection::default() }, limit: None }
     }
 
-    /// The events of one aggregate, in the order of its versions. Events that were purged or archived are left out.
+    /// Selects the events of one aggregate, in the order of versions. Purged and archived events are left out.
     pub fn aggregate(aggregate_type: impl Into<String>, aggregate_id: impl fmt::Display) -> Query {
         let aggregate = Some((aggregate_type.into(), aggregate_id.to_string()));
         Query { selection: Selection { aggregate, ..Selection::default() }, limit: None }
     }
 
-    /// Only events that a filter matches, in place of an earlier one.
+    /// Sets the filter and replaces an earlier one.
     pub fn filter(mut self, filter: Filter) -> Query {
         self.selection.filter = filter;
         self
     }
 
-    /// Only events after this position: to go on where an earlier reading ended.
+    /// Only events after this position, to continue an earlier reading.
     pub fn after_position(mut self, position: impl Into<Position>) -> Query {
         self.selection.after_position = position.into().get();
         self
     }
 
-    /// Only events up to this position, itself included.
+    /// Only events up to and including this position.
     pub fn up_to_position(mut self, position: impl Into<Position>) -> Query {
         self.selection.up_to_position = Some(position.into().get());
         self
     }
 
-    /// Only events after this version; with [`Query::aggregate`].
+    /// Only events after this version. Needs [`Query::aggregate`].
     pub fn after_version(mut self, version: impl Into<Version>) -> Query {
         self.selection.after_version = version.into().get();
         self
     }
 
-    /// Only events up to this version, itself included; with [`Query::aggregate`].
+    /// Only events up to and including this version. Needs [`Query::aggregate`].
     pub fn up_to_version(mut self, version: impl Into<Version>) -> Query {
         self.selection.up_to_version = Some(version.into().get());
         self
     }
 
-    /// The other way round: the newest event first.
+    /// Newest event first.
     pub fn newest_first(mut self) -> Query {
         self.selection.newest_first = true;
         self
@@ -96,17 +96,17 @@ impl Query {
     }
 }
 
-/// Events as a [`Query`] asks for them. Between two pages nothing is held open, however long the caller takes.
+/// The events of a [`Query`]. Nothing is held open between two pages, however long the caller takes.
 ///
-/// Ends at the position, or the version, that was the newest when the first event was asked for. After an error the iterator
-/// is at its end. Every event that it gives is as it was appended.
+/// Ends at the position, or the version, that was the newest when the first event was read. After an error the iterator
+/// ends. Every event is returned as it was appended.
 pub struct Events {
     scope: Scope,
     query: Query,
     cursor: ScanCursor,
     ready: VecDeque<RecordedEvent>,
     handed_out: u64,
-    /// Comes after what was read before it.
+    /// An error to return after the events that were read before it.
     failure: Option<Error>,
 }
 
@@ -117,7 +117,7 @@ impl Events {
 
     fn refill(&mut self) -> Result<()> {
         let Events { scope, query, cursor, ready, handed_out, .. } = self;
-        // A query for the newest event is not to pay for a page of them.
+        // A query for the newest event should not read a whole page.
         let left = query.limit.map_or(u64::MAX, |limit| limit.saturating_sub(*handed_out));
         let room = usize::try_from(left).unwrap_or(usize::MAX).min(EVENTS_AT_ONCE);
         scope.engine().scan(&scope.tenant, &query.selection, cursor, room, ready)
@@ -153,7 +153,7 @@ impl fmt::Debug for Events {
     }
 }
 
-/// How many events a query asks for.
+/// Counts the events of a query.
 pub(crate) fn count(scope: &Scope, query: &Query) -> Result<u64> {
     let Query { selection, limit } = query;
     let Selection { filter, aggregate, after_position, up_to_position, after_version, up_to_version, .. } = selection;

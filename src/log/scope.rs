@@ -43,17 +43,17 @@ impl Scope {
         sync::read(&self.log.inline).clone()
     }
 
-    /// Lets a projection run inside this process's appends from now on.
+    /// From now on runs a projection inside this process's appends.
     pub(crate) fn add_inline(&self, projection: InlineProjection) {
         sync::write(&self.log.inline).push(Arc::new(projection));
     }
 
-    /// Lets a projection run inside this process's appends no longer.
+    /// Stops running a projection inside this process's appends.
     pub(crate) fn remove_inline(&self, identity: &Identity) {
         sync::write(&self.log.inline).retain(|projection| projection.spec.identity != *identity);
     }
 
-    /// Lets a copy of the log do the same inline work.
+    /// Gives a copy of the log the same inline projections.
     pub(crate) fn copy_inline(&self, copy: &Scope) {
         *sync::write(&copy.log.inline) = self.inline();
     }
@@ -74,7 +74,7 @@ impl Scope {
         AggregateRef::new(&self.tenant, aggregate_type, aggregate_id)
     }
 
-    /// Refuses a name that cannot be stored or that is too long.
+    /// Refuses a name that cannot be stored or is too long.
     pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<()> {
         let most = self.options().max_name_bytes;
         if name.is_empty() {

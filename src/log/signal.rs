@@ -1,11 +1,11 @@
-//! Wakes those who wait for new events in this process.
+//! Wakes threads that wait for new events in this process.
 
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use crate::sync;
 
-/// Counts commits; waiting for the next one costs nothing until it comes.
+/// Counts commits. Waiting for the next one costs nothing.
 #[derive(Default)]
 pub(crate) struct Signal {
     commits: Mutex<u64>,
@@ -13,7 +13,7 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    /// How often it has been raised.
+    /// How often it was raised.
     pub(crate) fn count(&self) -> u64 {
         *sync::lock(&self.commits)
     }
@@ -25,7 +25,7 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    /// Waits until it is raised after `seen`, for `longest` at most; returns whether it was.
+    /// Waits up to `longest` until it is raised after `seen`; returns whether it was.
     pub(crate) fn wait_after(&self, seen: u64, longest: Duration) -> bool {
         let commits = sync::lock(&self.commits);
         *sync::wait_while(&self.changed, commits, longest, |commits| *commits == seen) != seen

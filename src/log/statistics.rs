@@ -1,4 +1,4 @@
-//! Counting.
+//! Event and file statistics.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use crate::log::scope::Scope;
 use crate::model::error::Result;
 use crate::model::place::Position;
 
-/// Figures over the events of a tenant.
+/// Statistics about the events of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EventStatistics {
     /// Events in the file.
     pub total_events: u64,
-    /// How many there are of each type.
+    /// The number of events for each event type.
     pub events_by_type: BTreeMap<String, u64>,
     /// Aggregates that have or had events.
     pub aggregates: u64,
@@ -30,12 +30,12 @@ pub(crate) fn events(scope: &Scope) -> Result<EventStatistics> {
     })
 }
 
-/// Figures of the file as a whole, of all tenants; read without counting.
+/// Statistics about the whole file, of all tenants, read without counting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct FileStatistics {
-    /// The position of the newest event that ever was in the file.
+    /// The position of the newest event that was ever in the file.
     pub last_position: Position,
     /// Events in the file.
     pub events: u64,

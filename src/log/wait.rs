@@ -6,7 +6,7 @@ use crate::log::scope::Scope;
 use crate::model::error::Result;
 use crate::model::place::Position;
 
-/// How often one who waits looks for what other processes appended: seldom after a long wait in vain.
+/// How often a waiting call looks for appends of other processes; less often after a long wait.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(100);
 
@@ -14,7 +14,7 @@ const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(100);
 pub(crate) fn wait_for(scope: &Scope, position: Position, timeout: Duration) -> Result<bool> {
     let began = Instant::now();
     loop {
-        // Counted before the look, so that a commit after it wakes the waiting.
+        // Counted before the position is read, so that a later commit ends the wait.
         let seen = scope.log.appended.count();
         if scope.engine().last_position()? >= position.get() {
             return Ok(true);
@@ -24,7 +24,7 @@ pub(crate) fn wait_for(scope: &Scope, position: Position, timeout: Duration) -> 
         if left.is_zero() {
             return Ok(false);
         }
-        // A commit of another process raises no signal here.
+        // Commits of other processes do not raise the signal.
         scope.log.appended.wait_after(seen, left.min((waited / 16).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST)));
     }
 }

@@ -1,4 +1,4 @@
-//! Emptying the write-ahead log on request.
+//! The WAL checkpoint: empties the write-ahead log on request.
 
 use serde::Serialize;
 
@@ -7,15 +7,15 @@ use crate::log::scope::Scope;
 use crate::metrics::{self, Timer};
 use crate::model::error::Result;
 
-/// What a WAL checkpoint did.
+/// The result of a WAL checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct WalCheckpoint {
-    /// Whether the write-ahead log is empty now. `false`: a reader holds on to an older state of the file, or another
+    /// Whether the write-ahead log is empty now. If `false`, a reader still uses an older state of the file, or another
     /// process was writing.
     pub complete: bool,
-    /// Pages of 4 KiB that are still in the log only.
+    /// Pages (4 KiB each) that are only in the write-ahead log.
     pub pages_left: u64,
 }
 
@@ -27,9 +27,9 @@ pub(crate) fn checkpoint(scope: &Scope) -> Result<WalCheckpoint> {
         (Err(error), _) => scope.meter().failed("checkpoint", error),
         _ => {}
     }
-    // The gauges' own failure changes nothing about the checkpoint.
+    // A failure to refresh the gauges does not affect the WAL checkpoint.
     let _ = gauges::refresh(scope);
-    // A store in memory has no such log.
+    // A store in memory has no write-ahead log.
     let (complete, pages_left) = done?.map_or((true, 0), |frames| (frames.complete, frames.left));
     Ok(WalCheckpoint { complete, pages_left })
 }

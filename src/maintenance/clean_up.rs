@@ -1,4 +1,4 @@
-//! The timetable by which old snapshots are deleted.
+//! The scheduled clean-up of old snapshots.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
@@ -12,10 +12,10 @@ use crate::model::clock::{from_micros, to_micros};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::sync;
 
-/// How often the thread looks whether it is time; the machine may have slept.
+/// How often the thread checks whether a clean-up is due. Short, because the machine may have slept.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// When snapshots are too old, and how often to look for them.
+/// When snapshots are too old, and how often to delete them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotExpiry {
     every: Duration,
@@ -23,25 +23,25 @@ pub struct SnapshotExpiry {
 }
 
 impl SnapshotExpiry {
-    /// Once a week, snapshots older than 90 days.
+    /// Deletes snapshots older than 90 days once a week.
     pub fn weekly() -> SnapshotExpiry {
         SnapshotExpiry { every: Duration::from_secs(7 * 86_400), older_than: Duration::from_secs(90 * 86_400) }
     }
 
-    /// How long after one clean-up the next one comes.
+    /// Sets the time between two clean-ups.
     pub fn every(mut self, every: Duration) -> SnapshotExpiry {
         self.every = every;
         self
     }
 
-    /// The age from which on a snapshot is deleted.
+    /// Sets the age from which a snapshot is deleted.
     pub fn older_than(mut self, age: Duration) -> SnapshotExpiry {
         self.older_than = age;
         self
     }
 }
 
-/// A running timetable. Dropping it stops it and waits for its end.
+/// A running clean-up schedule. Dropping it stops the thread and waits for it.
 pub struct SnapshotExpiryTask {
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
@@ -61,12 +61,12 @@ struct Progress {
 }
 
 impl SnapshotExpiryTask {
-    /// How many snapshots it has deleted so far.
+    /// The number of snapshots deleted so far.
     pub fn expired(&self) -> u64 {
         sync::lock(&self.stop.state).expired
     }
 
-    /// Why the last clean-up failed, if it did. The next one is tried all the same.
+    /// Why the last clean-up failed, if it did. The schedule goes on regardless.
     pub fn last_failure(&self) -> Option<String> {
         sync::lock(&self.stop.state).failure.clone()
     }
@@ -83,14 +83,14 @@ impl Drop for SnapshotExpiryTask {
         sync::lock(&self.stop.state).stopped = true;
         self.stop.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // The thread's own panic, if any, was reported by the panic hook.
+            // A panic of the thread was already reported by the panic hook.
             let _ = thread.join();
         }
     }
 }
 
-/// Starts the timetable on a thread of its own. When the last clean-up ran is kept in the file, so that an application
-/// that is started anew each day still cleans up once a week.
+/// Starts the schedule on its own thread. The time of the last clean-up is kept in the file, so an application that is
+/// restarted every day still cleans up once a week.
 pub(crate) fn start(scope: Scope, plan: SnapshotExpiry) -> Result<SnapshotExpiryTask> {
     if scope.engine().is_read_only() {
         return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
@@ -123,12 +123,12 @@ fn run(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) {
     }
 }
 
-/// Deletes what is too old in every tenant, if the last time was long enough ago. Several processes may call it: the
-/// mark is set in the same transaction that finds it due.
+/// Deletes expired snapshots of all tenants, if the last clean-up was long enough ago. Several processes may call it:
+/// the time is recorded in the same transaction that finds the clean-up due.
 fn clean_up_if_due(scope: &Scope, plan: SnapshotExpiry) -> Result<u64> {
     let now = scope.options().clock.now_micros();
     let every = i64::try_from(plan.every.as_micros()).unwrap_or(i64::MAX);
-    // A mark further ahead than one turn was made by a clock that was wrong.
+    // A recorded time that lies further in the future than one interval was written by a wrong clock.
     let is_due = |last: i64| last == 0 || now.saturating_sub(last) >= every || last.saturating_sub(now) > every;
     let tenants = scope.engine().begin_expiry(now, is_due)?;
     let age = TimeDelta::from_std(plan.older_than).unwrap_or(TimeDelta::MAX);

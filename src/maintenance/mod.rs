@@ -1,4 +1,4 @@
-//! Work on a log that is not part of anybody's request.
+//! Upkeep that no single request pays for.
 
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;

@@ -1,4 +1,4 @@
-//! Purging: taking old events out of the file for good.
+//! Purging: removes old events from the file for good.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -12,10 +12,10 @@ use crate::model::error::Result;
 use crate::model::place::{AggregateRef, Version};
 use crate::storage::upkeep::{PurgePlan, Purged};
 
-/// Aggregates that a report names; it counts all.
+/// The most aggregates that a report names; the counts cover all.
 const NAMED: usize = 1_000;
 
-/// What to purge. Nothing happens until it is given to [`Maintenance::purge`](crate::Maintenance::purge).
+/// What to purge. Nothing happens until it is passed to [`Maintenance::purge`](crate::Maintenance::purge).
 ///
 /// ```
 /// use foldlog::{Purge, Store};
@@ -34,39 +34,40 @@ pub struct Purge {
 }
 
 impl Purge {
-    /// The events at the beginning of each aggregate that are older than this.
+    /// Selects the events at the beginning of each aggregate that are older than this.
     ///
-    /// Only a beginning can go: an old event behind a younger one stays, for a history with a hole is none.
+    /// Only events at the beginning can be purged. An old event after a younger one stays, because a history must have
+    /// no gaps.
     pub fn created_before(time: DateTime<Utc>) -> Purge {
         Purge { before: time, only: None, break_replay: false, pass_readers: false, dry_run: false }
     }
 
-    /// Only of aggregates of this type.
+    /// Only purges aggregates of this type.
     pub fn aggregate_type(mut self, aggregate_type: impl Into<String>) -> Purge {
         self.only = Some((aggregate_type.into(), None));
         self
     }
 
-    /// Only of this aggregate.
+    /// Only purges this aggregate.
     pub fn aggregate(mut self, aggregate_type: impl Into<String>, aggregate_id: impl fmt::Display) -> Purge {
         self.only = Some((aggregate_type.into(), Some(aggregate_id.to_string())));
         self
     }
 
-    /// Also where no snapshot stands in for the events: such an aggregate cannot be replayed any more.
+    /// Also purges events that no snapshot replaces. Such an aggregate can no longer be replayed.
     pub fn even_if_replay_breaks(mut self) -> Purge {
         self.break_replay = true;
         self
     }
 
-    /// Also what a subscription, a projection or an outbox has not passed yet: it never sees these events, and what an
-    /// outbox has tried in vain becomes a dead letter without an event.
+    /// Also purges events that a subscription, a projection or an outbox has not passed yet. They will never see these
+    /// events, and an event that an outbox failed to publish becomes a dead letter without an event.
     pub fn even_if_undelivered(mut self) -> Purge {
         self.pass_readers = true;
         self
     }
 
-    /// Only reports what would be done.
+    /// Only reports what would be purged.
     pub fn dry_run(mut self) -> Purge {
         self.dry_run = true;
         self
@@ -78,28 +79,29 @@ impl Purge {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PurgeReport {
-    /// Events taken out of the file.
+    /// Events removed from the file.
     pub events_removed: u64,
     /// Aggregates that lost events.
     pub aggregates_purged: u64,
-    /// Old events that stayed because no intact snapshot stands in for them, or not one of every fold that has snapshots of
-    /// the aggregate. Make them with [`snapshot_all`](crate::Aggregates::snapshot_all) and purge again.
+    /// Old events that stayed because a fold with snapshots of the aggregate has no intact one that replaces them, or
+    /// because there is no snapshot at all. Create the snapshots with [`snapshot_all`](crate::Aggregates::snapshot_all) and purge again.
     pub events_kept: u64,
-    /// Aggregates that kept such events; the first 1,000, with the version of the last event that was old enough.
+    /// The first 1,000 aggregates that kept such events, each with the version of the last event that was old enough.
     pub kept: Vec<(AggregateRef, Version)>,
-    /// Old events that a snapshot stands in for and that stayed all the same, because a subscription, a projection or an
-    /// outbox has not passed them: see [`Purge::even_if_undelivered`].
+    /// Old events that a snapshot replaces but that stayed because a subscription, a projection or an outbox has not
+    /// passed them: see [`Purge::even_if_undelivered`].
     pub events_held_back: u64,
-    /// Who held them back. An event may be held back by several.
+    /// Who held them back. One event may be held back by several.
     pub held_back_by: Vec<HeldBack>,
-    /// Aggregates whose replay does not work any more, because it was asked for; the first 1,000.
+    /// The first 1,000 aggregates that can no longer be replayed, as was asked for.
     pub broken: Vec<AggregateRef>,
     /// Whether every aggregate was looked at, and it was not stopped before.
     pub finished: bool,
 }
 
-/// A subscription, a projection or an outbox that a purge did not overtake. Let it run, retry or discard its dead letters,
-/// finish its rebuild; or, if it is not used any more, [remove](crate::Subscription::remove) it. Then purge again.
+/// A subscription, a projection or an outbox that held events back from a purge. Let it run, retry or discard its dead
+/// letters, or finish its rebuild; if it is no longer used, [remove](crate::Subscription::remove) it. Then purge
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -112,8 +114,8 @@ pub struct HeldBack {
     pub events: u64,
 }
 
-/// Purges aggregate by aggregate, some in each transaction: what is reported as removed stays removed if a later transaction
-/// fails.
+/// Purges aggregate by aggregate, several in each transaction. If a later transaction fails, what was reported as
+/// removed stays removed.
 pub(crate) fn purge(
     scope: &Scope,
     purge: &Purge,

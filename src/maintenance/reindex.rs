@@ -1,4 +1,4 @@
-//! Making indexes anew on request.
+//! Recreates the indexes on request.
 
 use std::ops::ControlFlow;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 use crate::log::scope::Scope;
 use crate::model::error::Result;
 
-/// How far a reindex has come.
+/// The progress of a reindex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ReindexProgress {
-    /// Events that are in the new indexes.
+    /// Events already in the new indexes.
     pub done: u64,
-    /// Events of the file.
+    /// Events in the file.
     pub total: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Verifying snapshots against their events: what only a fold can tell.
+//! Verifies snapshots against their events, which only a fold can do.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use crate::state::replay;
 use crate::storage::load::Until;
 use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 
-/// Compares the snapshots of a fold with what a replay from the first event gives.
+/// Compares a fold's snapshots with replays from the first event.
 pub(crate) fn verify_snapshots<F: Fold>(
     scope: &Scope,
     fold: &F,
@@ -64,7 +64,7 @@ fn diverging(aggregate: AggregateRef, version: u64, what: &str) -> Damage {
     )
 }
 
-/// As JSON values: a map in the state may be written in another order each time.
+/// Compares JSON values, because a map in the state may be written in another order each time.
 fn replayed_equally<F: Fold>(scope: &Scope, fold: &F, id: &str, version: u64, stored: &str) -> Result<bool> {
     let loaded = replay::replay(scope, fold, id, Until::Version(version), false)?;
     let folded = fold.save(&loaded.replayed.state)?.to_value()?;

@@ -1,7 +1,7 @@
 //! The one file that calls the `metrics` facade, and its empty twin for a build without the feature.
 //!
-//! A handle is looked up for each call and never kept: a kept one goes silent for ever once the exporter's idle time-out
-//! has taken its metric, and one taken before the recorder was installed is dead from the start.
+//! A handle is looked up for each call and never kept. A kept handle goes silent once the exporter's idle time-out has
+//! removed its metric, and one from before the recorder was installed never works.
 
 pub(super) use chosen::*;
 
@@ -16,24 +16,24 @@ mod chosen {
 
     static METADATA: Metadata<'static> = Metadata::new("foldlog", Level::INFO, Some("foldlog"));
 
-    /// A label's value: static, or shared with the set of admitted values. Neither is copied.
+    /// A label's value: static, or shared with the set of admitted values. Neither copies the text.
     pub(in crate::metrics) type Text = SharedString;
 
     pub(in crate::metrics) fn shared(text: Arc<str>) -> Text {
         SharedString::from_shared(text)
     }
 
-    /// Whether anybody is listening. Two nanoseconds, so that nothing else is spent while nobody is.
+    /// Whether a recorder is installed. Takes two nanoseconds, so that nothing else is spent if there is none.
     pub(in crate::metrics) fn is_live() -> bool {
-        // The recorder that stands in while none is installed has no fields. So may a real one have: that is found out
-        // by whether its gauge takes a number.
+        // The placeholder recorder has no fields. A real one may have none either, so the second test checks whether
+        // its gauge takes a number.
         with_recorder(|recorder| size_of_val(recorder) != 0 || takes_numbers(recorder))
     }
 
     fn takes_numbers(recorder: &dyn Recorder) -> bool {
         struct Nothing<'a>(&'a Cell<bool>);
         impl IntoF64 for Nothing<'_> {
-            // A gauge that does nothing does not ask for the number either.
+            // A no-op gauge does not ask for the number.
             fn into_f64(self) -> f64 {
                 self.0.set(true);
                 0.0

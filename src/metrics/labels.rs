@@ -1,4 +1,4 @@
-//! Bounded labels. A value that comes from outside would otherwise make a time series each, in the process and in every
+//! Bounded labels. Without a bound each value from outside would create a time series, in the process and in every
 //! monitoring system that scrapes it.
 
 use std::collections::HashSet;
@@ -6,17 +6,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::facade::{Text, shared};
 
-/// The label value that stands for all values beyond the bound.
+/// The label value for all values beyond the bound.
 pub const OTHER: &str = "__other__";
 
 /// How many values a label may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The first so many that occur; all later ones count under [`OTHER`].
+    /// The first values that occur, up to this number. All later ones count under [`OTHER`].
     AtMost(usize),
-    /// None: everything counts under [`OTHER`], and there is no gauge for single aggregates.
+    /// No values: everything counts under [`OTHER`], and there are no gauges for single aggregates.
     Off,
-    /// All. Memory and scrapes grow with the values: 100,000 aggregates were 29 MB and 9 MB.
+    /// All values. Memory and scrapes grow with their number: for 100,000 aggregates by 29 MB and 9 MB.
     Unlimited,
 }
 
@@ -35,9 +35,9 @@ impl Bound {
     }
 }
 
-/// How many values the labels that come from outside may take; for each store and each metric. Default: 1,000 each.
+/// How many values the labels with values from outside may take, for each store and each metric. Default: 1,000.
 ///
-/// Totals stay right whatever the bound, for what is beyond it counts under [`OTHER`].
+/// Totals stay right whatever the bound, because the rest counts under [`OTHER`].
 ///
 /// ```
 /// use foldlog::Options;
@@ -64,26 +64,26 @@ pub(crate) const DEFAULT_VALUES: usize = 1_000;
 const DEFAULT: Bound = Bound::AtMost(DEFAULT_VALUES);
 
 impl LabelBounds {
-    /// The bound of `aggregate_id`.
+    /// Sets the bound of `aggregate_id`.
     pub fn aggregates(mut self, bound: Bound) -> LabelBounds {
         self.aggregates = bound;
         self
     }
 
-    /// The bound of `tenant_id`.
+    /// Sets the bound of `tenant_id`.
     pub fn tenants(mut self, bound: Bound) -> LabelBounds {
         self.tenants = bound;
         self
     }
 
-    /// The bound of `event_type`.
+    /// Sets the bound of `event_type`.
     pub fn event_types(mut self, bound: Bound) -> LabelBounds {
         self.event_types = bound;
         self
     }
 }
 
-/// The values that one label has taken so far.
+/// The values that a label has taken so far.
 pub(super) struct Labels {
     bound: Bound,
     admitted: RwLock<HashSet<Arc<str>>>,
@@ -109,7 +109,7 @@ impl Labels {
         if let Some(known) = admitted.get(value) {
             return shared(known.clone());
         }
-        // Another thread may have taken the last place between the two locks.
+        // Between the two locks another thread may have taken the last place.
         if !self.bound.has_room(admitted.len()) {
             return OTHER.into();
         }

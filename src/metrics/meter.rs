@@ -1,4 +1,4 @@
-//! What one store reports.
+//! The metrics that one store reports.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use super::labels::{Bound, LabelBounds, Labels, OTHER};
 use super::names;
 use crate::model::error::{Error, ErrorKind};
 
-/// How often gauges that nobody's change announces are read again while the store is in use.
+/// While the store is in use, gauges that other processes may have changed are read again at this interval.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Failures that an operator is woken for.
+/// Failures that should wake an operator.
 const ALARMING: [ErrorKind; 5] =
     [ErrorKind::Corrupt, ErrorKind::DiskFull, ErrorKind::Io, ErrorKind::OutcomeUnknown, ErrorKind::ReadOnly];
 
-/// A running measurement; stands still while nobody listens.
+/// A running measurement; off if there is no recorder.
 #[derive(Clone, Copy)]
 pub(crate) struct Timer(Option<Instant>);
 
@@ -26,44 +26,44 @@ impl Timer {
         Timer(facade::is_live().then(Instant::now))
     }
 
-    /// The time so far; `None` while nobody listens.
+    /// The time so far; `None` if there is no recorder.
     pub(crate) fn elapsed(self) -> Option<Duration> {
         self.0.map(|started| started.elapsed())
     }
 }
 
-/// What a replay found, as far as it is measured.
+/// What is measured of a replay.
 pub(crate) struct Replay<R> {
     pub(crate) events_folded: u64,
     pub(crate) found_snapshot: bool,
-    /// Why snapshots were passed over.
+    /// Why snapshots were rejected.
     pub(crate) rejected: R,
 }
 
-/// What one store has told the recorder, as far as it has to be remembered.
+/// What one store must remember of its reports.
 pub(crate) struct Meter {
     event_types: Labels,
     tenants: Labels,
-    // Each metric has its own first values: aggregates in conflict are seldom those that were touched first.
+    // Each metric has its own set of first values: aggregates with conflicts are rarely those that were used first.
     conflicts: Labels,
     handlers: Labels,
     aggregates: Bound,
     followed: Mutex<Followed>,
     born: Instant,
-    // Milliseconds after `born` from which on the gauges are due again.
+    // Milliseconds after `born` at which the gauges are due again.
     due_at_millis: AtomicU64,
     introduced: AtomicBool,
 }
 
-/// The aggregates whose number of events is a gauge.
+/// The aggregates whose number of events is reported as a gauge.
 #[derive(Default)]
 struct Followed {
-    // By aggregate id: the label has no room for the type and the tenant, so aggregates of one id count together.
+    // By aggregate id. The label shows neither type nor tenant, so aggregates of the same id count together.
     by_id: HashMap<Arc<str>, SameId>,
     count: usize,
 }
 
-/// The aggregates of one id.
+/// The aggregates of the same id.
 struct SameId {
     label: Arc<str>,
     holdings: Vec<Holding>,
@@ -96,13 +96,13 @@ impl Meter {
         facade::is_live()
     }
 
-    /// True once, for the call that finds a recorder for the first time.
+    /// Returns true once, for the call that first finds a recorder.
     pub(crate) fn is_first_contact(&self) -> bool {
         !self.introduced.load(Ordering::Relaxed) && !self.introduced.swap(true, Ordering::Relaxed)
     }
 
-    /// Shows the counters whose labels are known beforehand at zero: `rate()` does not see the first step of a counter that
-    /// begins at one, and a first damaged page must not go unseen.
+    /// Reports counters with fixed labels as zero. `rate()` misses the first step of a counter that begins at one, and
+    /// the first damaged page must not be missed.
     pub(crate) fn show_zeros(&self) {
         facade::count(names::CONFLICTS, [("aggregate_id", OTHER.into())], 0);
         for (success, allowed) in [(true, true), (true, false), (false, true), (false, false)] {
@@ -126,7 +126,7 @@ impl Meter {
         facade::count(names::BUSY_TIMEOUTS, [], 0);
     }
 
-    /// Whether the gauges are to be read again; true for one caller a second.
+    /// Whether the gauges should be read again; true for one caller a second.
     pub(crate) fn is_sample_due(&self) -> bool {
         let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         let due_at = self.due_at_millis.load(Ordering::Relaxed);
@@ -134,11 +134,11 @@ impl Meter {
         now >= due_at && self.due_at_millis.compare_exchange(due_at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// An append of these event types was committed.
+    /// Reports a committed append of these event types.
     pub(crate) fn appended<'a>(&self, timer: Timer, tenant: &str, mut event_types: impl Iterator<Item = &'a str>) {
         let (Some(took), Some(first)) = (timer.elapsed(), event_types.next()) else { return };
-        // Counted before they are reported, so that a batch of a thousand events of one type is one call to the recorder. An
-        // append of one type, the usual one, needs no map for it.
+        // Events are counted first, so that a batch of a thousand events of one type is one call to the recorder. The
+        // usual append has one type and needs no map.
         let (mut of_first, mut of_others, mut events) = (1, BTreeMap::new(), 1);
         for event_type in event_types {
             *(if event_type == first { &mut of_first } else { of_others.entry(event_type).or_insert(0) }) += 1;
@@ -153,7 +153,7 @@ impl Meter {
         facade::observe(names::BATCH_EVENTS, [], f64::from(events));
     }
 
-    /// A call failed.
+    /// Reports a failed call.
     pub(crate) fn failed(&self, operation: &'static str, error: &Error) {
         if !facade::is_live() || error.kind() == ErrorKind::NotFound {
             return;
@@ -166,7 +166,7 @@ impl Meter {
         facade::count(names::ERRORS, [("operation", operation.into()), ("kind", error.kind().as_str().into())], 1);
     }
 
-    /// A replay ended, well or badly.
+    /// Reports a replay, successful or not.
     pub(crate) fn replayed<R>(&self, timer: Timer, use_snapshots: bool, outcome: Result<Replay<R>, &Error>)
     where
         R: Iterator<Item = &'static str>,
@@ -190,14 +190,14 @@ impl Meter {
         }
     }
 
-    /// A snapshot was made and is in the file.
+    /// Reports a snapshot that was saved.
     pub(crate) fn snapshot_made(&self, took: Option<Duration>, reason: &'static str) {
         let Some(took) = took else { return };
         facade::count(names::SNAPSHOTS_CREATED, [("reason", reason.into())], 1);
         facade::observe(names::SNAPSHOT_DURATION, [("reason", reason.into())], took.as_secs_f64());
     }
 
-    /// Runs a handler on an event of this type.
+    /// Runs and measures a handler on an event of this type.
     pub(crate) fn handle<T>(&self, handler: &str, event_type: &str, work: impl FnOnce() -> T) -> T {
         let timer = Timer::start();
         let done = work();
@@ -208,22 +208,22 @@ impl Meter {
         done
     }
 
-    /// A subscription, projection or outbox has so many positions before it.
+    /// Reports how many positions a subscription, projection or outbox has still to read.
     pub(crate) fn lags(&self, subscription: &str, positions: u64) {
         facade::set(names::LAG, [("subscription", self.handlers.admit(subscription))], positions as f64);
     }
 
-    /// An aggregate has so many events in the file at this version.
+    /// Reports how many events an aggregate has at this version.
     pub(crate) fn aggregate_holds(&self, aggregate: i64, aggregate_id: &str, version: u64, events: u64) {
         let holding = Holding { aggregate, version, events };
-        // Told under the lock, so that of two threads the older figure does not come last.
+        // Reported under the lock, so that the older of two threads' values is not reported last.
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((label, events)) = followed.take(self.aggregates, aggregate_id, holding) {
             facade::set(names::EVENTS_BY_AGGREGATE, [("aggregate_id", label)], events as f64);
         }
     }
 
-    /// The aggregates that are followed, by number and id.
+    /// The followed aggregates, by number and id.
     pub(crate) fn followed(&self) -> Vec<(i64, Arc<str>)> {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let same_ids = followed.by_id.values();
@@ -236,7 +236,8 @@ impl Meter {
 }
 
 impl Followed {
-    /// Takes a figure up; returns the label and its new value, unless the aggregate is beyond the bound or the figure old.
+    /// Records a value. Returns the label and its new value, unless the aggregate is beyond the bound or the value is
+    /// outdated.
     fn take(&mut self, bound: Bound, aggregate_id: &str, new: Holding) -> Option<(Text, u64)> {
         let has_room = bound.limit().is_none_or(|limit| self.count < limit);
         let same_id = match self.by_id.get_mut(aggregate_id) {

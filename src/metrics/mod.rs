@@ -1,14 +1,14 @@
-//! What an operator sees: the metrics that a store reports through the [`metrics`](https://docs.rs/metrics) facade.
+//! The metrics that a store reports through the [`metrics`](https://docs.rs/metrics) facade.
 //!
-//! The library installs no recorder; while the application has installed none, measuring costs a few nanoseconds for
-//! each call. A recorder may be installed before or after a store is opened. With the feature `prometheus`,
-//! `foldlog::prometheus::install` is a recorder that is ready to use.
+//! The library installs no recorder. As long as the application installs none either, measuring costs a few nanoseconds
+//! for each call. A recorder may be installed before or after a store is opened. With the feature `prometheus`,
+//! `foldlog::prometheus::install` provides one.
 //!
-//! [`METRICS`] lists them all. Values that come from outside are bounded by [`LabelBounds`]; payloads and metadata never
+//! [`METRICS`] lists them all. Labels with values from outside are bounded by [`LabelBounds`]; data and metadata never
 //! become labels. Gauges are read from the file, so they are right after a restart, a purge or an append by another
-//! process: after each change made through the store, and for the rest at most once a second while the store is in use,
-//! or whenever [`Maintenance::refresh_metrics`](crate::Maintenance::refresh_metrics) is called. An application that has several
-//! files open sees, in the gauges, the one that reported last.
+//! process. They are read after each change made through the store, otherwise at most once a second while the store is
+//! in use, and whenever [`Maintenance::refresh_metrics`](crate::Maintenance::refresh_metrics) is called. If an
+//! application has several files open, a gauge shows the one that reported last.
 
 mod facade;
 mod labels;
@@ -22,15 +22,15 @@ pub(crate) use labels::DEFAULT_VALUES;
 pub(crate) use meter::{Meter, Replay, Timer};
 pub(crate) use process::*;
 
-/// Describes every metric, with its unit, to the recorder that is installed.
+/// Describes every metric and its unit to the installed recorder.
 ///
-/// A store does so when it is opened, and again at its first call after a recorder was installed. An application may call
-/// it as often as it likes.
+/// A store does this when it is opened, and again at its first call after a recorder was installed. An application may
+/// call it as often as it likes.
 pub fn describe() {
     METRICS.iter().for_each(facade::describe);
 }
 
-/// What happens in connections, which know no store.
+/// Metrics of connections, which do not know their store.
 mod process {
     use std::time::Duration;
 

@@ -1,21 +1,21 @@
-//! What is measured: every metric with its labels, unit, buckets and meaning. The only copy; `describe`, the exporter's
-//! buckets and the tests that check dashboards and documentation all read it.
+//! Every metric with its labels, unit, buckets and meaning. This is the only copy: `describe`, the exporter's buckets
+//! and the tests of dashboards and documentation all read it.
 
-/// What sort of number a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only rises while the process lives.
+    /// Only rises during the life of the process.
     Counter,
-    /// A value as it is now.
+    /// A current value.
     Gauge,
-    /// How many observations fell below each bound.
+    /// The number of observations below each bound.
     Histogram,
 }
 
-/// What a metric's number counts.
+/// The unit of a metric's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things.
+    /// A number of things.
     Count,
     /// Seconds, as a fraction.
     Seconds,
@@ -27,23 +27,23 @@ pub enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// The name under which it leaves the process.
+    /// Its name.
     pub name: &'static str,
-    /// What sort of number it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What the number counts.
+    /// The unit of its values.
     pub unit: Unit,
     /// The names of its labels.
     pub labels: &'static [&'static str],
     /// The upper bounds of a histogram's buckets, rising; empty for the other kinds.
     pub buckets: &'static [f64],
-    /// What it says, in a sentence.
+    /// Its meaning, in one sentence.
     pub help: &'static str,
 }
 
 /// Events appended; counter of `event_type` and `tenant_id`.
 pub const EVENTS: &str = "event_store_events_total";
-/// Appends refused because the aggregate was at another version; counter of `aggregate_id`.
+/// Appends refused because of a version conflict; counter of `aggregate_id`.
 pub const CONFLICTS: &str = "event_store_conflicts_total";
 /// Replays of every kind; counter of `success` and `use_snapshot`.
 pub const REPLAYS: &str = "event_replay_requests_total";
@@ -61,12 +61,12 @@ pub const SNAPSHOT_DURATION: &str = "event_snapshot_creation_duration_seconds";
 pub const EVENTS_BY_AGGREGATE: &str = "event_store_events_by_aggregate";
 /// Snapshots in the file; gauge.
 pub const SNAPSHOTS: &str = "event_snapshots_total";
-/// The size of the file's pages; gauge.
+/// The size of the file's pages, in bytes; gauge.
 pub const SIZE: &str = "event_store_size_estimate_bytes";
 
 /// Whether replays found a snapshot to start from; counter of `result`.
 pub const SNAPSHOT_LOOKUPS: &str = "foldlog_snapshot_lookups_total";
-/// Snapshots that a replay passed over; counter of `reason`.
+/// Snapshots that a replay rejected; counter of `reason`.
 pub const SNAPSHOTS_REJECTED: &str = "foldlog_snapshots_rejected_total";
 /// Events in one atomic append; histogram.
 pub const BATCH_EVENTS: &str = "foldlog_append_batch_events";
@@ -74,20 +74,20 @@ pub const BATCH_EVENTS: &str = "foldlog_append_batch_events";
 pub const ERRORS: &str = "foldlog_errors_total";
 /// Waits for another connection's lock; counter.
 pub const BUSY_WAITS: &str = "foldlog_busy_waits_total";
-/// Waits for a lock that were given up; counter.
+/// Waits for a lock that ended with the time-out; counter.
 pub const BUSY_TIMEOUTS: &str = "foldlog_busy_timeouts_total";
-/// From asking to write until it was this writer's turn; histogram.
+/// Time between the request to write and this writer's turn; histogram.
 pub const WRITE_WAIT: &str = "foldlog_write_wait_seconds";
 /// How long commits took; histogram.
 pub const COMMIT_DURATION: &str = "foldlog_commit_duration_seconds";
-/// How long moving the write-ahead log into the file took; histogram.
+/// How long WAL checkpoints took; histogram.
 pub const CHECKPOINT_DURATION: &str = "foldlog_checkpoint_duration_seconds";
 /// The size of the write-ahead log on the disk; gauge.
 pub const WAL: &str = "foldlog_wal_bytes";
-/// Positions that a subscription, projection or outbox has still before it; gauge of `subscription`.
+/// Positions that a subscription, projection or outbox has still to read; gauge of `subscription`.
 pub const LAG: &str = "foldlog_subscription_lag";
 
-/// An embedded store answers in microseconds, so the bounds start there; the original's are all among them.
+/// An embedded store answers in microseconds, so the bounds start there. They include all of the original's.
 const SAVE_BUCKETS: &[f64] =
     &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 const REPLAY_BUCKETS: &[f64] = &[
@@ -114,7 +114,7 @@ const fn seconds(name: &'static str, labels: &'static [&'static str], buckets: &
 }
 
 /// Every metric: first the eleven whose names, labels and label values are a contract with existing dashboards, then
-/// those of this library alone.
+/// the library's own.
 pub const METRICS: &[Metric] = &[
     counter(EVENTS, &["event_type", "tenant_id"], "Events appended."),
     counter(CONFLICTS, &["aggregate_id"], "Appends refused because the aggregate was at another version."),
@@ -133,7 +133,7 @@ pub const METRICS: &[Metric] = &[
     gauge(SNAPSHOTS, Unit::Count, &[], "Snapshots in the file."),
     gauge(SIZE, Unit::Bytes, &[], "Size of the file's pages, free ones included."),
     counter(SNAPSHOT_LOOKUPS, &["result"], "Replays that were allowed to use snapshots, by whether they found one."),
-    counter(SNAPSHOTS_REJECTED, &["reason"], "Snapshots that a replay passed over because they could not be used."),
+    counter(SNAPSHOTS_REJECTED, &["reason"], "Snapshots that a replay rejected because they could not be used."),
     Metric {
         name: BATCH_EVENTS,
         kind: Kind::Histogram,
@@ -146,14 +146,14 @@ pub const METRICS: &[Metric] = &[
     counter(BUSY_WAITS, &[], "Waits for a lock that another connection or process held."),
     counter(BUSY_TIMEOUTS, &[], "Waits for a lock that were given up."),
     seconds(WRITE_WAIT, &[], DISK_BUCKETS, "Time from asking to write until it was this writer's turn."),
-    seconds(COMMIT_DURATION, &[], DISK_BUCKETS, "Time of a commit, an automatic checkpoint included."),
+    seconds(COMMIT_DURATION, &[], DISK_BUCKETS, "Time of a commit, an automatic WAL checkpoint included."),
     seconds(CHECKPOINT_DURATION, &[], DISK_BUCKETS, "Time of moving the write-ahead log into the file."),
     gauge(WAL, Unit::Bytes, &[], "Size of the write-ahead log on the disk."),
-    gauge(LAG, Unit::Count, &["subscription"], "Positions that a subscription, projection or outbox has still before it."),
+    gauge(LAG, Unit::Count, &["subscription"], "Positions that a subscription, projection or outbox has still to read."),
 ];
 
-/// The bounds of every histogram: what an exporter of the application's own has to be given, for without them it
-/// renders summaries, over which `histogram_quantile` has nothing to say.
+/// The bounds of every histogram. An application's own exporter needs them: without them it renders summaries, and
+/// `histogram_quantile` does not work on those.
 ///
 /// ```
 /// let (name, bounds) = foldlog::metrics::buckets().next().unwrap();
@@ -164,7 +164,7 @@ pub fn buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
     METRICS.iter().filter(|metric| metric.kind == Kind::Histogram).map(|metric| (metric.name, metric.buckets))
 }
 
-/// The class of a number of events, as the label `event_count` has it.
+/// The value of the label `event_count` for a number of events.
 ///
 /// ```
 /// assert_eq!(foldlog::metrics::event_count_class(101), "101-500");

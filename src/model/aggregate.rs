@@ -1,4 +1,4 @@
-//! What an application writes: its aggregates.
+//! Aggregates: what an application defines.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,8 +7,9 @@ use crate::model::event::EventContext;
 
 /// Something whose history is kept, and how its state follows from its events.
 ///
-/// The event type needs nothing but serde's derives: the variant's (serde) name is the event type in the log, its
-/// content the event's data, in whatever tagged form serde gives the enum; see [`NewEvent::of`](crate::NewEvent::of). `apply` must be pure: the same events always give the same state.
+/// The event type needs only serde's derives. The variant's serde name becomes the event type in the log, its content
+/// the event's data, whichever tagged form serde gives the enum; see [`NewEvent::of`](crate::NewEvent::of). `apply`
+/// must be pure: the same events always give the same state.
 ///
 /// ```
 /// use foldlog::Aggregate;
@@ -32,29 +33,29 @@ use crate::model::event::EventContext;
 /// }
 /// ```
 pub trait Aggregate: Default + Serialize + DeserializeOwned {
-    /// The name of the aggregate type in the file. Renaming it leaves the old history behind.
+    /// The name of the aggregate type in the file. If it is changed, the old history is no longer found.
     const TYPE: &'static str;
 
-    /// Raise this whenever `apply` or the state's shape changes: snapshots of another fold version are passed over and
-    /// replaced, so that a replay never starts from what an older program computed.
+    /// Raise this when `apply` or the state's shape changes. Snapshots of another fold version are rejected and
+    /// replaced, so a replay never starts from what an older program computed.
     const FOLD_VERSION: u32 = 1;
 
     /// What a replay does with an event type that [`Aggregate::Event`] does not have.
     const UNKNOWN_EVENTS: UnknownEvents = UnknownEvents::Refuse;
 
-    /// Whether a replay calls [`Aggregate::apply_recorded`] in place of [`Aggregate::apply`]. Off by default: then neither
-    /// time nor metadata of the events are read.
+    /// Whether a replay calls [`Aggregate::apply_recorded`] instead of [`Aggregate::apply`]. Off by default: the
+    /// events' times and metadata are then not even read.
     const WANTS_CONTEXT: bool = false;
 
     /// The events: an enum with serde's derives.
     type Event: Serialize + DeserializeOwned;
 
-    /// Takes one event into the state.
+    /// Applies one event to the state.
     fn apply(&mut self, event: Self::Event);
 
-    /// Takes one event into the state with its version, position, time and metadata. It is called only if
-    /// [`Aggregate::WANTS_CONTEXT`] is `true`. `execute` then replays its events after the append, for they have no time
-    /// and no position before.
+    /// Applies one event to the state, with its version, position, time and metadata. It is called only if
+    /// [`Aggregate::WANTS_CONTEXT`] is `true`. `execute` then replays its own events after the append, because they
+    /// have no time and no position before.
     ///
     /// ```
     /// use foldlog::{Aggregate, EventContext};
@@ -88,6 +89,6 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned {
 pub enum UnknownEvents {
     /// The replay fails with [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and names the type.
     Refuse,
-    /// The event is passed over; it still counts as a version.
+    /// The event is skipped; it still counts as a version.
     Ignore,
 }

@@ -1,4 +1,4 @@
-//! A typed event with what else an append says of it.
+//! Typed events with an id, a time, tags or metadata.
 
 use chrono::{DateTime, Utc};
 
@@ -7,8 +7,8 @@ use crate::model::event::{EventId, NewEvent};
 use crate::model::metadata::Metadata;
 
 /// An event of the application's type with an id, a time, tags or metadata. [`Aggregates::append`](crate::Aggregates::append),
-/// [`Batch::append_to`](crate::Batch::append_to) and decisions take it in place of the bare event; the state sees the event
-/// alone.
+/// [`Batch::append_to`](crate::Batch::append_to) and decisions take it instead of the bare event; the state sees only the
+/// event.
 ///
 /// ```
 /// use foldlog::{Aggregate, Annotated, Expected, Filter, Store};
@@ -40,7 +40,7 @@ pub struct Annotated<E> {
     annotations: Annotations,
 }
 
-/// What an append says of an event beside its data.
+/// What an append adds to an event's data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Annotations {
     id: Option<EventId>,
@@ -55,13 +55,13 @@ impl<E> Annotated<E> {
         Annotated { event, annotations: Annotations::default() }
     }
 
-    /// Gives the event an id of the caller's; see [`NewEvent::id`].
+    /// Sets the event's id; see [`NewEvent::id`].
     pub fn id(mut self, id: EventId) -> Annotated<E> {
         self.annotations.id = Some(id);
         self
     }
 
-    /// Sets the time at which it happened, in place of the store's clock; see [`NewEvent::created_at`].
+    /// Sets the event's time, instead of the store's clock; see [`NewEvent::created_at`].
     pub fn created_at(mut self, created_at: DateTime<Utc>) -> Annotated<E> {
         self.annotations.created_at = Some(created_at);
         self
@@ -73,7 +73,7 @@ impl<E> Annotated<E> {
         self
     }
 
-    /// Sets the metadata, in place of the handle's.
+    /// Sets the metadata, instead of the handle's.
     pub fn metadata(mut self, metadata: Metadata) -> Annotated<E> {
         self.annotations.metadata = Some(metadata);
         self
@@ -84,7 +84,7 @@ impl<E> Annotated<E> {
         &self.event
     }
 
-    /// The event, without what was said of it.
+    /// The event without the annotations.
     pub fn into_event(self) -> E {
         self.event
     }
@@ -101,7 +101,7 @@ impl<E> From<E> for Annotated<E> {
 }
 
 impl Annotations {
-    /// Says the same of an event that is to be appended.
+    /// Adds the annotations to an event to append.
     pub(crate) fn onto(self, mut event: NewEvent) -> Result<NewEvent> {
         event.id = self.id.or(event.id);
         event.created_at = self.created_at.or(event.created_at);

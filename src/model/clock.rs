@@ -1,4 +1,4 @@
-//! The only reader of time.
+//! The clock: the only place that reads the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,10 +7,9 @@ use chrono::{DateTime, Utc};
 
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// Where a store takes the time of its events from.
+/// Where a store takes the times of its events from.
 ///
-/// Times inform and never order: versions and positions do. A clock that jumps changes no result but the answers to
-/// questions about time.
+/// Times inform and never order events; versions and positions do. A clock that jumps only affects queries by time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -27,7 +26,7 @@ impl Clock {
         Clock(Source::System)
     }
 
-    /// A clock that stands at `time` until [`Clock::set`] moves it; for tests. Clones share the time.
+    /// A clock that stays at `time` until [`Clock::set`] moves it, for tests. Clones share the time.
     ///
     /// ```
     /// use foldlog::{Clock, Options};
@@ -40,7 +39,7 @@ impl Clock {
         Clock(Source::Fixed(Arc::new(AtomicI64::new(time.timestamp_micros()))))
     }
 
-    /// Moves a fixed clock, forwards or backwards. Without effect on the system clock.
+    /// Moves a fixed clock, forwards or backwards. Has no effect on the system clock.
     pub fn set(&self, time: DateTime<Utc>) {
         if let Source::Fixed(micros) = &self.0 {
             micros.store(time.timestamp_micros(), Ordering::Relaxed);
@@ -56,7 +55,7 @@ impl Clock {
     }
 }
 
-/// Times are kept in whole microseconds; what is finer is cut off.
+/// The time in whole microseconds; the rest is cut off.
 pub(crate) fn to_micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }

@@ -1,4 +1,4 @@
-//! What a check of the file finds.
+//! Damage: what a check of the file finds.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use serde::Serialize;
 
 use crate::model::place::{AggregateRef, Position, Version};
 
-/// Copying first matters: every repair, also SQLite's own recovery at the next open, changes the file.
+/// Copy first, because every repair changes the file, and so does SQLite's own recovery at the next open.
 const RESTORE: &str = "copy the file before anything else, then restore a backup";
 
-/// One thing in the file that is not as the library left it. Says where, never what an event holds.
+/// One damaged place in the file. Says where, never what an event holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Damage {
     /// What is wrong.
     pub what: String,
-    /// Whose event or snapshot it is, where that is known.
+    /// The aggregate of the event or snapshot, if known.
     pub aggregate: Option<AggregateRef>,
-    /// The version in that aggregate.
+    /// The version in the aggregate.
     pub version: Option<Version>,
     /// The position in the log.
     pub position: Option<Position>,
-    /// What can be done.
+    /// What to do.
     pub advice: &'static str,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Damages as they are found: all are counted, the first are kept.
+/// Collects damage: counts all of it and keeps the first findings.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) damages: Vec<Damage>,
@@ -76,7 +76,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Damages that are described; a file with more of them is beyond a list.
+    /// The most findings that are kept; a longer list would help nobody.
     pub(crate) const KEPT: usize = 1_000;
 
     pub(crate) fn add(&mut self, damage: Damage) {

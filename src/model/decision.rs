@@ -13,8 +13,8 @@ use crate::model::error::Error;
 /// What a decision returns: events, or the application's own error.
 ///
 /// A decision that cannot fail returns its events as an array, a `Vec` or an `Option`, without `Ok`. One that can fail
-/// returns a `Result` of anything that iterates over events; its error can be of any type. Each event is bare, or an
-/// [`Annotated`] one that carries an id, a time, tags or metadata.
+/// returns a `Result`; the value is anything that iterates over events, the error can be of any type. An event is bare, or
+/// [`Annotated`] with an id, a time, tags or metadata.
 ///
 /// ```
 /// use foldlog::{Aggregate, Store};
@@ -58,10 +58,10 @@ pub trait IntoDecision<Event> {
     /// The events, bare or annotated.
     type Events: IntoIterator<Item: Into<Annotated<Event>>>;
 
-    /// The events, or the application's error.
+    /// Returns the events, or the application's error.
     ///
     /// # Errors
-    /// The decision's own.
+    /// The decision's own error.
     fn into_decision(self) -> Result<Self::Events, Self::Error>;
 }
 
@@ -89,22 +89,22 @@ macro_rules! infallible {
 
 infallible! { [] Vec<E>, [] Option<E>, [, const N: usize] [E; N] }
 
-/// Why `execute` or `preview` failed: the decision said no, or the store could not do it.
+/// Why `execute` or `preview` failed: the decision refused, or the store failed.
 ///
 /// `?` turns it into `Box<dyn Error>` or `anyhow::Error` whenever the decision's error can be printed, `String` and
 /// `Box<dyn Error>` included. In a function that returns [`foldlog::Result`](crate::Result), `?` works if the decision
-/// cannot fail or fails with a [`foldlog::Error`](crate::Error). For an error type of your own that has a variant for the
-/// store, use [`ExecuteError::flatten`].
+/// cannot fail or fails with a [`foldlog::Error`](crate::Error). For your own error type with a variant for the store,
+/// use [`ExecuteError::flatten`].
 #[derive(Debug)]
 pub enum ExecuteError<E> {
-    /// The decision's own error, as it returned it. Nothing was written.
+    /// The decision's own error. Nothing was written.
     Decision(E),
-    /// The store's: the state could not be read, or the events not be written.
+    /// The store's error: the state could not be read, or the events could not be written.
     Store(Error),
 }
 
 impl<E> ExecuteError<E> {
-    /// The decision's error, if it was the decision that failed.
+    /// The decision's error, if the decision failed.
     pub fn decision(&self) -> Option<&E> {
         match self {
             ExecuteError::Decision(error) => Some(error),
@@ -112,7 +112,7 @@ impl<E> ExecuteError<E> {
         }
     }
 
-    /// The store's error, if it was the store that failed.
+    /// The store's error, if the store failed.
     pub fn store(&self) -> Option<&Error> {
         match self {
             ExecuteError::Decision(_) => None,
@@ -120,10 +120,10 @@ impl<E> ExecuteError<E> {
         }
     }
 
-    /// Takes the decision's error out.
+    /// Returns the decision's error by value.
     ///
     /// # Errors
-    /// The store's error, if it was the store that failed.
+    /// The store's error, if the store failed.
     pub fn into_decision(self) -> Result<E, Error> {
         match self {
             ExecuteError::Decision(error) => Ok(error),
@@ -131,7 +131,7 @@ impl<E> ExecuteError<E> {
         }
     }
 
-    /// One error out of the two, for an error type that takes up the store's.
+    /// Merges the two into one error, for an error type that has a variant for the store's.
     ///
     /// ```
     /// # use foldlog::{Error, ExecuteError};
@@ -174,7 +174,7 @@ impl From<ExecuteError<Infallible>> for Error {
     }
 }
 
-/// As [`Error`] is written; of the decision's error kind and message, with `"decision"` as the kind.
+/// Written like [`Error`]; a decision's error has the kind `"decision"` and its message.
 impl<E: fmt::Display> Serialize for ExecuteError<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -198,8 +198,8 @@ impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
     }
 }
 
-// Without the bound `E: Error`, which neither `String` nor `Box<dyn Error>` meets. So a decision's error is printed, but
-// not the head of a chain.
+// Not bounded by `E: Error`, because neither `String` nor `Box<dyn Error>` implements it. So a decision's error is
+// printed, but is not a `source`.
 impl<E: fmt::Display + fmt::Debug> StdError for ExecuteError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.store().and_then(StdError::source)

@@ -1,4 +1,4 @@
-//! The one error type: what went wrong, where, and what to do about it.
+//! The error type: what failed, where, why, and what to do next.
 
 use serde::{Serialize, Serializer};
 use std::error::Error as StdError;
@@ -10,58 +10,58 @@ use crate::model::place::{AggregateRef, Position, Version};
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of failure an [`Error`] is; more sorts may come.
+/// The kind of an [`Error`]; more kinds may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The aggregate is at another version than the writer expected. Nothing was written: replay, decide again, append.
+    /// The aggregate is at another version than the writer expected. Nothing was written. Replay, decide again, append.
     Conflict,
-    /// The aggregate has no events, or none as far back as was asked for.
+    /// The aggregate has no events, or none up to the requested version or time.
     NotFound,
-    /// Another connection held the file longer than the busy time-out. Nothing was written; trying again may succeed.
+    /// Another connection held the write lock longer than the busy time-out. Nothing was written; a retry may succeed.
     Busy,
-    /// The file holds something that this library did not write: a damaged row, page or number. Nothing of it is returned.
+    /// The file holds something that this library did not write: a damaged row, page or number. It is not returned.
     Corrupt,
-    /// Data could not be turned into JSON, or JSON not into the type that was asked for.
+    /// Data could not be turned into JSON, or JSON not into the requested type.
     Codec,
     /// A stored event has a type that the fold does not know.
     UnknownEventType,
-    /// A name, a time or a text that cannot be stored. Nothing was written.
+    /// A name, a time or a text cannot be stored. Nothing was written.
     InvalidInput,
-    /// A payload, a batch, a name or a counter above its bound. Nothing was written.
+    /// A payload, a batch, a name or a counter is above its limit. Nothing was written.
     LimitExceeded,
-    /// An event with this id is in the log already, with other content. Nothing was written.
+    /// An event with this id but other content is already in the log. Nothing was written.
     DuplicateEventId,
-    /// The events that a replay needs were purged or archived and no usable snapshot stands in for them; or a removal
-    /// was refused because it would lead there.
+    /// A replay needs events that were purged or archived, and no usable snapshot replaces them; or a removal was
+    /// refused because it would lead to this.
     HistoryRemoved,
-    /// The file was written by a newer version of the library. It was not touched.
+    /// The file was written by a newer version of the library. It was not changed.
     FormatTooNew,
-    /// The file is not a foldlog file, or its schema was changed. It was not touched.
+    /// The file is not a foldlog file, or its schema was changed. It was not changed.
     ForeignFile,
-    /// The application's code for an event failed: a handler, a projection or a publisher. The checkpoint stands before
+    /// The application's code for an event failed: a handler, a projection or a publisher. The checkpoint is before
     /// that event.
     Handler,
     /// A projection's tables are of another version than its definition.
     ProjectionOutdated,
-    /// A write on a store that was opened for reading, or on a medium that does not take writes.
+    /// A write to a store that was opened for reading, or that is on a read-only medium.
     ReadOnly,
-    /// The disk or a quota is full. Nothing of the transaction was kept; once there is space, writing works again.
+    /// The disk or a quota is full. The transaction was rolled back; writing works again once there is space.
     DiskFull,
-    /// The commit failed in a way that leaves open whether it will be found after a crash. Read the aggregate before
-    /// trying again, or append with event ids of your own, which makes trying again safe.
+    /// The commit failed, and it is unknown whether it will be found after a crash. Read the aggregate before a retry,
+    /// or append with your own event ids, which makes a retry safe.
     OutcomeUnknown,
-    /// The store was opened before this process was forked off. Nothing was done: open it anew in this process.
+    /// The store was opened before this process was forked. Nothing was done. Open the store again in this process.
     Forked,
-    /// The operating system refused a read, a write or an open.
+    /// The operating system refused to read, write or open something.
     Io,
-    /// A defect in the library or in SQLite: please report it.
+    /// A bug in the library or in SQLite. Please report it.
     Internal,
 }
 
 impl ErrorKind {
-    /// A name that stays the same, in small letters: for labels, spans and machine-readable output.
+    /// A fixed name in lower case, for labels, spans and machine-readable output.
     ///
     /// ```
     /// assert_eq!(foldlog::ErrorKind::DiskFull.as_str(), "disk_full");
@@ -97,13 +97,13 @@ impl ErrorKind {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Conflict {
-    /// What the writer believed.
+    /// The version that the writer expected.
     pub expected: Expected,
-    /// The version at which the aggregate is; 0 when it has no events.
+    /// The version of the aggregate; 0 if it has no events.
     pub actual: Version,
 }
 
-/// Everything that can go wrong, with the place where it did.
+/// Any failure of this crate, with the place where it happened.
 ///
 /// ```
 /// use foldlog::{ErrorKind, Expected, NewEvent, Store};
@@ -163,7 +163,7 @@ impl Error {
         error
     }
 
-    // The outermost operation is the one the caller knows; an inner one that is set already is more exact and stays.
+    // The caller knows the outermost operation. An inner one that is already set is more exact, so it stays.
     pub(crate) fn during(mut self, operation: &'static str) -> Error {
         self.0.operation.get_or_insert(operation);
         self
@@ -199,7 +199,7 @@ impl Error {
         self
     }
 
-    /// Whether SQLite said so, and not we of what we had read.
+    /// Whether SQLite reported it, not one of our own checks.
     pub(crate) fn is_of_sqlite(&self) -> bool {
         self.0.source.is_some()
     }
@@ -208,42 +208,42 @@ impl Error {
         &self.0.detail
     }
 
-    /// What sort of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The call that failed, such as `append` or `replay`.
+    /// The failed call, such as `append` or `replay`.
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
     }
 
-    /// The aggregate at which it failed.
+    /// The aggregate at which the call failed.
     pub fn aggregate(&self) -> Option<&AggregateRef> {
         self.0.aggregate.as_ref()
     }
 
-    /// The version, in that aggregate, at which it failed.
+    /// The version, in that aggregate, at which the call failed.
     pub fn version(&self) -> Option<Version> {
         self.0.version
     }
 
-    /// The position in the log at which it failed.
+    /// The position in the log at which the call failed.
     pub fn position(&self) -> Option<Position> {
         self.0.position
     }
 
-    /// The type of the event at which it failed.
+    /// The type of the event at which the call failed.
     pub fn event_type(&self) -> Option<&str> {
         self.0.event_type.as_deref()
     }
 
-    /// Expected and actual version, when the kind is [`ErrorKind::Conflict`].
+    /// The expected and the actual version, if the kind is [`ErrorKind::Conflict`].
     pub fn conflict(&self) -> Option<&Conflict> {
         self.0.conflict.as_ref()
     }
 
-    /// Whether the same call may succeed when it is made again, without any other change.
+    /// Whether the same call may succeed without any other change.
     ///
     /// True for [`ErrorKind::Busy`] only: a conflict needs a new decision, a full disk needs space.
     pub fn is_retryable(&self) -> bool {
@@ -281,7 +281,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// An object of kind, message, place and what else is known, for output that a program reads.
+/// An object with kind, message, place and all that is known, for programs to read.
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         #[derive(Serialize)]

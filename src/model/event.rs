@@ -1,4 +1,4 @@
-//! Events and the words for their places.
+//! Events: new ones, and those read from the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::model::metadata::Metadata;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::model::trace_context::TraceContext;
 
-/// An event's identity: unique in a tenant, and the key by which appends are idempotent.
+/// An event's identity: unique in its tenant. An append with the same ids is recognised as a repeat.
 pub type EventId = Uuid;
 
-/// An event that is to be appended.
+/// An event to append.
 ///
 /// ```
 /// use foldlog::{Metadata, NewEvent};
@@ -28,8 +28,8 @@ pub type EventId = Uuid;
 /// # Ok::<(), foldlog::Error>(())
 /// ```
 ///
-/// As JSON it has the names of a [`RecordedEvent`], so that a line of an export can be appended again; all but `eventType`
-/// and `data` may be missing.
+/// Its JSON form has the names of a [`RecordedEvent`], so that a line of an export can be appended again. Only
+/// `eventType` and `data` are required.
 ///
 /// ```
 /// let event: foldlog::NewEvent = serde_json::from_str(r#"{"eventType":"Deposited","data":{"cents":500}}"#)?;
@@ -57,7 +57,7 @@ fn first_schema_version() -> u32 {
 }
 
 impl NewEvent {
-    /// An event of this type with any serialisable value as its data.
+    /// Makes an event of this type, with any serialisable value as its data.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`] as for [`Json::from_serialize`].
@@ -67,7 +67,7 @@ impl NewEvent {
         Ok(NewEvent::with_json(event_type, data))
     }
 
-    /// An event of this type with JSON that is stored byte for byte.
+    /// Makes an event of this type, with JSON that is stored byte for byte.
     pub fn with_json(event_type: impl Into<String>, data: Json) -> NewEvent {
         NewEvent {
             id: None,
@@ -80,17 +80,18 @@ impl NewEvent {
         }
     }
 
-    /// An event from an enum with serde's derives: the variant's serde name is the event type, its content the data.
-    /// A unit variant has the data `{}`.
+    /// Makes an event from an enum with serde's derives. The variant's serde name is the event type, its content the
+    /// data. A unit variant has the data `{}`.
     ///
-    /// The enum may be tagged externally (serde's default), internally or adjacently: what is stored is the same, for the
-    /// tag is the event type and not in the data. An external enum may have an untagged variant for event types that it
-    /// does not know, such as `#[serde(untagged)] Other(serde_json::Value)`; it holds `{event type: data}`.
+    /// The enum may be tagged externally (serde's default), internally or adjacently. What is stored is the same,
+    /// because the tag becomes the event type and is left out of the data. An external enum may have an untagged
+    /// variant for unknown event types, such as `#[serde(untagged)] Other(serde_json::Value)`; it holds `{event type:
+    /// data}`.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value is not an enum with named variants, or if what was written could not be read back
-    /// as the same type: a NaN, for example, becomes `null` in JSON. Refused here, such an event cannot make its aggregate
-    /// unreadable.
+    /// [`ErrorKind::Codec`] if the value is not an enum with named variants, or if what was written cannot be read back
+    /// as the same type: a NaN, for example, becomes `null` in JSON. Because it is refused here, such an event cannot
+    /// make its aggregate unreadable.
     ///
     /// ```
     /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -99,11 +100,11 @@ impl NewEvent {
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     pub fn of<E: Serialize + DeserializeOwned>(event: &E) -> Result<NewEvent> {
-        NewEvent::there_and_back(event).map(|(event, _)| event)
+        NewEvent::encode_and_read_back(event).map(|(event, _)| event)
     }
 
-    /// The same, with the event as it will be read from the log.
-    pub(crate) fn there_and_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
+    /// As [`NewEvent::of`], and also returns the event as it will be read from the log.
+    pub(crate) fn encode_and_read_back<E: Serialize + DeserializeOwned>(event: &E) -> Result<(NewEvent, E)> {
         let (event_type, data) = codec::encode(event)?;
         let data = Json::written(data).map_err(|error| error.event_type_is(&event_type))?;
         match codec::decode::<E>(&event_type, data.as_str()) {
@@ -117,13 +118,13 @@ impl NewEvent {
         }
     }
 
-    /// Gives the event an id of the caller's. Appending the same event again then returns the first append's result.
+    /// Sets the event's id. Appending the same event again then returns the first append's result.
     pub fn id(mut self, id: EventId) -> NewEvent {
         self.id = Some(id);
         self
     }
 
-    /// Sets the schema version of the data, 1 or more; 1 by default.
+    /// Sets the schema version of the data, at least 1. Default: 1.
     pub fn schema_version(mut self, schema_version: u32) -> NewEvent {
         self.schema_version = schema_version;
         self
@@ -144,20 +145,20 @@ impl NewEvent {
         self
     }
 
-    /// Sets the time at which it happened, in place of the store's clock. Cut off to whole microseconds.
+    /// Sets the event's time, instead of the store's clock. Cut off to whole microseconds.
     pub fn created_at(mut self, created_at: DateTime<Utc>) -> NewEvent {
         self.created_at = Some(created_at);
         self
     }
 
-    /// Adds a tag by which [`Filter::tag`](crate::Filter::tag) finds the event across aggregates.
+    /// Adds a tag, by which [`Filter::tag`](crate::Filter::tag) finds the event across aggregates.
     pub fn tag(mut self, tag: impl Into<String>) -> NewEvent {
         self.tags.push(tag.into());
         self
     }
 }
 
-/// What the log knows of an event beside its type and data, for a fold that asks for it with
+/// What the log knows of an event besides its type and data, for a fold that asks for it with
 /// [`Aggregate::WANTS_CONTEXT`](crate::Aggregate::WANTS_CONTEXT).
 #[derive(Clone, Copy)]
 pub struct EventContext<'a> {
@@ -187,7 +188,7 @@ impl<'a> EventContext<'a> {
         self.position
     }
 
-    /// When it happened, as the caller or the store's clock said.
+    /// The event's time, from the caller or the store's clock.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.created_at
     }
@@ -195,7 +196,7 @@ impl<'a> EventContext<'a> {
     /// Reads the metadata; empty if there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if it was written with another shape than [`Metadata`]'s.
+    /// [`ErrorKind::Codec`] if its shape is not that of [`Metadata`].
     pub fn metadata(&self) -> Result<Metadata> {
         self.metadata.map_or_else(|| Ok(Metadata::default()), json::parse)
     }
@@ -208,7 +209,7 @@ impl<'a> EventContext<'a> {
 
 impl fmt::Debug for EventContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The metadata may hold personal data.
+        // The metadata is left out: it may hold personal data.
         f.debug_struct("EventContext")
             .field("version", &self.version)
             .field("position", &self.position)
@@ -217,16 +218,16 @@ impl fmt::Debug for EventContext<'_> {
     }
 }
 
-/// An event as it stands in the log.
+/// An event in the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RecordedEvent {
-    /// Its place in the file.
+    /// Its place in the log.
     pub position: Position,
     /// Its identity.
     pub id: EventId,
-    /// The tenant; `"default"` when none was named.
+    /// The tenant; `"default"` if none was named.
     pub tenant: Arc<str>,
     /// The type of its aggregate.
     pub aggregate_type: Arc<str>,
@@ -234,26 +235,26 @@ pub struct RecordedEvent {
     pub aggregate_id: Arc<str>,
     /// Its place in its aggregate.
     pub version: Version,
-    /// What happened.
+    /// The event type.
     pub event_type: Arc<str>,
-    /// The shape of its data.
+    /// The schema version of its data.
     pub schema_version: u32,
-    /// When it happened, as the caller or the store's clock said.
+    /// Its time, from the caller or the store's clock.
     pub created_at: DateTime<Utc>,
-    /// The position of the first event of the atomic append that it was part of.
+    /// The position of the first event of its atomic append.
     pub commit_id: Position,
-    /// The replica in which it was appended first.
+    /// The replica in which it was first appended.
     pub origin: Uuid,
     /// Its tags, in the caller's order.
     pub tags: Vec<String>,
-    /// What happened, in detail.
+    /// What happened, in detail, as JSON.
     pub data: Json,
-    /// Who, from where, because of what; `None` if the caller gave nothing.
+    /// Who caused it, from where, and why; `None` if the caller gave none.
     pub metadata: Option<Json>,
 }
 
 impl RecordedEvent {
-    /// The aggregate that it belongs to.
+    /// Its aggregate.
     pub fn aggregate(&self) -> AggregateRef {
         AggregateRef {
             tenant: self.tenant.clone(),
@@ -281,8 +282,8 @@ impl RecordedEvent {
         })
     }
 
-    /// The trace that the event is part of, for the span of a handler to link to; `None` if the metadata does not say, or
-    /// says something else than a W3C trace context.
+    /// The trace that the event is part of, for a handler's span to link to. `None` if the metadata has none, or not a
+    /// valid W3C trace context.
     pub fn trace_context(&self) -> Option<TraceContext> {
         self.metadata.as_ref().and_then(TraceContext::of_metadata)
     }
@@ -290,7 +291,7 @@ impl RecordedEvent {
     /// Reads the metadata; empty if there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if it was written with another shape than [`Metadata`]'s.
+    /// [`ErrorKind::Codec`] if its shape is not that of [`Metadata`].
     pub fn metadata(&self) -> Result<Metadata> {
         self.metadata.as_ref().map_or_else(|| Ok(Metadata::default()), Json::parse)
     }

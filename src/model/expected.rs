@@ -1,4 +1,4 @@
-//! What a writer expects of an aggregate.
+//! Expected versions.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::model::place::Version;
 
-/// What a writer believes about an aggregate. If it is wrong, nothing is written and the error says what is true.
+/// What a writer believes about an aggregate. If that is wrong, nothing is written and the error names the actual
+/// version.
 ///
 /// ```
 /// use foldlog::{Expected, Version};
@@ -16,7 +17,7 @@ use crate::model::place::Version;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Expected {
-    /// Anything: append after whatever is there.
+    /// Any version, or none: append after whatever is there.
     Any,
     /// The aggregate has no events yet.
     New,
@@ -57,7 +58,7 @@ macro_rules! from_unsigned {
 macro_rules! from_signed {
     ($($number:ty)*) => {
         $(
-            /// A negative number is a version that no aggregate has: the append conflicts.
+            /// No aggregate has a negative version, so a negative number always conflicts.
             impl From<$number> for Expected {
                 fn from(version: $number) -> Expected {
                     Expected::Exactly(Version::new(u64::try_from(version).unwrap_or(u64::MAX)))
@@ -68,7 +69,7 @@ macro_rules! from_signed {
 }
 
 from_unsigned! { u8 u16 u32 u64 usize }
-// Where several integers can be meant a bare literal is an i32.
+// A bare literal is an i32 where several integer types are possible.
 from_signed! { i32 i64 }
 
 impl fmt::Display for Expected {

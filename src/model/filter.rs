@@ -1,12 +1,12 @@
-//! Which events are wanted.
+//! Filters: which events are wanted.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Which events: by aggregate type, event type, tag and time; of one tenant or of all. What a query, a subscription, a
-/// projection and an outbox have in common.
+/// Which events are wanted: by aggregate type, event type, tag and time; of one tenant or of all. Queries,
+/// subscriptions, projections and outboxes take one.
 ///
-/// Conditions of different kinds must all hold. Without any, all events of the tenant match.
+/// Conditions of different kinds must all hold. Without conditions, all events of the tenant match.
 ///
 /// ```
 /// use foldlog::{Filter, Query, Store};
@@ -37,36 +37,37 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// All events.
+    /// Matches all events.
     pub fn new() -> Filter {
         Filter::default()
     }
 
-    /// Only events of aggregates of this type; called again, of any of the types.
+    /// Only events of aggregates of this type. If called again: of any of these types.
     pub fn aggregate_type(mut self, aggregate_type: impl Into<String>) -> Filter {
         self.aggregate_types.push(aggregate_type.into());
         self
     }
 
-    /// Only events of this type; called again, of any of the types.
+    /// Only events of this type. If called again: of any of these types.
     pub fn event_type(mut self, event_type: impl Into<String>) -> Filter {
         self.event_types.push(event_type.into());
         self
     }
 
-    /// Only events of any of these types. None at all is no condition.
+    /// Only events of any of these types. An empty list is no condition.
     pub fn event_types<T: Into<String>>(mut self, event_types: impl IntoIterator<Item = T>) -> Filter {
         self.event_types.extend(event_types.into_iter().map(Into::into));
         self
     }
 
-    /// Only events that carry this tag; called again, all of the tags.
+    /// Only events that carry this tag. If called again: all of these tags.
     pub fn tag(mut self, tag: impl Into<String>) -> Filter {
         self.tags.push(tag.into());
         self
     }
 
-    /// Only events that carry at least one of these tags; called again, the tags are added. None at all is no condition.
+    /// Only events that carry at least one of these tags. If called again, the tags are added. An empty list is no
+    /// condition.
     pub fn any_tag<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Filter {
         self.any_tag.extend(tags.into_iter().map(Into::into));
         self
@@ -84,7 +85,7 @@ impl Filter {
         self
     }
 
-    /// Events of every tenant, for those who run the whole: an operator, an export.
+    /// Events of all tenants, for example for an operator or an export.
     pub fn all_tenants(mut self) -> Filter {
         self.all_tenants = true;
         self

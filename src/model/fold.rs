@@ -1,4 +1,4 @@
-//! The two sorts of fold, typed and JSON, as one to everything that replays.
+//! The two kinds of fold, typed and JSON, behind one trait.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,10 +13,10 @@ use crate::model::error::Result;
 use crate::model::event::{EventContext, NewEvent};
 use crate::model::json::Json;
 
-/// What a handle of [`Aggregates`](crate::Aggregates) can be of: a type that implements [`Aggregate`], or
-/// [`serde_json::Value`] for aggregates without types. Sealed: there is nothing to implement.
+/// The types that a handle of [`Aggregates`](crate::Aggregates) can have: one that implements [`Aggregate`], or
+/// [`serde_json::Value`] for aggregates without types. Sealed: you cannot implement it.
 pub trait AggregateKind: sealed::Sealed {
-    /// The state that a replay gives.
+    /// The state that a replay returns.
     type State;
     /// What `append` and `execute` take.
     type Event;
@@ -50,26 +50,26 @@ pub(crate) mod sealed {
         type Event;
 
         fn aggregate_type(&self) -> &str;
-        /// Together with the version: which snapshots this fold can start from.
+        /// Together with the version, names the snapshots that this fold can start from.
         fn name(&self) -> &str;
         fn version(&self) -> u32;
         fn initial(&self) -> Self::State;
         fn load(&self, state: &str) -> serde_json::Result<Self::State>;
         fn save(&self, state: &Self::State) -> Result<Json>;
-        /// Takes a stored event into the state.
+        /// Applies a stored event to the state.
         fn apply_stored(&self, state: &mut Self::State, event_type: &str, data: &str) -> Result<()>;
-        /// Whether a stored event goes through `apply_recorded`, which needs its time, position and metadata.
+        /// Whether stored events go to `apply_recorded`, which also needs time, position and metadata.
         fn wants_context(&self) -> bool {
             false
         }
-        /// Takes a stored event into the state, with what the log knows of it.
+        /// Applies a stored event to the state, with its context.
         fn apply_recorded(&self, state: &mut Self::State, event_type: &str, data: &str, at: &EventContext<'_>) -> Result<()> {
             let _ = at;
             self.apply_stored(state, event_type, data)
         }
-        /// Turns an event into what is appended.
+        /// Turns an event into one to append.
         fn encode(&self, event: Self::Event) -> Result<NewEvent>;
-        /// The same, and takes the event into the state as it will be read from the log.
+        /// The same, and also applies the event, in the form in which it will be read from the log.
         fn take(&self, state: &mut Self::State, event: Self::Event) -> Result<NewEvent>;
     }
 }
@@ -142,14 +142,14 @@ impl<A: Aggregate> sealed::Fold for Typed<A> {
     }
 
     fn take(&self, state: &mut A, event: A::Event) -> Result<NewEvent> {
-        // What serde skips or rounds off is not in the log: the state must not hold it either.
-        let (event, stored) = NewEvent::there_and_back(&event)?;
+        // What serde skips or rounds is not in the log, so it must not be in the state either.
+        let (event, stored) = NewEvent::encode_and_read_back(&event)?;
         state.apply(stored);
         Ok(event)
     }
 }
 
-/// The event; `None` if the aggregate does not know its type and passes over it.
+/// The event; `None` if the aggregate does not know its type and skips it.
 fn known<A: Aggregate>(event_type: &str, data: &str) -> Result<Option<A::Event>> {
     match codec::decode(event_type, data) {
         Ok(event) => Ok(Some(event)),
@@ -160,13 +160,13 @@ fn known<A: Aggregate>(event_type: &str, data: &str) -> Result<Option<A::Event>>
 
 type Function = dyn Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync;
 
-/// Why a fold over JSON could not take an event.
+/// Why a fold over JSON could not apply an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FoldError {
-    /// It does not know the event type. A fold that wants to pass over such events returns `Ok` instead.
+    /// The fold does not know the event type. A fold that skips such events returns `Ok` instead.
     UnknownEventType,
-    /// The data is not as the fold needs it; says why, without the data.
+    /// The data is not what the fold needs. The text says why, without the data.
     Data(String),
 }
 
@@ -197,7 +197,7 @@ pub struct JsonFold {
     aggregate_type: Arc<str>,
     name: Cow<'static, str>,
     version: u32,
-    // None: JSON Merge Patch
+    // None means JSON Merge Patch.
     function: Option<Arc<Function>>,
 }
 
@@ -208,7 +208,7 @@ impl fmt::Debug for JsonFold {
 }
 
 impl JsonFold {
-    /// Each event's data is merged into the state (RFC 7396).
+    /// Merges each event's data into the state (RFC 7396).
     pub(crate) fn merge_patch(aggregate_type: &str) -> JsonFold {
         JsonFold { aggregate_type: aggregate_type.into(), name: Cow::Borrowed("merge-patch"), version: 1, function: None }
     }
@@ -219,7 +219,7 @@ impl JsonFold {
         version: u32,
         function: impl Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync + 'static,
     ) -> JsonFold {
-        // A prefix of its own, so that no name of an application's meets one of ours.
+        // The prefix keeps the application's names apart from ours.
         let name = Cow::Owned(format!("fn:{name}"));
         JsonFold { aggregate_type: aggregate_type.into(), name, version, function: Some(Arc::new(function)) }
     }
@@ -280,7 +280,7 @@ impl sealed::Fold for JsonFold {
     }
 }
 
-/// JSON Merge Patch, RFC 7396, part 2: a member that is null removes, an object merges, everything else replaces.
+/// JSON Merge Patch (RFC 7396, section 2): a null member removes, an object merges, everything else replaces.
 fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    // RFC 7396, appendix A.
+    // The examples of RFC 7396, appendix A.
     #[test]
     fn the_rfcs_examples() {
         for (target, patch, result) in [

@@ -1,24 +1,24 @@
-//! Event ids that the store makes: UUID version 7 (RFC 9562, part 5.7) that hold the event's position, so that an event is
-//! found by its id without an index of ids.
+//! Event ids made by the store: UUIDs of version 7 (RFC 9562, section 5.7) that hold the event's position, so that an
+//! event is found by its id without an index of ids.
 //!
-//! 48 bits: the event's time in milliseconds. Then, around the version and the variant, the lower 40 bits of the position as
-//! a counter (part 6.2, method 1) and 34 random bits, drawn once for each append: two copies of a file that append at the
-//! same position in the same millisecond still make different ids.
+//! The first 48 bits are the event's time in milliseconds. Then, around version and variant, come the lower 40 bits of
+//! the position as a counter (section 6.2, method 1) and 34 random bits, drawn once for each append. So two copies of a
+//! file that append at the same position in the same millisecond still make different ids.
 
 use uuid::{Builder, Uuid};
 
 const POSITION_BITS: u32 = 40;
 const SALT_BITS: u32 = 34;
-/// Bits of the position, and of the whole, that come before the variant.
+/// How many bits of the position come before the variant.
 const HEAD_BITS: u32 = 12;
 
-/// Random bits for the ids of one append.
+/// Draws the random bits for the ids of one append.
 pub(crate) fn draw_salt() -> u64 {
     let (_, low) = Uuid::new_v4().as_u64_pair();
     low & mask(SALT_BITS)
 }
 
-/// The id of the event at a position. Depends on nothing else, so that the file keeps the salt alone.
+/// The id of the event at a position. It depends on the arguments only, so the file stores just the salt.
 pub(crate) fn made(created_at_micros: i64, position: u64, salt: u64) -> Uuid {
     let milliseconds = u64::try_from(created_at_micros.div_euclid(1_000)).unwrap_or(0) & mask(48);
     let position = position & mask(POSITION_BITS);
@@ -32,7 +32,7 @@ pub(crate) fn made(created_at_micros: i64, position: u64, salt: u64) -> Uuid {
     Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
 }
 
-/// The positions that an id can hold if the store made it, rising; `None` if the store did not.
+/// The positions that an id may hold if the store made it, rising; `None` if the store did not make it.
 pub(crate) fn position_in(id: Uuid) -> Option<impl Iterator<Item = u64>> {
     if id.get_version_num() != 7 {
         return None;

@@ -9,14 +9,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 
-/// serde_json refuses deeper nesting when it reads; so it is refused before it is written.
+/// serde_json does not read deeper nesting, so it is refused when written.
 pub(crate) const MAX_DEPTH: usize = 127;
 
 /// A valid JSON text, byte for byte as it was appended.
 ///
-/// Its `Debug` shows the length and never the content: payloads do not belong into logs.
+/// `Debug` shows the length and never the content: payloads do not belong in logs.
 ///
 /// ```
 /// let json = foldlog::Json::from_text(r#"{"b":1, "a":2.50}"#)?;
@@ -32,8 +32,8 @@ impl Json {
     /// Takes a text as it is.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if it is not one JSON value, nested deeper than 127 levels, or holds a number or an escape that
-    /// [`serde_json::Value`] cannot.
+    /// [`ErrorKind::Codec`] if it is not exactly one JSON value, is nested deeper than 127 levels, or holds a number or
+    /// an escape that [`serde_json::Value`] cannot hold.
     pub fn from_text(text: impl Into<String>) -> Result<Json> {
         let text = text.into();
         readable(&text)?;
@@ -53,14 +53,14 @@ impl Json {
     /// Turns any serialisable value into JSON text.
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if the value cannot be written as JSON, or as what [`Json::from_text`] takes.
+    /// [`ErrorKind::Codec`] if the value cannot be written as JSON that [`Json::from_text`] takes.
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Json> {
         let text = serde_json::to_string(value)
             .map_err(|error| Error::new(ErrorKind::Codec, format!("the value cannot be written as JSON: {error}")))?;
         Json::written(text)
     }
 
-    /// A text that serde_json wrote. It may hold a part that it did not write itself, a `RawValue`.
+    /// Takes a text that serde_json wrote. A part of it may come from elsewhere: a `RawValue`.
     pub(crate) fn written(text: String) -> Result<Json> {
         match scan(&text) {
             Scan { depth, .. } if depth > MAX_DEPTH => {
@@ -71,7 +71,7 @@ impl Json {
         }
     }
 
-    /// A text that was read from the file and whose checksum was right.
+    /// Takes a text that was read from the file and whose checksum was right.
     pub(crate) fn stored(text: String) -> Json {
         Json(text)
     }
@@ -81,7 +81,7 @@ impl Json {
         &self.0
     }
 
-    /// Gives the text away.
+    /// Returns the text by value.
     pub fn into_string(self) -> String {
         self.0
     }
@@ -97,7 +97,7 @@ impl Json {
     /// Reads the text as a [`serde_json::Value`].
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] if a number in it is outside of what `Value` holds.
+    /// [`ErrorKind::Codec`] if it holds a number that `Value` cannot hold.
     pub fn to_value(&self) -> Result<Value> {
         self.parse()
     }
@@ -106,7 +106,7 @@ impl Json {
 /// Reads a text as a type of the application.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        let reason = Misfit::from(error);
+        let reason = Redacted::from(error);
         Error::new(ErrorKind::Codec, format!("the JSON does not fit the type that was asked for: {reason}"))
     })
 }
@@ -139,27 +139,27 @@ impl FromStr for Json {
     }
 }
 
-/// As a value, not only as a grammar: half of a surrogate pair, or 1e999, is a text that nobody could read again.
+/// Checks that the text can be read as a value. The grammar alone would accept half of a surrogate pair, or 1e999.
 fn readable(text: &str) -> Result<()> {
     let read = serde_json::from_str::<Value>(text);
-    read.map(drop).map_err(|error| Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Misfit::from(error))))
+    read.map(drop).map_err(|error| Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Redacted::from(error))))
 }
 
-/// What a look at the bytes of a valid JSON text says.
+/// What a look at the bytes of a valid JSON text finds.
 #[derive(Default)]
 struct Scan {
     depth: usize,
-    /// Whether it holds something that is valid JSON and perhaps cannot be read: a very long number, one with an exponent,
-    /// or an escaped surrogate. serde_json writes the second only.
+    /// Whether it holds valid JSON that perhaps cannot be read: a very long number, one with an exponent, or an escaped
+    /// surrogate. serde_json itself only writes the second.
     is_doubtful: bool,
 }
 
-/// Digits that a number may have without an exponent before it can be too great for a float.
+/// A number with up to this many digits and no exponent fits a float.
 const MOST_DIGITS: usize = 300;
 
 fn scan(text: &str) -> Scan {
     let mut scan = Scan::default();
-    // Most texts are neither deep nor long enough, and have nothing in them that looks like one of the rest.
+    // Most texts are shallow and short, and contain none of the rest.
     let has_exponent = || text.as_bytes().windows(2).any(|pair| matches!(pair, [b'0'..=b'9', b'e' | b'E']));
     if text.len() <= 2 * MAX_DEPTH && !text.contains("\\u") && !has_exponent() {
         return scan;

@@ -37,14 +37,13 @@ pub struct Metadata {
     /// `causationId`: the event or command that was the immediate cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// Whatever else the application wants to remember, under names of its own. With one of the six names above in it the
-    /// metadata is refused.
-    #[serde(flatten, serialize_with = "names_of_its_own")]
+    /// The application's own members. If one has one of the six names above, the metadata is refused.
+    #[serde(flatten, serialize_with = "unreserved_names")]
     pub extra: Map<String, Value>,
 }
 
 impl Metadata {
-    /// Nothing known yet.
+    /// Empty metadata.
     pub fn new() -> Metadata {
         Metadata::default()
     }
@@ -85,7 +84,7 @@ impl Metadata {
         self
     }
 
-    /// Sets `traceparent` and `tracestate`: the trace that the event is part of. It comes back as
+    /// Sets `traceparent` and `tracestate`: the trace that the event is part of. It is returned by
     /// [`RecordedEvent::trace_context`](crate::RecordedEvent::trace_context).
     pub fn trace_context(mut self, context: &TraceContext) -> Metadata {
         self.extra.insert(TRACEPARENT.to_owned(), context.traceparent().into());
@@ -96,8 +95,8 @@ impl Metadata {
         self
     }
 
-    /// Sets a member of the application's own. Under one of the six names of the fields it sets that field, if it is a text;
-    /// any other value makes the metadata one that is refused.
+    /// Sets an additional member. With one of the six names above and a text, it sets that field; with any other value
+    /// the metadata is refused.
     ///
     /// ```
     /// use foldlog::Metadata;
@@ -134,8 +133,8 @@ impl Metadata {
     }
 }
 
-/// Refuses what would be in the JSON twice.
-fn names_of_its_own<S: Serializer>(extra: &Map<String, Value>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+/// Refuses names that the JSON would then hold twice.
+fn unreserved_names<S: Serializer>(extra: &Map<String, Value>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     let mut fields = Metadata::default();
     match extra.keys().find(|name| fields.field(name).is_some()) {
         Some(name) => Err(S::Error::custom(format!("{name} is a field of Metadata, and a text; it cannot be in `extra`"))),
@@ -145,7 +144,7 @@ fn names_of_its_own<S: Serializer>(extra: &Map<String, Value>, serializer: S) ->
 
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Personal data: only which members are there.
+        // Only the names: the values are personal data.
         f.debug_struct("Metadata")
             .field("user_id", &self.user_id.is_some())
             .field("username", &self.username.is_some())

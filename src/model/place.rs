@@ -1,4 +1,4 @@
-//! Where an event stands: the aggregate, the version in it, the position in the file.
+//! Places: the aggregate, the version in it, the position in the log.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -19,7 +19,7 @@ macro_rules! place {
             /// Before the first event.
             pub const ZERO: $name = $name(0);
 
-            /// Names a place by its number.
+            /// Makes it from its number.
             pub const fn new(number: u64) -> $name {
                 $name(number)
             }
@@ -42,7 +42,7 @@ macro_rules! place {
             }
         }
 
-        /// So many places further on; at the end of the numbers it stays.
+        /// A later place; stops at the greatest number.
         impl Add<u64> for $name {
             type Output = $name;
 
@@ -85,7 +85,7 @@ place! {
 }
 
 place! {
-    /// An event's place in the file: rises in commit order, has no holes, is never used twice; 0 is before the first.
+    /// An event's place in the log: rises in commit order, has no gaps, is never reused; 0 is before the first event.
     Position
 }
 
@@ -94,12 +94,12 @@ impl Version {
     pub const MAX: Version = Version(u32::MAX as u64);
 }
 
-/// Names one aggregate: its type and its id, in a tenant.
+/// Names an aggregate: tenant, type and id.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct AggregateRef {
-    /// The tenant; `"default"` when none was named.
+    /// The tenant; `"default"` if none was named.
     pub tenant: Arc<str>,
     /// The aggregate type.
     pub aggregate_type: Arc<str>,
@@ -115,7 +115,7 @@ impl AggregateRef {
 
 impl fmt::Display for AggregateRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Quoted, so that control characters in a hostile name do not reach a terminal.
+        // Quoted, so that control characters in a name do not reach a terminal.
         write!(f, "{} {:?}", self.aggregate_type.escape_debug(), self.aggregate_id)?;
         if &*self.tenant != DEFAULT_TENANT {
             write!(f, " of tenant {:?}", self.tenant)?;
@@ -130,5 +130,5 @@ impl fmt::Debug for AggregateRef {
     }
 }
 
-/// The tenant of a caller that names none.
+/// The tenant of callers that name none.
 pub const DEFAULT_TENANT: &str = "default";

@@ -1,46 +1,50 @@
-//! What serde says about data that does not fit, without the data.
+//! serde's reasons why data does not fit, without the data.
 
 use std::fmt;
 
 use serde_json::error::Category;
 
-/// serde quotes the value that it stumbled over, and a payload does not belong into an error. What remains is what the
-/// program's own types say: the sort of value, what was expected, which field is missing, and where.
+/// serde quotes the value that it refused, but a payload does not belong in an error. What remains comes from the
+/// program's own types: the kind of value, what was expected, which field is missing, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Misfit(String);
+pub(crate) struct Redacted(String);
 
-impl Misfit {
-    /// What serde says where it has no place to name.
-    pub(crate) fn of(said: &str) -> Misfit {
-        Misfit(without_data(said))
+impl Redacted {
+    /// The reason from a message of serde that names no place.
+    pub(crate) fn of(said: &str) -> Redacted {
+        Redacted(without_data(said))
     }
 
-    /// The same reason, with the field that it is about.
-    pub(crate) fn of_field(field: &str, reason: &impl fmt::Display) -> Misfit {
+    /// The same reason, with the field's name.
+    pub(crate) fn of_field(field: &str, reason: &impl fmt::Display) -> Redacted {
         let reason = reason.to_string();
-        if reason.contains(&format!("field `{field}`")) { Misfit(reason) } else { Misfit(format!("field `{field}`: {reason}")) }
+        if reason.contains(&format!("field `{field}`")) {
+            Redacted(reason)
+        } else {
+            Redacted(format!("field `{field}`: {reason}"))
+        }
     }
 
-    /// Whether something that begins with these words was expected.
+    /// Whether it expected something that begins with these words.
     pub(crate) fn expects(&self, what: &str) -> bool {
         self.0.split_once(", expected ").is_some_and(|(_, expected)| expected.starts_with(what))
     }
 }
 
-/// The sorts of value that serde's messages begin with.
+/// The kinds of value with which serde's messages begin.
 const SORTS: [&str; 9] = ["boolean", "integer", "floating point", "character", "string", "null", "unit", "sequence", "map"];
 
-impl From<serde_json::Error> for Misfit {
-    fn from(error: serde_json::Error) -> Misfit {
+impl From<serde_json::Error> for Redacted {
+    fn from(error: serde_json::Error) -> Redacted {
         let text = error.to_string();
         if error.classify() != Category::Data {
-            // About the grammar: fixed texts of serde_json's.
-            return Misfit(text);
+            // Syntax errors are fixed texts of serde_json.
+            return Redacted(text);
         }
         let place = format!(" at line {} column {}", error.line(), error.column());
         match text.strip_suffix(&place) {
-            Some(said) => Misfit(format!("{}{place}", without_data(said))),
-            None => Misfit::of(&text),
+            Some(said) => Redacted(format!("{}{place}", without_data(said))),
+            None => Redacted::of(&text),
         }
     }
 }
@@ -53,7 +57,7 @@ fn without_data(said: &str) -> String {
     {
         return said.to_owned();
     }
-    // What was expected comes last, so nothing of the value can stand behind it.
+    // The expectation comes last, so no part of the value can follow it.
     let expected = said.rfind(", expected ").and_then(|at| said.get(at..)).unwrap_or_default();
     for start in ["invalid type", "invalid value"] {
         if let Some(value) = said.strip_prefix(start).and_then(|rest| rest.strip_prefix(": ")) {
@@ -69,13 +73,13 @@ fn without_data(said: &str) -> String {
     "a value was refused".to_owned()
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for Redacted {}
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +114,7 @@ mod tests {
             (r#"{"cents":1"#, "EOF while parsing an object at line 1 column 10"),
         ] {
             let error = serde_json::from_str::<Deposit>(data).unwrap_err();
-            assert_eq!(Misfit::from(error).to_string(), said, "{data}");
+            assert_eq!(Redacted::from(error).to_string(), said, "{data}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The W3C trace context: which trace an event is part of.
+//! The W3C trace context: the trace that an event is part of.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::json::Json;
 
-/// The members of an event's metadata that carry it.
+/// The metadata members that carry it.
 pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const TRACESTATE: &str = "tracestate";
-/// What the recommendation asks every system to pass on at least; more is dropped.
+/// The longest `tracestate` that the recommendation asks every system to pass on; a longer one is dropped.
 const MOST_STATE_BYTES: usize = 512;
 /// `00-`, 32 digits of the trace, `-`, 16 of the span, `-`, 2 of the flags.
 const PARENT_BYTES: usize = 55;
@@ -36,10 +36,10 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// Takes the two headers. A `tracestate` that is empty, longer than 512 bytes or not printable ASCII is dropped, as
-    /// the recommendation has it; the trace goes on without it.
+    /// the recommendation says; the trace goes on without it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the `traceparent` is not one.
+    /// [`ErrorKind::InvalidInput`] if the `traceparent` is not valid.
     pub fn new(traceparent: impl Into<String>, tracestate: Option<&str>) -> Result<TraceContext> {
         let traceparent = traceparent.into();
         if !is_traceparent(&traceparent) {
@@ -61,12 +61,12 @@ impl TraceContext {
         self.tracestate.as_deref()
     }
 
-    /// The trace: 32 hexadecimal digits.
+    /// The trace id: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         self.traceparent.get(3..35).unwrap_or_default()
     }
 
-    /// The span: 16 hexadecimal digits.
+    /// The span id: 16 hexadecimal digits.
     pub fn span_id(&self) -> &str {
         self.traceparent.get(36..52).unwrap_or_default()
     }
@@ -77,14 +77,14 @@ impl TraceContext {
         flags.is_some_and(|flags| flags & 1 == 1)
     }
 
-    /// What an event's metadata says; `None` if it says nothing, or nothing that can be used.
+    /// The trace context in an event's metadata; `None` if there is none, or not a valid one.
     pub(crate) fn of_metadata(metadata: &Json) -> Option<TraceContext> {
         let carried: Carried = serde_json::from_str(metadata.as_str()).ok()?;
         let state = carried.tracestate.as_ref().and_then(Value::as_str);
         TraceContext::new(carried.traceparent.as_ref()?.as_str()?, state).ok()
     }
 
-    /// Metadata with this context in it, every other byte as it was; `None` if it says already what it is part of.
+    /// The metadata with this context added and every other byte unchanged; `None` if it already names a trace.
     pub(crate) fn added_to(&self, metadata: Option<&Json>) -> Option<String> {
         let rest = match metadata {
             None => "}",
@@ -108,7 +108,7 @@ impl TraceContext {
     }
 }
 
-/// Whether metadata in the log is what the caller gives now, with or without the span from which it was appended then.
+/// Whether stored metadata equals what the caller gives now. A trace context that the store added does not count.
 pub(crate) fn is_same(stored: Option<&Json>, given: Option<&Json>) -> bool {
     let traced = || TraceContext::of_metadata(stored?)?.added_to(given);
     stored == given || stored.is_some_and(|stored| traced().as_deref() == Some(stored.as_str()))
@@ -133,7 +133,7 @@ fn is_traceparent(text: &str) -> bool {
     is_hex(version, 2) && *version != "ff" && is_number(trace, 32) && is_number(span, 16) && is_hex(flags, 2) && ends
 }
 
-/// The application's answer to "what is the current span?".
+/// The application's callback for "what is the current span?".
 #[derive(Clone)]
 pub(crate) struct TraceSource(Arc<dyn Fn() -> Option<TraceContext> + Send + Sync>);
 

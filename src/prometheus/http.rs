@@ -1,5 +1,5 @@
-//! Just enough of HTTP/1.1 for a scraper: one resource, GET and HEAD, every connection closed after its answer, and a bound
-//! on each wait and each buffer.
+//! Just enough HTTP/1.1 for a scraper: one resource, GET and HEAD, every connection closed after its answer, a limit on
+//! each wait and each buffer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use super::spawn;
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// A request's line and headers together.
+/// The longest request line and headers together.
 const MOST_HEAD_BYTES: usize = 8 << 10;
-/// A client that is slower than this to ask or to take the answer is let go.
+/// A client that takes longer than this to send its request or to read the answer is dropped.
 const MOST_WAIT: Duration = Duration::from_secs(5);
-/// Clients at once; more are told to come back. A slow one must not keep the scraper out.
+/// The most clients at a time; more are told to come back. Slow clients must not keep the scraper out.
 const MOST_CLIENTS: usize = 8;
 const PLAIN: &str = "text/plain; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A running server of metrics. Dropping it stops it, closes its connections and waits for its thread.
+/// A running metrics server. Dropping it stops it, closes its connections and waits for its thread.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 impl Server {
-    /// Where it listens: the port that was chosen if 0 was asked for.
+    /// The address it listens on, with the chosen port if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -53,20 +53,20 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         for client in self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            // It may be closed already, which is just as well.
+            // It may already be closed, which is fine.
             let _ = client.shutdown(Shutdown::Both);
         }
-        // The thread waits for a client: be one. If even that fails the thread goes with the process.
+        // The thread waits for a client, so this connects as one. If even that fails, the thread ends with the process.
         if TcpStream::connect_timeout(&reachable(self.address), Duration::from_secs(1)).is_ok()
             && let Some(thread) = self.thread.take()
         {
-            // The thread's own panic, if any, was reported by the panic hook.
+            // A panic of the thread was already reported by the panic hook.
             let _ = thread.join();
         }
     }
 }
 
-/// An address under which a listener on `address` can be reached from here.
+/// An address under which a listener on `address` can be reached from this machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -77,7 +77,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 pub(super) fn serve(address: impl ToSocketAddrs, render: impl Fn() -> String + Send + Sync + 'static) -> Result<Server> {
-    let io = |error: std::io::Error| Error::new(ErrorKind::Io, "the address cannot be listened on").caused_by(error);
+    let io = |error: std::io::Error| Error::new(ErrorKind::Io, "cannot listen on the address").caused_by(error);
     let listener = TcpListener::bind(address).map_err(io)?;
     let address = listener.local_addr().map_err(io)?;
     let shared = Arc::new(Shared {
@@ -92,7 +92,7 @@ pub(super) fn serve(address: impl ToSocketAddrs, render: impl Fn() -> String + S
 }
 
 fn accept(listener: &TcpListener, shared: &Shared) {
-    // The scope's end waits for the clients' threads; each has a deadline.
+    // The end of the scope waits for the clients' threads; each has a deadline.
     std::thread::scope(|scope| {
         let mut number = 0;
         loop {
@@ -101,7 +101,7 @@ fn accept(listener: &TcpListener, shared: &Shared) {
                 return;
             }
             let Ok((mut stream, _)) = accepted else {
-                // Out of file descriptors, or a client that is gone already: not a reason to spin.
+                // Out of file descriptors, or the client has already gone. The pause keeps this loop from spinning.
                 std::thread::sleep(Duration::from_millis(50));
                 continue;
             };
@@ -111,7 +111,7 @@ fn accept(listener: &TcpListener, shared: &Shared) {
                 continue;
             }
             let started = std::thread::Builder::new().name("foldlog-metrics-client".to_owned()).spawn_scoped(scope, move || {
-                // An error here is the client's: it went away or took too long.
+                // Errors here are the client's: it went away or took too long.
                 let _ = talk(&mut stream, shared);
                 shared.forget(number);
             });
@@ -122,11 +122,11 @@ fn accept(listener: &TcpListener, shared: &Shared) {
     });
 }
 
-/// Tells a client that there are too many, without waiting long for it: this is the thread that accepts the others.
+/// Tells a client that there are too many. Waits only shortly, because this thread accepts the others.
 fn turn_away(stream: &mut TcpStream) {
     let wait = Some(Duration::from_millis(100));
     let _ = stream.set_read_timeout(wait).and_then(|()| stream.set_write_timeout(wait));
-    // Closing while the request is unread would destroy the answer on its way.
+    // Closing before the request is read would destroy the answer on its way.
     let _ = stream.read(&mut [0; 4_096]);
     let _ = stream.write_all(&Answer::plain(503, "Service Unavailable", "too many clients\n").bytes(false));
 }
@@ -168,7 +168,7 @@ fn talk(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
     }
     stream.shutdown(Shutdown::Write)?;
-    // Closing while bytes of the client's are unread would destroy the answer on its way.
+    // Closing before the client's bytes are read would destroy the answer on its way.
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut unread = [0; 4_096];
     for _ in 0..16 {
@@ -179,7 +179,7 @@ fn talk(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The time up to the deadline; never zero, which would mean "no time-out".
+/// The time left until the deadline; never zero, which would mean "no time-out".
 fn left(deadline: Instant) -> std::io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(IoKind::TimedOut.into()) } else { Ok(left) }
@@ -206,7 +206,7 @@ fn read_head(stream: &mut TcpStream, deadline: Instant) -> std::io::Result<Vec<u
     }
 }
 
-/// The answer to a request, and whether it goes without its body.
+/// The answer to a request, and whether to send it without its body.
 fn answer(head: &[u8], shared: &Shared) -> (Answer, bool) {
     let bad = || (Answer::plain(400, "Bad Request", "this is not an HTTP/1 request\n"), false);
     let Ok(head) = std::str::from_utf8(head) else { return bad() };
@@ -238,8 +238,8 @@ fn answer(head: &[u8], shared: &Shared) -> (Answer, bool) {
     }
 }
 
-/// Whether a Host header names this machine without the help of a name server: a web page could otherwise have its own
-/// name resolve to a loopback address and read what it finds there.
+/// Whether a Host header names this machine without a name server. Otherwise a web page could have its own name resolve
+/// to a loopback address and read the metrics.
 fn is_local(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

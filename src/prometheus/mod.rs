@@ -1,4 +1,4 @@
-//! The metrics as Prometheus reads them (feature `prometheus`).
+//! The metrics in Prometheus' format (feature `prometheus`).
 //!
 //! ```
 //! let metrics = foldlog::prometheus::install()?;
@@ -11,8 +11,8 @@
 //! # Ok::<(), foldlog::Error>(())
 //! ```
 //!
-//! No runtime is needed, and none is started: the server is one thread. An application that has a recorder or a server of
-//! its own uses [`with_buckets`] or [`Exporter::render`].
+//! No runtime is needed or started: the server is one thread. An application with its own recorder or server uses
+//! [`with_buckets`] or [`Exporter::render`].
 
 mod http;
 
@@ -28,10 +28,10 @@ use crate::log::gauges;
 use crate::metrics;
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// How often samples are moved into their buckets when nobody scrapes. Two million samples left lying took 32 MB.
+/// How often samples are moved into their buckets if nobody scrapes. Two million unprocessed samples took 32 MB.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The metrics of this process, ready to be shown. Cheap to clone.
+/// The metrics of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Exporter {
     handle: PrometheusHandle,
@@ -43,19 +43,20 @@ impl fmt::Debug for Exporter {
     }
 }
 
-/// Installs a recorder for the whole process, with the library's buckets, descriptions and upkeep. Before or after stores
-/// are opened; other parts of the application may use it through the `metrics` facade as well.
+/// Installs a recorder for the whole process, with the library's buckets, descriptions and upkeep. It can be called
+/// before or after stores are opened. Other parts of the application may use the recorder through the `metrics` facade
+/// too.
 ///
-/// The upkeep thread runs as long as the process: the recorder cannot be taken out again, and would otherwise keep each
+/// The upkeep thread runs as long as the process: the recorder cannot be removed, and without upkeep it would keep each
 /// sample for ever.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if the process has a recorder already; [`ErrorKind::Io`] if no thread can be had.
+/// [`ErrorKind::InvalidInput`] if the process already has a recorder; [`ErrorKind::Io`] if no thread can be started.
 pub fn install() -> Result<Exporter> {
     let recorder = with_buckets(PrometheusBuilder::new())?.build_recorder();
     let handle = recorder.handle();
     ::metrics::set_global_recorder(recorder).map_err(|_| {
-        Error::new(ErrorKind::InvalidInput, "the process has a metrics recorder already")
+        Error::new(ErrorKind::InvalidInput, "the process already has a metrics recorder")
             .during("install the metrics exporter")
             .advice("give that one the buckets of foldlog::metrics::buckets() instead")
     })?;
@@ -70,11 +71,11 @@ pub fn install() -> Result<Exporter> {
     Ok(Exporter { handle })
 }
 
-/// Gives the library's buckets to a builder of the application's own, which may have an idle time-out, labels for the
-/// whole process or a listener. The builder's crate, metrics-exporter-prometheus 0.18, is public by this function.
+/// Adds the library's buckets to your own builder, which may have an idle time-out, labels for the whole process or a
+/// listener. This function makes the builder's crate, metrics-exporter-prometheus 0.18, part of the public API.
 ///
 /// # Errors
-/// None today.
+/// None at present.
 pub fn with_buckets(builder: PrometheusBuilder) -> Result<PrometheusBuilder> {
     metrics::buckets().try_fold(builder, |builder, (name, bounds)| {
         builder
@@ -84,20 +85,20 @@ pub fn with_buckets(builder: PrometheusBuilder) -> Result<PrometheusBuilder> {
 }
 
 impl Exporter {
-    /// The metrics in Prometheus' text format, the gauges of all open stores read anew from their files.
+    /// Renders the metrics in Prometheus' text format. The gauges of all open stores are read from their files first.
     pub fn render(&self) -> String {
         gauges::refresh_all();
         self.handle.render()
     }
 
-    /// Serves the metrics at `/metrics` of this address, until the result is dropped. Port 0 takes a free one.
+    /// Serves the metrics at `/metrics` of this address until the result is dropped. Port 0 takes a free one.
     ///
-    /// Whoever can reach the address can read the names of tenants, event types and aggregates: give it a loopback
-    /// address, as in `127.0.0.1:9464`, unless the network around it is trusted. On a loopback address requests under
-    /// another host name than `localhost` are refused, so that no web page reads along.
+    /// Anybody who can reach the address can read the names of tenants, event types and aggregates. Use a loopback
+    /// address, such as `127.0.0.1:9464`, unless you trust the network. On a loopback address only requests for the
+    /// host `localhost` are answered, so that no web page can read the metrics.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the address cannot be had.
+    /// [`ErrorKind::Io`] if it cannot listen on the address.
     pub fn serve(&self, address: impl ToSocketAddrs) -> Result<Server> {
         let exporter = self.clone();
         http::serve(address, move || exporter.render()).map_err(|error| error.during("serve metrics"))

@@ -1,17 +1,18 @@
-//! The checksums of rows. SQLite has none of its own: a flipped bit in a text comes back as a changed text.
+//! Checksums of rows. SQLite has none: a flipped bit in a text is returned as a changed text.
 //!
-//! An event's checksum is two halves of 32 bits, so that a replay need not read what it does not use: the upper half
-//! covers what a fold depends on, the lower one the rest of the row and the upper half. Both cover names, not the numbers
-//! that stand for them, so damage in the tables of names is noticed too. Part of the format: must never change.
+//! An event's checksum has two halves of 32 bits, so that a replay need not read what it does not use. The upper half
+//! covers what a fold depends on, the lower half the rest of the row and the upper half. Both cover names, not the
+//! numbers that stand for them, so damage in the tables of names is noticed too. Part of the format: this must never
+//! change.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// The names of an aggregate as a number.
+/// The names of an aggregate, hashed to a number.
 pub(crate) fn identity(tenant: &str, aggregate_type: &str, aggregate_id: &str) -> u64 {
     chain(chain(xxh3_64(tenant.as_bytes()), aggregate_type.as_bytes()), aggregate_id.as_bytes())
 }
 
-/// A name as a number.
+/// A name, hashed to a number.
 pub(crate) fn name(name: &str) -> u64 {
     xxh3_64(name.as_bytes())
 }
@@ -27,7 +28,7 @@ pub(crate) fn folded(identity: u64, version: u64, event_type: u64, schema_versio
     low_half(chain(xxh3_64(&head), data.as_bytes()))
 }
 
-/// What the second half covers.
+/// What the lower half covers.
 pub(crate) struct Rest<'a> {
     pub(crate) position: u64,
     pub(crate) commit_id: u64,
@@ -37,7 +38,7 @@ pub(crate) struct Rest<'a> {
     pub(crate) tags: Option<&'a str>,
 }
 
-/// Both halves as they are stored.
+/// Both halves, as they are stored.
 pub(crate) fn event(folded: u32, rest: &Rest<'_>) -> i64 {
     let mut head = [0u8; 53];
     put(&mut head, 0, &folded.to_le_bytes());
@@ -72,7 +73,7 @@ pub(crate) fn numbers(numbers: &[i64]) -> i64 {
     numbers.iter().fold(0, |sum, number| chain(sum, &number.to_le_bytes())).cast_signed()
 }
 
-/// A checksum over several fields of a row, each told apart from the next.
+/// A checksum over several fields of a row. Each field's length is part of it.
 pub(crate) fn fields(identity: u64, fields: &[&[u8]]) -> i64 {
     fields.iter().fold(identity, |sum, field| chain(sum, field)).cast_signed()
 }
@@ -99,7 +100,7 @@ mod tests {
         Rest { position: 7, commit_id: 6, event_id: &[1; 16], origin: &[2; 16], metadata, tags }
     }
 
-    // The numbers are part of the format: files hold them.
+    // Files hold these numbers: they are part of the format.
     #[test]
     fn the_functions_are_frozen() {
         let identity = identity("default", "account", "acc-1");
@@ -117,7 +118,12 @@ mod tests {
     }
 
     type Frozen = (u64, u32, [i64; 4], (u32, i64, i64));
-    const FROZEN: Frozen = (0, 0, [0; 4], (0, 0, 0));
+    const FROZEN: Frozen = (
+        15_744_359_568_460_873_162,
+        3_782_948_791,
+        [-2_199_102_733_475_110_322, -2_199_102_731_906_295_378, -2_199_102_733_844_703_399, -2_199_102_730_606_152_283],
+        (2_004_353_175, -8_893_187_564_226_939_110, -3_415_195_217_111_350_628),
+    );
 
     #[test]
     fn every_field_counts() {

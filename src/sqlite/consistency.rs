@@ -1,28 +1,28 @@
-//! SQLite has no checksums and does not notice that an index has lost entries or mixes them up. What is read twice, or in an
-//! order, is compared here.
+//! SQLite has no checksums, so it does not notice that an index has lost entries or mixed them up. Here are the checks
+//! for what is read twice or in order.
 
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// Copying first matters: every repair, also SQLite's own recovery at the next open, changes the file.
+/// Copy first, because every repair changes the file, and so does SQLite's own recovery at the next open.
 pub(super) const RESTORE: &str = "copy the file before anything else, then restore a backup";
 
-/// Two places of the file contradict each other.
+/// The error for two places of the file that contradict each other.
 pub(super) fn disagrees() -> Error {
     Error::new(ErrorKind::Corrupt, "the file's tables and indexes contradict each other")
-        .advice("copy the file before anything else; verify names the damage, and reindex makes indexes anew")
+        .advice("copy the file before anything else; verify names the damage, and reindex recreates indexes")
 }
 
-/// Rows that are asked for in an order come in that order: pages of the file that stand in each other's place would
-/// otherwise lead a walk in a circle, for ever.
+/// Checks that rows come in the order that was asked for. Swapped pages of a damaged file could otherwise lead a scan
+/// in a circle for ever.
 pub(super) struct Ascending<K>(K);
 
 impl<K: PartialOrd> Ascending<K> {
-    /// The rows come after this.
+    /// Starts an order after this key.
     pub(super) fn after(start: K) -> Ascending<K> {
         Ascending(start)
     }
 
-    /// The next row.
+    /// Checks the next key.
     pub(super) fn next(&mut self, key: K) -> Result<()> {
         if key <= self.0 {
             return Err(
@@ -33,7 +33,7 @@ impl<K: PartialOrd> Ascending<K> {
         Ok(())
     }
 
-    /// The last row.
+    /// The last key.
     pub(super) fn into_last(self) -> K {
         self.0
     }

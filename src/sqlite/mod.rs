@@ -1,7 +1,7 @@
-//! The only place that knows rusqlite and SQL: the engine on one SQLite file.
+//! The SQLite engine: the only place that knows rusqlite and SQL.
 //!
-//! [`connection`] opens the file and hands out transactions; [`tables`] has a file for each table family with its rows and
-//! statements; [`verbs`] are the whole operations that the library asks for; [`verify`] checks the file page by page.
+//! [`connection`] opens the file and hands out transactions. [`tables`] has a file for each table family, with its rows
+//! and statements. [`verbs`] are the whole operations that the library asks for. [`verify`] checks the file.
 
 mod checksum;
 mod connection;

@@ -1,5 +1,5 @@
-//! The memory of names and the numbers that stand for them in rows: tenants, aggregate types, event types, replicas. They
-//! are few and never change, so each is looked up in the file once and then remembered.
+//! A cache of names and their numbers: tenants, aggregate types, event types, replicas. They are few and never change,
+//! so each is read from the file once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::sync;
 
-/// Above this many names of a sort the memory of them starts anew: hostile input must not grow it without end.
+/// With more names of a kind than this the cache starts over, so that hostile input cannot grow it without limit.
 const MOST_REMEMBERED: usize = 10_000;
 
 /// An event type.
@@ -29,14 +29,14 @@ pub(crate) struct AggregateType {
     pub(crate) name: Arc<str>,
 }
 
-/// Under which identity this file appends.
+/// The identity under which this file appends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replica {
     pub(crate) id: i64,
     pub(crate) replica_id: Uuid,
 }
 
-/// What is remembered of committed rows.
+/// Names from committed rows.
 pub(crate) struct NamesCache {
     pub(crate) replica: Replica,
     remembered: RwLock<Remembered>,
@@ -52,9 +52,9 @@ struct Remembered {
     replicas: HashMap<i64, Uuid>,
 }
 
-/// Names that a write transaction made; they are remembered when it has committed.
+/// Names that a write transaction created. They enter the cache when it has committed.
 #[derive(Default)]
-pub(crate) struct Learnt {
+pub(crate) struct NewNames {
     event_types: Vec<Arc<EventType>>,
     aggregate_types: Vec<Arc<AggregateType>>,
 }
@@ -64,7 +64,7 @@ impl NamesCache {
         NamesCache { replica, remembered: RwLock::default() }
     }
 
-    /// A memory without an identity, for the look at a file that was just opened.
+    /// A cache without an identity, for a file that was just opened.
     pub(super) fn unknown() -> NamesCache {
         NamesCache::new(Replica { id: 0, replica_id: Uuid::nil() })
     }
@@ -105,13 +105,13 @@ impl NamesCache {
         put(&mut sync::write(&self.remembered).replicas, id, replica_id);
     }
 
-    pub(super) fn remember(&self, learnt: Learnt) {
+    pub(super) fn remember(&self, learnt: NewNames) {
         learnt.event_types.into_iter().for_each(|event_type| self.remember_event_type(event_type));
         learnt.aggregate_types.into_iter().for_each(|aggregate_type| self.remember_aggregate_type(aggregate_type));
     }
 }
 
-impl Learnt {
+impl NewNames {
     pub(super) fn add_event_type(&mut self, event_type: Arc<EventType>) {
         self.event_types.push(event_type);
     }

@@ -1,7 +1,7 @@
-//! What a statement runs on: a read transaction ([`View`]) or a write transaction ([`Writing`]).
+//! Transactions: reading ([`View`]) and writing ([`Writing`]).
 //!
-//! Statements are prepared once for each connection and kept. Errors become ours here, so that no other file has to turn
-//! them.
+//! Statements are prepared once for each connection and kept. Errors are converted here, so that no other file has to
+//! do it.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -10,15 +10,15 @@ use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use super::connection::failure::Sql;
-use super::names_cache::{Learnt, NamesCache};
+use super::names_cache::{NamesCache, NewNames};
 use crate::metrics::{self, Timer};
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// What a transaction, of either sort, sees.
+/// What a transaction of either kind sees.
 pub(crate) struct View<'a> {
     connection: &'a Connection,
     pub(super) names: &'a NamesCache,
-    /// Whether what it sees is there to stay: a write transaction sees rows that may be rolled back.
+    /// Whether everything it sees is committed. A write transaction also sees rows that may be rolled back.
     pub(super) committed: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'a> View<'a> {
         self.connection.prepare_cached(sql).sql()
     }
 
-    /// The one row of a query.
+    /// The single row of a query.
     pub(super) fn row<T>(&self, sql: &str, params: impl Params, read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Result<T> {
         self.prepare(sql)?.query_row(params, read).sql()
     }
@@ -51,7 +51,7 @@ impl<'a> View<'a> {
         self.prepare(sql)?.query_row(params, read).optional().sql()
     }
 
-    /// The first column of the one row of a query.
+    /// The first column of a query's single row.
     pub(super) fn value<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<T> {
         self.row(sql, params, |row| row.get(0))
     }
@@ -61,7 +61,7 @@ impl<'a> View<'a> {
         self.row_if_any(sql, params, |row| row.get(0))
     }
 
-    /// Every row of a query.
+    /// All rows of a query.
     pub(super) fn rows<T>(
         &self,
         sql: &str,
@@ -73,7 +73,7 @@ impl<'a> View<'a> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// Gives the rows of a query to `each`, one after the other, until it returns `false`.
+    /// Passes the rows of a query to `each`, one by one, until it returns `false`.
     pub(super) fn each_row(&self, sql: &str, params: impl Params, mut each: impl FnMut(&Row<'_>) -> Result<bool>) -> Result<()> {
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(params).sql()?;
@@ -86,7 +86,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The columns of a row, with our errors.
+/// Reads a row's columns with our errors.
 pub(super) trait Columns {
     fn at<T: FromSql>(&self, column: usize) -> Result<T>;
 }
@@ -97,17 +97,18 @@ impl Columns for Row<'_> {
     }
 }
 
-/// A write transaction. Without a commit it is rolled back when it is dropped.
+/// A write transaction. It is rolled back when dropped, unless it was committed.
 pub(crate) struct Writing<'a> {
     view: View<'a>,
-    pub(super) learnt: RefCell<Learnt>,
-    /// How many snapshots the file will have, if this transaction changes that.
+    pub(super) learnt: RefCell<NewNames>,
+    /// The number of snapshots in the file after this transaction, if it changes that.
     pub(super) snapshots: Cell<Option<u64>>,
 }
 
 impl<'a> Writing<'a> {
     pub(super) fn begin(connection: &'a Connection, names: &'a NamesCache) -> Result<Writing<'a>> {
-        // IMMEDIATE: a deferred transaction that begins to write later fails at once instead of waiting its turn.
+        // IMMEDIATE, because a deferred transaction that starts to write later fails at once instead of waiting for its
+        // turn.
         connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
         let view = View { connection, names, committed: false };
         Ok(Writing { view, learnt: RefCell::default(), snapshots: Cell::default() })
@@ -123,7 +124,7 @@ impl<'a> Writing<'a> {
         self.prepare(sql)?.insert(params).sql()
     }
 
-    /// Runs statements without parameters and keeps none of them.
+    /// Runs statements without parameters and does not keep them.
     pub(super) fn batch(&self, sql: &str) -> Result<()> {
         self.connection().execute_batch(sql).sql()
     }
@@ -131,7 +132,8 @@ impl<'a> Writing<'a> {
     pub(super) fn commit(&self) -> Result<()> {
         let timer = Timer::start();
         let done = self.execute("COMMIT", []).map_err(|error| match error.kind() {
-            // The pages may be in the log although the disk reported a failure: recovery after a crash could find them.
+            // Although the disk reported a failure, the pages may be in the write-ahead log, and recovery after a crash
+            // could find them.
             ErrorKind::Io => Error::new(ErrorKind::OutcomeUnknown, "the commit failed; a crash may still bring it back or not")
                 .advice("read before you try again, or append with event ids of your own")
                 .caused_by(error),
@@ -155,7 +157,7 @@ impl<'a> Deref for Writing<'a> {
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         if !self.connection().is_autocommit() {
-            // A failure shows in is_autocommit, which the database looks at afterwards.
+            // A failure shows in is_autocommit, which the database checks afterwards.
             let _ = self.execute("ROLLBACK", []);
         }
     }

@@ -1,4 +1,4 @@
-//! execute: load, decide, append, and again if somebody else was faster.
+//! execute: load, decide, append; and again if another writer was faster.
 
 use serde::Serialize;
 
@@ -18,22 +18,22 @@ use crate::storage::load::Until;
 use crate::storage::snapshots::NewSnapshot;
 use crate::trace;
 
-/// What a decision led to.
+/// The result of a decision.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Executed<S> {
-    /// The state with the new events in it.
+    /// The state after the new events.
     pub state: S,
-    /// The version of the aggregate after them.
+    /// The version of the aggregate after the new events.
     pub version: Version,
-    /// What was appended; `None` if the decision gave no events, and then nothing was written.
+    /// What was appended; `None` if the decision returned no events and nothing was written.
     pub appended: Option<Appended>,
-    /// How often the decision was made: more than once if another writer came in between.
+    /// How often the decision ran: more than once if another writer was faster.
     pub attempts: u32,
 }
 
-/// What is decided on, and how.
+/// What a decision needs.
 pub(crate) struct Deciding<'a, F> {
     pub(crate) scope: &'a Scope,
     pub(crate) fold: &'a F,
@@ -42,11 +42,11 @@ pub(crate) struct Deciding<'a, F> {
     pub(crate) use_snapshots: bool,
 }
 
-/// A decision that is ready to be appended.
+/// A decision whose events are ready to be appended.
 pub(crate) struct Decided<S> {
-    /// The state with the events in it; without them if the fold wants their context.
+    /// The state after the events; before them if the fold wants their context.
     pub(crate) state: S,
-    /// The version without them.
+    /// The version before the events.
     pub(crate) version: Version,
     pub(crate) events: Vec<NewEvent>,
     newest_snapshot: u64,
@@ -74,7 +74,7 @@ impl<F: Fold> Deciding<'_, F> {
                 Err(error) => return Err(of(error).into()),
             }
         }
-        // The last attempt decides while nobody else can write, so that nobody can be faster.
+        // The last attempt decides under the write lock, so that no other writer can be faster.
         let done = replay::replay_in_turn(self.scope, self.fold, self.aggregate_id, self.use_snapshots, |loaded, transaction| {
             let decided = match self.decide_on(loaded, &mut decide, of) {
                 Ok(decided) => decided,
@@ -91,17 +91,22 @@ impl<F: Fold> Deciding<'_, F> {
         error.during(operation).of(&self.scope.aggregate(self.fold.aggregate_type(), self.aggregate_id))
     }
 
-    /// Loads the aggregate, if it has events.
+    /// Loads the aggregate, if it has events, and writes nothing.
+    pub(crate) fn load_alone(&self) -> Result<Option<Loaded<F::State>>> {
+        replay::replay_if_any(self.scope, self.fold, self.aggregate_id, Until::Now, self.use_snapshots)
+    }
+
+    /// Loads the aggregate, if it has events. Saves a snapshot that is due.
     pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
-        let loaded = replay::replay_if_any(self.scope, self.fold, self.aggregate_id, Until::Now, self.use_snapshots)?;
+        let loaded = self.load_alone()?;
         if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
-            // A snapshot is a cache: failing to write one does not stop the work.
+            // A snapshot is a cache, so a failure to write one is ignored.
             let _ = replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);
         }
         Ok(loaded)
     }
 
-    /// Decides on what was loaded, or on the initial state.
+    /// Decides on the loaded state, or on the initial one.
     pub(crate) fn decide_on<D: IntoDecision<F::Event>>(
         &self,
         loaded: Option<Loaded<F::State>>,
@@ -141,7 +146,7 @@ impl<F: Fold> Deciding<'_, F> {
         Batch::new().append(self.fold.aggregate_type(), self.aggregate_id, Expected::Exactly(version), events)
     }
 
-    /// Appends a decision's events; if a snapshot is due, it is saved in the same transaction.
+    /// Appends a decision's events. If a snapshot is due, it is saved in the same transaction.
     fn append(
         &self,
         decided: Decided<F::State>,
@@ -156,7 +161,7 @@ impl<F: Fold> Deciding<'_, F> {
         let is_due = self.use_snapshots
             && !self.fold.wants_context()
             && self.scope.options().snapshots.is_due(newest_snapshot, new_version);
-        // One that cannot be written as JSON: a cache must not keep events out of the log.
+        // A state that cannot be written as JSON gives no snapshot; it must not keep the events out of the log.
         let text = is_due.then(|| self.fold.save(&state).ok()).flatten();
         let save = text.as_ref().map(|text| NewSnapshot {
             version: new_version,
@@ -177,14 +182,15 @@ impl<F: Fold> Deciding<'_, F> {
         Ok(Executed { state, version: appended.version, appended: Some(appended), attempts: 0 })
     }
 
-    /// Replays where the state at hand is not the one that the append led to.
+    /// Replays if the state at hand is not the result of the append.
     fn finish(&self, executed: Executed<F::State>) -> Result<Executed<F::State>> {
         let Some(appended) = &executed.appended else { return Ok(executed) };
         let until = if appended.was_duplicate {
-            // An earlier call took this decision, told by its event ids: the state at hand holds the events twice.
+            // By its event ids, an earlier call already appended this decision, so the state at hand has the events
+            // twice.
             Until::Now
         } else if self.fold.wants_context() {
-            // Only now the events have the times and positions that the fold asks for.
+            // Only now the events have the times and positions that the fold wants.
             Until::Version(appended.version.get())
         } else {
             return Ok(executed);
@@ -194,7 +200,7 @@ impl<F: Fold> Deciding<'_, F> {
     }
 }
 
-/// The handle's metadata for events that have none of their own.
+/// Gives the handle's metadata to an event that has none.
 pub(crate) fn with_metadata(event: NewEvent, metadata: Option<&Json>) -> NewEvent {
     match metadata {
         Some(metadata) if event.metadata.is_none() => event.metadata_json(metadata.clone()),

@@ -1,4 +1,4 @@
-//! State: what follows from events, and snapshots of it.
+//! State: replay, snapshots, and decisions on it.
 
 pub(crate) mod execute;
 pub(crate) mod replay;

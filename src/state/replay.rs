@@ -11,7 +11,7 @@ use crate::model::event::EventContext;
 use crate::model::fold::sealed::Fold;
 use crate::model::json::Json;
 use crate::model::place::{Position, Version};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 use crate::state::snapshot::{Rejected, SnapshotReason, SnapshotWarning};
 use crate::storage;
 use crate::storage::append::Transaction;
@@ -19,24 +19,24 @@ use crate::storage::load::{FoldedEvent, LoadRequest, Loader, Until};
 use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow};
 use crate::trace::{self, Span};
 
-/// A state, and where it came from.
+/// A state, and how it was computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Replayed<S> {
     /// The state.
     pub state: S,
-    /// The version of the last event in it: what the next append expects.
+    /// The version of its last event, which the next append expects.
     pub version: Version,
-    /// The version of the snapshot that it started from; `None` if from the first event.
+    /// The version of the snapshot that the replay started from; `None` if it started from the first event.
     pub from_snapshot: Option<Version>,
-    /// How many events were folded on top of that.
+    /// The number of events folded after that.
     pub events_folded: u64,
-    /// Snapshots that were passed over because they are damaged or of another fold. They are replaced in time.
+    /// Snapshots that were rejected because they are damaged or of another fold. New ones replace them over time.
     pub warnings: Vec<SnapshotWarning>,
 }
 
-/// A replay's result and what a snapshot of it needs to know.
+/// A replay's result, with what a snapshot of it needs.
 pub(crate) struct Loaded<S> {
     pub(crate) replayed: Replayed<S>,
     /// The greatest event time up to the version, in microseconds.
@@ -59,7 +59,7 @@ pub(crate) fn replay<F: Fold>(
     done
 }
 
-/// As [`replay`], but an aggregate without events is not a failure.
+/// As [`replay`], but an aggregate without events is not an error.
 pub(crate) fn replay_if_any<F: Fold>(
     scope: &Scope,
     fold: &F,
@@ -74,7 +74,7 @@ pub(crate) fn replay_if_any<F: Fold>(
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.during("replay").of(&scope.aggregate(fold.aggregate_type(), aggregate_id))),
     };
-    // Where there is no event nothing was replayed.
+    // An aggregate without events does not count as a replay.
     if let Some(done) = done.as_ref().map(Option::as_ref).transpose() {
         measure(scope, timer, &span, use_snapshots, done);
     }
@@ -94,7 +94,7 @@ fn measure<S>(scope: &Scope, timer: Timer, span: &Span, use_snapshots: bool, don
     gauges::sample(scope);
 }
 
-/// What loads an aggregate.
+/// The request that loads an aggregate.
 fn request<'a, F: Fold>(
     scope: &'a Scope,
     fold: &'a F,
@@ -113,7 +113,7 @@ fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_
     Ok(folding.loaded(&facts))
 }
 
-/// Loads an aggregate, if it has events, and gives it to `work` with the transaction in which nobody else can write.
+/// Loads an aggregate, if it has events, and runs `work` on it under the write lock.
 pub(crate) fn replay_in_turn<F: Fold, T>(
     scope: &Scope,
     fold: &F,
@@ -129,7 +129,7 @@ pub(crate) fn replay_in_turn<F: Fold, T>(
     })
 }
 
-/// A state on its way.
+/// A state that is being computed.
 struct Folding<'f, F: Fold> {
     fold: &'f F,
     state: F::State,
@@ -158,7 +158,7 @@ impl<F: Fold> Loader for Folding<'_, F> {
         let rejected = if !snapshot.is_intact {
             Rejected::Damaged
         } else if snapshot.fold() != fold_id(self.fold) {
-            // Another fold's snapshots lie beside ours.
+            // An aggregate may also have snapshots of other folds.
             if snapshot.fold_name == self.fold.name() {
                 Rejected::OtherFold { name: snapshot.fold_name, version: snapshot.fold_version }
             } else {
@@ -170,7 +170,7 @@ impl<F: Fold> Loader for Folding<'_, F> {
                     self.state = state;
                     return true;
                 }
-                Err(error) => Rejected::Undecodable(Misfit::from(error).to_string()),
+                Err(error) => Rejected::Undecodable(Redacted::from(error).to_string()),
             }
         };
         self.warnings.push(SnapshotWarning { version: Version::new(snapshot.version), rejected });
@@ -189,19 +189,19 @@ impl<F: Fold> Loader for Folding<'_, F> {
     }
 }
 
-/// Which snapshots a fold can start from.
+/// The snapshots that a fold can start from.
 pub(crate) fn fold_id<F: Fold>(fold: &F) -> FoldId<'_> {
     FoldId { name: fold.name(), version: fold.version(), fingerprint: 0 }
 }
 
-/// Saves a snapshot of what was replayed, waiting for nobody: if the file is busy the next replay will.
+/// Saves a snapshot of a replayed state without waiting: if somebody else is writing, the next replay will save one.
 pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &Loaded<F::State>) -> Result<bool> {
     let timer = Timer::start();
     let saved = try_to_save(scope, fold, aggregate_id, loaded);
     match &saved {
         Ok(true) => scope.meter().snapshot_made(timer.elapsed(), SnapshotReason::Threshold.as_str()),
         Ok(false) => {}
-        // Most callers pass over it, for a snapshot is only a cache; an operator wants to know.
+        // Most callers ignore it, because a snapshot is only a cache, but an operator wants to know.
         Err(error) => scope.meter().failed("snapshot", error),
     }
     saved
@@ -216,7 +216,7 @@ fn try_to_save<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &Lo
     write(scope, fold, aggregate_id, loaded, (SnapshotReason::Threshold, None), false).inspect_err(|error| span.failed(error))
 }
 
-/// Saves a snapshot that somebody asked for, waiting for its turn.
+/// Saves a requested snapshot, and waits for its turn.
 pub(crate) fn save<F: Fold>(
     scope: &Scope,
     fold: &F,

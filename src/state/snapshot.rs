@@ -1,4 +1,4 @@
-//! Snapshots: what they are, when they are due, what they amount to. Folds nothing.
+//! Snapshots: their types, when they are due, their statistics. Nothing is folded here.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Version};
 use crate::storage::snapshots::SnapshotRow;
 
-/// Aggregates that the statistics name; the totals count all.
+/// The most aggregates that the statistics name; the totals cover all.
 const AGGREGATES_NAMED: usize = 10_000;
 
 /// Why a snapshot was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SnapshotReason {
-    /// Somebody asked for it.
+    /// It was requested.
     Manual,
-    /// A timetable of the application's asked for it.
+    /// A schedule of the application requested it.
     Scheduled,
-    /// Enough events had come since the last one.
+    /// Enough events were appended since the last one.
     Threshold,
 }
 
 impl SnapshotReason {
-    /// `manual`, `scheduled` or `threshold`: as it is stored, and as the metrics' label.
+    /// `manual`, `scheduled` or `threshold`, as stored and as the metrics' label.
     pub fn as_str(self) -> &'static str {
         match self {
             SnapshotReason::Manual => "manual",
@@ -41,7 +41,7 @@ impl SnapshotReason {
         [SnapshotReason::Manual, SnapshotReason::Scheduled, SnapshotReason::Threshold]
             .into_iter()
             .find(|reason| reason.as_str() == text)
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a snapshot has a reason that is never written"))
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a snapshot has an unknown reason"))
     }
 }
 
@@ -56,24 +56,24 @@ impl fmt::Display for SnapshotReason {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Whose state it is.
+    /// The aggregate.
     #[serde(skip)]
     pub aggregate: AggregateRef,
-    /// The version of the last event in it.
+    /// The version of its last event.
     pub version: Version,
     /// The state.
     pub state: Json,
-    /// Which fold made it.
+    /// The name of the fold that made it.
     pub fold_name: String,
-    /// That fold's version.
+    /// The fold's version.
     pub fold_version: u32,
     /// Why it was made.
     pub reason: SnapshotReason,
-    /// How many events were folded to make it, on top of the snapshot before.
+    /// How many events were folded to make it, after the previous snapshot.
     pub event_count: u64,
     /// The size of the state, in bytes.
     pub snapshot_size: u64,
-    /// The `userId` of the handle that asked for it; `None` if the store made it by itself.
+    /// The `userId` of the handle that requested it; `None` if the store made it by itself.
     pub created_by: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -89,25 +89,25 @@ impl fmt::Debug for Snapshot {
             .field("fold_version", &self.fold_version)
             .field("reason", &self.reason)
             .field("event_count", &self.event_count)
-            // Personal data, as in the Debug of metadata.
+            // Personal data is left out, as in the `Debug` of metadata.
             .field("created_by", &self.created_by.is_some())
             .field("created_at", &self.created_at)
             .finish()
     }
 }
 
-/// Why a replay passed over a snapshot. The replay's result is right all the same: it folded more events.
+/// Why a replay rejected a snapshot. Its result is right all the same: it folded more events instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SnapshotWarning {
     /// The snapshot's version.
     pub version: Version,
-    /// What is wrong with it.
+    /// Why it was rejected.
     pub rejected: Rejected,
 }
 
-/// What is wrong with a snapshot.
+/// Why a snapshot was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -121,13 +121,13 @@ pub enum Rejected {
         /// That fold's version.
         version: u32,
     },
-    /// Its state does not fit the type any more; says where, without the data. Raise the fold version when the state's
-    /// shape changes.
+    /// Its state no longer fits the type. The text says where, without the data. Raise the fold version when the
+    /// state's shape changes.
     Undecodable(String),
 }
 
 impl Rejected {
-    /// The metrics' label.
+    /// The value of the metrics' label.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Rejected::Damaged => "damaged",
@@ -148,14 +148,14 @@ impl fmt::Display for SnapshotWarning {
     }
 }
 
-/// Figures over all snapshots of a tenant.
+/// Statistics about all snapshots of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SnapshotStatistics {
-    /// How many there are.
+    /// The number of snapshots.
     pub total_snapshots: u64,
-    /// How many each aggregate has, those with most first; 10,000 aggregates at most.
+    /// The number for each aggregate, most first; at most 10,000 aggregates.
     pub snapshots_by_aggregate: Vec<SnapshotsOf>,
     /// The mean size of their states, in bytes; 0 if there are none.
     pub average_snapshot_size: u64,
@@ -165,7 +165,7 @@ pub struct SnapshotStatistics {
     pub newest_snapshot: Option<DateTime<Utc>>,
 }
 
-/// How many snapshots one aggregate has.
+/// The number of an aggregate's snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

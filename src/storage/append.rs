@@ -1,4 +1,4 @@
-//! Appending: what is to be written, and what was.
+//! Appending: requests and results.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::model::expected::Expected;
 use crate::model::place::{Position, Version};
 use crate::model::trace_context::TraceContext;
 
-/// Events for one aggregate. They were checked: names, sizes, tags.
+/// Events for one aggregate. Names, sizes and tags were already checked.
 #[derive(Clone, Debug)]
 pub(crate) struct AggregateAppend {
     pub(crate) aggregate_type: String,
@@ -26,32 +26,32 @@ pub(crate) struct AggregateAppend {
 pub(crate) struct AppendRequest<'a> {
     pub(crate) tenant: &'a Arc<str>,
     pub(crate) appends: &'a [AggregateAppend],
-    /// Aggregates that must be as expected; their `events` are empty.
+    /// Aggregates that must be at the expected version; their `events` are empty.
     pub(crate) checks: &'a [AggregateAppend],
-    /// The tags of each event as they are stored: a JSON array.
+    /// The tags of each event as stored: a JSON array.
     pub(crate) tags: &'a [Option<String>],
-    /// The trace that the append is part of, for events that say nothing of their own.
+    /// The current trace, for events that name none of their own.
     pub(crate) trace: Option<&'a TraceContext>,
-    /// Read under the lock, so that the store's own times rise with the positions.
+    /// Read under the write lock, so that times made by the store rise with the positions.
     pub(crate) clock: &'a Clock,
-    /// A snapshot of the first aggregate's state with the new events in it, and how many snapshots of its fold to keep. Its
-    /// latest event's time is that without the new events.
+    /// A snapshot of the first aggregate's state after the new events, and how many snapshots of its fold to keep. Its
+    /// latest event time does not yet include the new events.
     pub(crate) snapshot: Option<(NewSnapshot<'a>, u32)>,
-    /// The version of this fold's newest snapshot of the first aggregate is wanted.
+    /// If set, the version of this fold's newest snapshot of the first aggregate is returned.
     pub(crate) fold: Option<FoldId<'a>>,
 }
 
-/// A transaction in which nobody else can write.
+/// An open transaction under the write lock.
 pub(crate) trait Transaction {
-    /// Appends in it.
+    /// Appends in this transaction.
     fn append(&self, request: &AppendRequest<'_>) -> Result<AppendOutcome>;
 }
 
-/// What became of an append.
+/// The result of an append.
 #[derive(Debug)]
 pub(crate) struct AppendOutcome {
     pub(crate) appended: Vec<Appended>,
-    /// What each part did to its aggregate; empty if the same append was in the log already.
+    /// What each part did to its aggregate; empty if the same append was already in the log.
     pub(crate) touched: Vec<Touched>,
     /// See [`AppendRequest::fold`].
     pub(crate) newest_snapshot: Option<u64>,
@@ -61,7 +61,7 @@ pub(crate) struct AppendOutcome {
 #[derive(Debug)]
 pub(crate) struct Rehearsed {
     pub(crate) appended: Vec<Appended>,
-    /// The events, as they would be in the log.
+    /// The events as they would be in the log.
     pub(crate) events: Vec<RecordedEvent>,
     /// What would change in the tables of inline projections.
     pub(crate) changes: Vec<RowChange>,
@@ -70,28 +70,28 @@ pub(crate) struct Rehearsed {
 /// An aggregate after an append.
 #[derive(Debug)]
 pub(crate) struct Touched {
-    /// Names the aggregate to the engine.
+    /// The engine's number of the aggregate.
     pub(crate) number: i64,
     pub(crate) aggregate_id: Arc<str>,
     pub(crate) version: u64,
-    /// Events that it has in the log.
+    /// The number of its events in the log.
     pub(crate) held: u64,
 }
 
-/// What an append did to one aggregate. It is in the file.
+/// What an append did to one aggregate. It is committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Appended {
-    /// The version of the last event that was appended. After a [repeated](Appended::was_duplicate) append the aggregate may
-    /// have gone on since.
+    /// The version of the last appended event. After a [repeated](Appended::was_duplicate) append the aggregate may
+    /// already be at a later version.
     pub version: Version,
     /// The position of the last event.
     pub position: Position,
-    /// The position of the first event of the whole commit, which all of its events carry.
+    /// The position of the first event of the whole commit; all its events carry it.
     pub commit_id: Position,
     /// The ids of the events, in order.
     pub event_ids: Vec<EventId>,
-    /// Whether nothing was written because the same events, by their ids, were in the log already.
+    /// Whether nothing was written, because the log already had the same events by their ids.
     pub was_duplicate: bool,
 }

@@ -1,4 +1,4 @@
-//! What delivery asks of the engine, and what it answers.
+//! Delivery: the engine's requests and results.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::model::filter::Filter;
 use crate::model::json::Json;
 use crate::model::place::Position;
 
-/// So often a runner may die with the same event noted as in hand; then the event is taken for the cause.
+/// After this many noted deaths with the same event in hand, the event is taken for the cause.
 pub(crate) const MOST_DEATHS: u32 = 2;
 
 /// What a subscription does with its events.
@@ -21,9 +21,9 @@ pub(crate) const MOST_DEATHS: u32 = 2;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum SubscriptionKind {
-    /// Hands them to a handler: [`Subscription`](crate::Subscription).
+    /// Passes them to a handler: [`Subscription`](crate::Subscription).
     Handler,
-    /// Takes them into tables: [`Projection`](crate::Projection).
+    /// Applies them to tables: [`Projection`](crate::Projection).
     Projection,
     /// Publishes them: [`Outbox`](crate::Outbox).
     Outbox,
@@ -52,32 +52,32 @@ impl fmt::Display for SubscriptionKind {
     }
 }
 
-/// Where a subscription begins when it is made. Later the checkpoint counts.
+/// Where a new subscription begins. Later only its checkpoint matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
     /// At the first event of the log.
     #[default]
     Beginning,
-    /// After the newest event that is in the log when the subscription is made.
+    /// After the newest event in the log at the time the subscription is made.
     Now,
     /// After this position, which the log must have reached.
     After(Position),
 }
 
-/// What to do when a subscription exists and has another filter than the one it is given now.
+/// What to do when a subscription exists with another filter than the one given now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FilterChange {
-    /// The new filter counts from the checkpoint on. Events before it that only the new filter wants are never handled.
+    /// The new filter applies from the checkpoint on. Earlier events that only the new filter wants are never handled.
     FromNow,
-    /// Begin anew: every event that the new filter wants is handled, also those that were handled before.
+    /// Start over: every event that the new filter wants is handled, also those that were handled before.
     FromBeginning,
 }
 
-/// Which subscription of whom.
+/// A subscription's name and tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// `""` for one that reads the events of all tenants.
+    /// `""` if it reads the events of all tenants.
     pub(crate) tenant: String,
     pub(crate) name: String,
 }
@@ -89,12 +89,12 @@ impl Identity {
     }
 }
 
-/// There is no subscription of this name.
+/// The error for a name without a subscription.
 pub(crate) fn unknown(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no subscription {name:?}"))
 }
 
-/// A subscription that is to exist.
+/// A subscription to create unless it exists.
 #[derive(Clone, Debug)]
 pub(crate) struct NewSubscription<'a> {
     pub(crate) identity: &'a Identity,
@@ -104,7 +104,7 @@ pub(crate) struct NewSubscription<'a> {
     pub(crate) on_filter_change: Option<FilterChange>,
 }
 
-/// A subscription: how far it has come and who leads it.
+/// A subscription's row: its checkpoint and its leader.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) id: i64,
@@ -115,12 +115,12 @@ pub(crate) struct Checkpoint {
     pub(crate) position: u64,
     pub(crate) leader: Option<[u8; 16]>,
     pub(crate) fence: i64,
-    /// Even: written by the leader. Odd: somebody asks whether the leader lives.
+    /// Even: written by the leader. Odd: another runner asks whether the leader is alive.
     pub(crate) heartbeat: i64,
     pub(crate) lease_millis: u32,
-    /// The event that a runner has begun to handle, if it noted that.
+    /// The event that a runner has begun to handle, if it was noted.
     pub(crate) in_hand: Option<u64>,
-    /// How many runners died with it in hand.
+    /// How many runners died with this event in hand.
     pub(crate) deaths: u32,
     pub(crate) failed_position: Option<u64>,
     pub(crate) failure: Option<String>,
@@ -128,6 +128,8 @@ pub(crate) struct Checkpoint {
     pub(crate) generation: u64,
     pub(crate) rebuild_version: Option<u32>,
     pub(crate) rebuild_position: Option<u64>,
+    /// The number of an outbox's deliveries.
+    pub(crate) deliveries: u64,
 }
 
 impl Checkpoint {
@@ -140,13 +142,13 @@ impl Checkpoint {
         }
     }
 
-    /// The event that killed its runners so often that it is not tried again by itself.
+    /// The event that has killed so many runners that it is not tried again by itself.
     pub(crate) fn deadly(&self) -> Option<u64> {
         self.in_hand.filter(|_| self.deaths >= MOST_DEATHS)
     }
 }
 
-/// What others see of a leader.
+/// What other runners see of a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pulse {
     pub(crate) is_led: bool,
@@ -156,13 +158,14 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Whether somebody asked and the leader has not answered yet.
+    /// Whether there is an unanswered question.
     pub(crate) fn is_asked(&self) -> bool {
         self.heartbeat % 2 != 0
     }
 }
 
-/// The right to work for a subscription. Every write names the fence, so a runner that lost the lead changes nothing.
+/// The right to work for a subscription. Every write names the fence, so a runner that lost the lead can no longer
+/// write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lead {
     pub(crate) id: i64,
@@ -175,43 +178,43 @@ pub(crate) struct Claim<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) runner: [u8; 16],
     pub(crate) lease: Duration,
-    /// The leader with this pulse is dead.
+    /// The leader with this pulse did not answer and is dead.
     pub(crate) dead: Option<Pulse>,
-    /// Take over although the leader may have waited for the file just now: it was given the time of another lease.
+    /// Take over even if the leader may just have waited for the file: it already got the time of another lease.
     pub(crate) is_sure: bool,
 }
 
 /// The answer to a [`Claim`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Claimed {
-    /// The caller leads. `after_death`: the leader before did not resign.
+    /// The caller leads. `after_death`: the previous leader did not resign.
     Led { lead: Lead, after_death: bool },
-    /// Another runner leads, and has been asked whether it lives.
+    /// Another runner leads, and has been asked whether it is alive.
     Other(Pulse),
-    /// An event kills its runners.
+    /// An event keeps killing its runners.
     Deadly { position: u64, deaths: u32 },
 }
 
 /// The next events of a subscription.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// What the events come after: the checkpoint.
+    /// The checkpoint, after which the events come.
     pub(crate) after: u64,
     pub(crate) events: VecDeque<RecordedEvent>,
-    /// How far the log was looked at for them.
+    /// The position up to which the log was read for them.
     pub(crate) scanned: u64,
     /// The last position of the log.
     pub(crate) last: u64,
 }
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeliveryState {
-    /// A runner has it in hand, or died with it.
+    /// A runner is working on it, or died with it.
     Leased,
-    /// To be tried, again or for the first time, when it is due.
+    /// To be tried when it is due, again or for the first time.
     Retry,
-    /// Behind another delivery of its aggregate.
+    /// Waits for an earlier delivery of its aggregate.
     Waiting,
     /// Given up: a dead letter.
     Dead,
@@ -242,12 +245,12 @@ pub(crate) struct Delivery {
     pub(crate) aggregate: i64,
     pub(crate) state: DeliveryState,
     pub(crate) attempts: u32,
-    /// Microseconds; 0 = at once.
+    /// In microseconds; 0 means at once.
     pub(crate) due_at: i64,
     pub(crate) last_error: Option<String>,
 }
 
-/// The rules of an outbox at one moment.
+/// The rules of an outbox at one time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// Whether a dead letter holds its aggregate.
@@ -255,15 +258,15 @@ pub(crate) struct Rules {
     pub(crate) max_attempts: u32,
     /// Events in a batch.
     pub(crate) batch: usize,
-    /// The outbox's time, in microseconds.
+    /// The current time of the outbox, in microseconds.
     pub(crate) now: i64,
 }
 
-/// Events that are leased: in order within each aggregate.
+/// Leased events, in order within each aggregate.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) items: Vec<Leased>,
-    /// Where the checkpoint is to be when all of it was tried.
+    /// The checkpoint after all of them were tried.
     pub(crate) reached: u64,
     pub(crate) source: Source,
 }
@@ -271,11 +274,11 @@ pub(crate) struct Batch {
 /// Where a batch comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Read from the log just now.
+    /// Newly read from the log.
     New,
-    /// Had a row.
+    /// Retried: they had rows.
     Due,
-    /// Had a row, left by a runner that died: alone in its batch, for it may be why.
+    /// Left by a runner that died. Alone in its batch, because it may be the cause.
     Orphan,
 }
 
@@ -285,13 +288,13 @@ pub(crate) struct Leased {
     pub(crate) position: u64,
     pub(crate) aggregate: i64,
     pub(crate) attempt: u32,
-    /// Its row before the lease, if it had one.
+    /// Its row before the lease, if there was one.
     pub(crate) before: Option<Delivery>,
-    /// Or why it cannot be published.
+    /// The event, or why it cannot be published.
     pub(crate) event: Result<RecordedEvent, String>,
 }
 
-/// What became of a leased event.
+/// The outcome for a leased event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered,
@@ -300,25 +303,25 @@ pub(crate) enum Outcome {
         reason: String,
     },
     Dead(String),
-    /// One before it in its aggregate has failed.
+    /// An earlier event of its aggregate failed.
     Held,
 }
 
-/// How many deliveries are in which state.
+/// The number of deliveries by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryCounts {
-    /// To be tried, or in hand.
+    /// To be tried, or leased.
     pub(crate) to_retry: u64,
     pub(crate) waiting: u64,
     pub(crate) dead: u64,
 }
 
-/// What happens to a dead letter.
+/// How a dead letter is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LetterChange {
-    /// It is due now and has all its attempts before it.
+    /// It is due now and has all its attempts again.
     Revive,
-    /// It is forgotten; what waited behind it goes on.
+    /// It is deleted; events that waited for it go on.
     Discard,
 }
 
@@ -331,60 +334,61 @@ pub(crate) struct ProjectionSpec {
     pub(crate) filter: Filter,
 }
 
-/// What one transaction of a projection took.
+/// What one transaction of a projection applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// The tables stand here now.
+    /// The position that the tables have reached.
     pub(crate) reached: u64,
     pub(crate) events: usize,
 }
 
-/// How a page of events went into a projection's tables.
+/// How a page of events was applied to a projection's tables.
 pub(crate) enum Applied<T> {
     Taken(T),
-    /// Somebody moved the projection since the events were read; nothing was taken.
+    /// The checkpoint was moved since the events were read; nothing was applied.
     Moved,
     LeadLost,
-    /// Nothing was taken: an event failed, after so many that went well.
+    /// Nothing was applied: an event failed, after this many that did not.
     Failed {
         before: usize,
         error: Error,
     },
 }
 
-/// How far a rebuild came in one transaction.
+/// What one transaction of a rebuild did.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rebuilt {
     pub(crate) taken: Taken,
-    /// Events that were appended meanwhile and taken, too.
+    /// Events that were appended meanwhile and applied too.
     pub(crate) more: u64,
     pub(crate) last: u64,
     pub(crate) finished: bool,
 }
 
-/// What would happen to one row of a read model.
+/// A change to one row of a read model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RowChange {
-    /// The table.
+    /// The table's name.
     pub table: String,
-    /// What would happen to the row.
+    /// The kind of the change.
     pub kind: ChangeKind,
-    /// The row as it is, as a JSON object of its columns; `None` for an insert. A blob is the text of its SQL literal.
+    /// The row before the change, as a JSON object of its columns; `None` for an insert. A blob is the text of its SQL
+    /// literal.
     pub before: Option<Json>,
-    /// The row as it would be; `None` for a delete.
+    /// The row after the change; `None` for a delete.
     pub after: Option<Json>,
 }
 
-/// What would happen to a row.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ChangeKind {
-    /// It would be there.
+    /// The row is new.
     Insert,
-    /// It would be another.
+    /// The row has other values.
     Update,
-    /// It would be gone.
+    /// The row is deleted.
     Delete,
 }

@@ -1,4 +1,4 @@
-//! Loading an aggregate: a snapshot, then the events after it, given one after the other.
+//! Loading an aggregate: a snapshot, then the events after it, one by one.
 
 use super::snapshots::SnapshotRow;
 use crate::model::error::Result;
@@ -14,7 +14,7 @@ pub(crate) enum Until {
     Position(u64),
 }
 
-/// What is loaded.
+/// A request to load an aggregate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoadRequest<'a> {
     pub(crate) tenant: &'a str,
@@ -22,37 +22,37 @@ pub(crate) struct LoadRequest<'a> {
     pub(crate) aggregate_id: &'a str,
     pub(crate) until: Until,
     pub(crate) use_snapshots: bool,
-    /// Whether metadata and positions are wanted: they cost a look at the whole row.
+    /// Whether metadata and positions are needed; they cost a read of the whole row.
     pub(crate) with_context: bool,
 }
 
-/// An event on its way into a fold.
+/// An event to fold.
 pub(crate) struct FoldedEvent<'a> {
     pub(crate) version: u64,
     pub(crate) event_type: &'a str,
     pub(crate) created_at: i64,
     pub(crate) data: &'a str,
-    /// Known only if it was asked for.
+    /// Only if requested.
     pub(crate) position: Option<u64>,
-    /// JSON; given only if it was asked for.
+    /// JSON; only if requested.
     pub(crate) metadata: Option<&'a str>,
 }
 
-/// Takes what is loaded.
+/// Receives what is loaded.
 pub(crate) trait Loader {
-    /// Offers a snapshot, newest first; returns whether it is taken. After that only events come.
+    /// Offers a snapshot, newest first. Returns whether it is used; after that only events follow.
     fn offer(&mut self, snapshot: SnapshotRow) -> bool;
 
-    /// Takes the next event.
+    /// Applies the next event.
     fn apply(&mut self, event: FoldedEvent<'_>) -> Result<()>;
 }
 
-/// What was loaded.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     /// The version of the last event in the state.
     pub(crate) version: u64,
-    /// The version of the snapshot that was taken.
+    /// The version of the snapshot that was used.
     pub(crate) from_snapshot: Option<u64>,
     pub(crate) events_folded: u64,
     /// The greatest time of events 1 to `version`, in microseconds.

@@ -1,9 +1,9 @@
-//! Facts that are looked up.
+//! Look-ups: the types of their results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What the log as a whole holds.
+/// Facts about the whole log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogFacts {
     pub(crate) last_position: u64,
@@ -12,14 +12,14 @@ pub(crate) struct LogFacts {
     pub(crate) size_bytes: u64,
 }
 
-/// What one aggregate holds.
+/// The events that one aggregate has in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
-    /// Names the aggregate to the engine.
+    /// The engine's number of the aggregate.
     pub(crate) number: i64,
     pub(crate) aggregate_id: Arc<str>,
     pub(crate) version: u64,
-    /// Its events in the log.
+    /// The number of its events in the log.
     pub(crate) held: u64,
 }
 

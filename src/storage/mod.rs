@@ -1,4 +1,4 @@
-//! What crosses the seam between the library and an engine: requests and answers. No I/O, no SQL.
+//! The types that cross the seam between the library and an engine: requests and results. No I/O, no SQL.
 
 pub(crate) mod append;
 pub(crate) mod delivery;

@@ -1,12 +1,12 @@
-//! Reading events across aggregates, page by page.
+//! Reading events page by page: what is wanted, and how far the reading is.
 
 use crate::model::filter::Filter;
 
-/// Which events, from where to where, in which direction.
+/// Which events to read, in which range and direction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     pub(crate) filter: Filter,
-    /// Only of this aggregate, (type, id), in the order of its versions.
+    /// Only this aggregate (type, id), in the order of versions.
     pub(crate) aggregate: Option<(String, String)>,
     pub(crate) after_position: u64,
     pub(crate) up_to_position: Option<u64>,
@@ -15,7 +15,7 @@ pub(crate) struct Selection {
     pub(crate) newest_first: bool,
 }
 
-/// How far a scan has come: positions, or versions of one aggregate, that are left to look at (both ends included).
+/// What is left of a scan: a range of positions, or of versions of one aggregate (both ends included).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ScanCursor {
     pub(crate) has_begun: bool,
@@ -37,7 +37,7 @@ impl ScanCursor {
         *self = ScanCursor { has_begun: true, first: 1, last: 0 };
     }
 
-    /// The event at this place was looked at.
+    /// Marks the event at this place as read.
     pub(crate) fn pass(&mut self, place: u64, newest_first: bool) {
         match newest_first {
             // Places begin at 1.

@@ -1,15 +1,15 @@
-//! Snapshots on their way into the log and back.
+//! Snapshots: the types that are saved and loaded.
 
-/// Which fold made a snapshot. Another one cannot start from it.
+/// The fold that made a snapshot. Another fold cannot start from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FoldId<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: u32,
-    /// Of what else the state depends on.
+    /// A fingerprint of what else the state depends on.
     pub(crate) fingerprint: u64,
 }
 
-/// A snapshot that is to be saved.
+/// A snapshot to save.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewSnapshot<'a> {
     pub(crate) version: u64,
@@ -23,7 +23,7 @@ pub(crate) struct NewSnapshot<'a> {
     pub(crate) created_at: i64,
 }
 
-/// A snapshot as it was found.
+/// A stored snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotRow {
     pub(crate) version: u64,
@@ -36,12 +36,12 @@ pub(crate) struct SnapshotRow {
     pub(crate) event_count: u64,
     pub(crate) created_by: Option<String>,
     pub(crate) created_at: i64,
-    /// Whether it is as it was written.
+    /// Whether its checksum is right.
     pub(crate) is_intact: bool,
 }
 
 impl SnapshotRow {
-    /// Which fold made it.
+    /// The fold that made it.
     pub(crate) fn fold(&self) -> FoldId<'_> {
         FoldId { name: &self.fold_name, version: self.fold_version, fingerprint: self.fingerprint }
     }
@@ -60,10 +60,10 @@ impl SnapshotRow {
     }
 }
 
-/// How many snapshots aggregates have: (type, id, snapshots), most first.
+/// The number of snapshots of each aggregate: (type, id, snapshots), most first.
 pub(crate) type SnapshotCounts = Vec<(String, String, u64)>;
 
-/// Figures over all snapshots of a tenant.
+/// Statistics about all snapshots of a tenant.
 pub(crate) struct SnapshotTotals {
     pub(crate) count: u64,
     pub(crate) bytes: u64,

@@ -1,4 +1,4 @@
-//! Purging, making indexes anew, checking: what is asked of an engine and what it answers.
+//! Upkeep: requests and results of purges, WAL checkpoints and reindexing.
 
 use crate::model::place::{AggregateRef, Version};
 
@@ -19,12 +19,13 @@ pub(crate) struct PurgePlan {
 pub(crate) struct Purged {
     pub(crate) events_removed: u64,
     pub(crate) aggregates_purged: u64,
-    /// Events that stayed because no snapshot stands in for them; of which aggregate, and up to which version they are old.
+    /// Events that stayed because no snapshot replaces them: the aggregate, the last version that is old enough, their
+    /// number.
     pub(crate) kept: Vec<(AggregateRef, Version, u64)>,
     pub(crate) events_held_back: u64,
-    /// Who held events back: name, whether it reads all tenants, how many.
+    /// The readers that held events back: name, whether it reads all tenants, number of events.
     pub(crate) held_back_by: Vec<(String, bool, u64)>,
-    /// Aggregates whose replay no longer works, because it was asked for.
+    /// Aggregates that can no longer be replayed, as was asked for.
     pub(crate) broken: Vec<AggregateRef>,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct WalFrames {
     pub(crate) complete: bool,
 }
 
-/// How far the making of indexes has come.
+/// The progress of a reindex.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reindexed {
     pub(crate) events: u64,

@@ -1,31 +1,31 @@
-//! Verifying: what is looked at, how far it has come, what was found.
+//! Verification: its steps, its progress, its result.
 
 use serde::Serialize;
 
 use crate::model::damage::Damage;
 
-/// A part of the verification.
+/// A step of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum VerifyStep {
     /// The file's pages, by SQLite's own check.
     Structure,
-    /// The counters that the log keeps.
+    /// The stored counters.
     Totals,
     /// The names of tenants, aggregate types, event types and replicas.
     Names,
     /// The aggregates, against their events and the index of their names.
     Aggregates,
-    /// Every event, with its checksum, and what the indexes say of it.
+    /// Every event with its checksum, and its entries in the indexes.
     Events,
-    /// The positions, in order, and the holes that removals made.
+    /// The positions in order, and the holes that removals made.
     Positions,
     /// The index of event ids.
     Ids,
     /// The index of tags.
     Tags,
-    /// The summaries by which queries skip parts of the log.
+    /// The summaries that let queries skip parts of the log.
     Summaries,
     /// Every snapshot, with its checksum; or, in `verify_snapshots`, against a replay.
     Snapshots,
@@ -35,18 +35,18 @@ pub enum VerifyStep {
     Deliveries,
 }
 
-/// How far a verification has come.
+/// The progress of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerifyProgress {
-    /// What is looked at.
+    /// The current step.
     pub step: VerifyStep,
-    /// Rows looked at in this step.
+    /// Rows checked in this step.
     pub done: u64,
-    /// Rows of this step when it began; 0 where that is not known beforehand.
+    /// Rows of this step when it began; 0 if not known beforehand.
     pub total: u64,
-    /// Damages found so far, in all steps.
+    /// Damage found so far, in all steps.
     pub damages: u64,
 }
 
@@ -56,30 +56,30 @@ impl VerifyProgress {
     }
 }
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Whether it came to its end; `false` if the progress callback stopped it.
+    /// Whether it finished; `false` if the progress callback stopped it.
     pub complete: bool,
-    /// Events that were looked at.
+    /// Events that were checked.
     pub events: u64,
-    /// Aggregates that were looked at.
+    /// Aggregates that were checked.
     pub aggregates: u64,
-    /// Snapshots that were looked at.
+    /// Snapshots that were checked.
     pub snapshots: u64,
-    /// Of those, snapshots that could not be compared: another fold made them, or the events that they stand in for
-    /// were removed. Only of [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
+    /// Of those, snapshots that could not be compared, because another fold made them or the events that they replace
+    /// were removed. Only set by [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
     pub snapshots_not_compared: u64,
-    /// Damages that were found.
+    /// The number of findings.
     pub damage_count: u64,
-    /// What they are; the first 1,000.
+    /// The first 1,000 findings.
     pub damages: Vec<Damage>,
 }
 
 impl VerifyReport {
-    /// Whether everything was looked at and nothing is wrong.
+    /// Whether everything was checked and nothing is damaged.
     pub fn is_clean(&self) -> bool {
         self.complete && self.damage_count == 0
     }

@@ -1,4 +1,4 @@
-//! The handle through which an application works with the aggregates of one type.
+//! The handle for the aggregates of one type.
 
 use std::fmt;
 
@@ -25,10 +25,10 @@ use crate::state::replay::{self, Loaded, Replayed};
 use crate::storage::append::Appended;
 use crate::storage::load::Until;
 
-/// The aggregates of one type: append, replay, execute, snapshots. Cheap to clone and to make.
+/// The aggregates of one type: append, replay, execute, snapshots. Cheap to create and to clone.
 ///
-/// An aggregate's id is text, and is given as anything that can be displayed: a `&str`, a `String`, a `Uuid`, a number, or a
-/// type of the application's own whose `Display` writes the id in full and always in the same way.
+/// An aggregate's id is text. It is given as anything that can be displayed: a `&str`, a `String`, a `Uuid`, a number, or your
+/// own type whose `Display` always writes the same full id.
 ///
 /// ```
 /// use std::fmt;
@@ -49,7 +49,7 @@ use crate::storage::load::Until;
 /// # Ok::<(), foldlog::Error>(())
 /// ```
 ///
-/// Made by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
+/// Returned by [`Store::aggregates`](crate::Store::aggregates) for a type that implements [`Aggregate`], and by
 /// [`Store::json_aggregates`](crate::Store::json_aggregates) for aggregates without types.
 pub struct Aggregates<A: AggregateKind> {
     pub(crate) scope: Scope,
@@ -92,9 +92,9 @@ impl Aggregates<Value> {
         Aggregates { scope, fold, metadata: None, created_by: None, use_snapshots: true }
     }
 
-    /// Folds by a function in place of JSON Merge Patch: (state, event type, data). The state starts as `{}`.
+    /// Folds by a function instead of JSON Merge Patch: (state, event type, data). The state starts as `{}`.
     ///
-    /// Name and version say which snapshots the fold can start from: raise the version when the function changes.
+    /// Name and version decide which snapshots the fold can start from. Raise the version when the function changes.
     ///
     /// ```
     /// use foldlog::{Expected, FoldError, NewEvent, Store};
@@ -124,7 +124,7 @@ impl Aggregates<Value> {
 }
 
 impl<A: AggregateKind> Aggregates<A> {
-    /// A handle that gives this metadata to every event that has none of its own, and its `userId` to snapshots.
+    /// Returns a handle that gives this metadata to every event without its own, and its `userId` to snapshots.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the metadata cannot be written as JSON.
@@ -135,7 +135,7 @@ impl<A: AggregateKind> Aggregates<A> {
         Ok(handle)
     }
 
-    /// A handle whose replays fold every event from the first, for debugging: the result must be the same.
+    /// Returns a handle whose replays fold every event from the first, for debugging. The result must be the same.
     pub fn without_snapshots(&self) -> Aggregates<A> {
         let mut handle = self.clone();
         handle.use_snapshots = false;
@@ -165,7 +165,7 @@ impl<A: AggregateKind> Aggregates<A> {
         self.append_events(aggregate_id, expected, events)
     }
 
-    /// Appends events that are JSON already: of an import, of a program without these types.
+    /// Appends events that already are JSON, from an import or a program without these types.
     ///
     /// # Errors
     /// As [`Aggregates::append`], and [`ErrorKind::DuplicateEventId`](crate::ErrorKind::DuplicateEventId).
@@ -183,22 +183,22 @@ impl<A: AggregateKind> Aggregates<A> {
         let outcome = append::commit(&self.scope, &batch, Snapshots { save: None, fold })?;
         let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
         if outcome.newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
-            // The events are in the log whatever becomes of the snapshot; a replay that fails will say why.
+            // The events are committed whatever happens to the snapshot. If the replay fails, the next one reports why.
             let _ = self.replay_and_save(aggregate_id);
         }
         Ok(appended)
     }
 
-    /// Loads the state, decides, appends the decision's events at that state's version; again if another writer was
-    /// faster, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
+    /// Loads the state, decides, and appends the decision's events at that state's version. If another writer was
+    /// faster, it tries again, as often as [`Options::execute_attempts`](crate::Options::execute_attempts) says.
     ///
-    /// An aggregate without events is decided on its initial state. A decision without events writes nothing. `decide`
-    /// must be free of side effects, for it may run more than once. It returns events, bare or [`Annotated`], or a `Result` of events and an error
-    /// of any type: see [`IntoDecision`].
+    /// An aggregate without events starts from its initial state. A decision without events writes nothing. `decide`
+    /// must have no side effects, because it may run more than once. It returns events, bare or [`Annotated`], or a
+    /// `Result` of events and any type of error: see [`IntoDecision`].
     ///
     /// # Errors
     /// [`ExecuteError::Decision`] with the decision's own error; [`ExecuteError::Store`] with those of
-    /// [`Aggregates::append`] and [`Aggregates::replay`]. After each of them nothing of the decision is in the log.
+    /// [`Aggregates::append`] and [`Aggregates::replay`]. After any of them nothing of the decision is in the log.
     pub fn execute<D: IntoDecision<A::Event>>(
         &self,
         aggregate_id: impl fmt::Display,
@@ -222,12 +222,12 @@ impl<A: AggregateKind> Aggregates<A> {
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the aggregate has no events; [`ErrorKind::UnknownEventType`](crate::ErrorKind::UnknownEventType) and [`ErrorKind::Codec`](crate::ErrorKind::Codec) if
     /// the fold cannot take an event; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if one is damaged; [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if events were
-    /// purged and no snapshot stands in for them. An unusable snapshot is no error: it is a warning in the result.
+    /// purged and no snapshot replaces them. An unusable snapshot is not an error but a warning in the result.
     pub fn replay(&self, aggregate_id: impl fmt::Display) -> Result<Replayed<A::State>> {
         self.replay_and_save(&aggregate_id.to_string()).map(|loaded| loaded.replayed)
     }
 
-    /// As [`Aggregates::replay`], where it is normal that there is no such aggregate: `None` if it has no events.
+    /// As [`Aggregates::replay`], but returns `None` if the aggregate has no events.
     ///
     /// ```
     /// use foldlog::{Expected, NewEvent, Store};
@@ -239,15 +239,15 @@ impl<A: AggregateKind> Aggregates<A> {
     /// ```
     ///
     /// # Errors
-    /// As [`Aggregates::replay`], but for [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    /// As [`Aggregates::replay`], except [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
     pub fn find(&self, aggregate_id: impl fmt::Display) -> Result<Option<Replayed<A::State>>> {
         Ok(self.deciding(&aggregate_id.to_string()).load()?.map(|loaded| loaded.replayed))
     }
 
-    /// The state as it was at a version.
+    /// The state at a version.
     ///
     /// # Errors
-    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also for version 0 and for a version that is not reached yet.
+    /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also for version 0 and for a version that was not reached yet.
     pub fn replay_to_version(&self, aggregate_id: impl fmt::Display, version: impl Into<Version>) -> Result<Replayed<A::State>> {
         self.load(&aggregate_id.to_string(), Until::Version(version.into().get())).map(|loaded| loaded.replayed)
     }
@@ -260,8 +260,8 @@ impl<A: AggregateKind> Aggregates<A> {
         self.load(&aggregate_id.to_string(), Until::Time(to_micros(time))).map(|loaded| loaded.replayed)
     }
 
-    /// The state as it was when the log ended at a position: of several aggregates at one moment, say, or of what a
-    /// subscription had seen.
+    /// The state when the log ended at a position: for instance of several aggregates at the same moment, or as a
+    /// subscription had seen it.
     ///
     /// # Errors
     /// As [`Aggregates::replay`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if its first event came later.
@@ -291,7 +291,7 @@ impl<A: AggregateKind> Aggregates<A> {
             .map_err(|error| self.of("version", aggregate_id, error))
     }
 
-    /// Turns events into what is appended, with the handle's metadata.
+    /// Encodes events to append, with the handle's metadata.
     pub(super) fn encode(&self, events: impl IntoIterator<Item: Into<Annotated<A::Event>>>) -> Result<Vec<NewEvent>> {
         let encode = |event: Annotated<A::Event>| {
             let (event, annotations) = event.split();
@@ -300,7 +300,7 @@ impl<A: AggregateKind> Aggregates<A> {
         events.into_iter().map(|event| encode(event.into())).collect()
     }
 
-    /// Who snapshots are made by.
+    /// The creator of the handle's snapshots.
     pub(super) fn created_by(&self) -> Option<&str> {
         self.created_by.as_deref()
     }
@@ -312,7 +312,7 @@ impl<A: AggregateKind> Aggregates<A> {
     fn replay_and_save(&self, aggregate_id: &str) -> Result<Loaded<A::State>> {
         let loaded = self.load(aggregate_id, Until::Now)?;
         if self.use_snapshots {
-            // A snapshot is a cache: failing to write one does not make the state wrong.
+            // A snapshot is a cache: a failure to write one does not make the state wrong.
             let _ = replay::save_if_due(&self.scope, &self.fold, aggregate_id, &loaded);
         }
         Ok(loaded)

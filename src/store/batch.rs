@@ -10,10 +10,9 @@ use crate::model::fold::AggregateKind;
 use crate::store::aggregates::Aggregates;
 
 impl Batch {
-    /// Adds events of one of a handle's aggregates, with the handle's metadata where they have none of their own. As
-    /// [`Batch::append`], but typed.
+    /// As [`Batch::append`], but with typed events of a handle's aggregate. Events without metadata get the handle's.
     ///
-    /// No snapshot is made with a batch: the next replay makes one that is due.
+    /// A batch makes no snapshots: the next replay makes one that is due.
     ///
     /// ```
     /// use foldlog::{Aggregate, Batch, Expected, Metadata, Store};
@@ -44,8 +43,8 @@ impl Batch {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if an event cannot be written as JSON. A batch whose handles are of
-    /// another tenant than the store that commits it is refused there with
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if an event cannot be written as JSON. If the handles belong to
+    /// another tenant than the store that commits the batch, the commit fails with
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
     pub fn append_to<A: AggregateKind>(
         self,

@@ -18,28 +18,28 @@ use crate::state::snapshot::SnapshotReason;
 use crate::storage::load::Until;
 use crate::store::aggregates::Aggregates;
 
-/// Failures that are described; all are counted.
+/// The most failures that are described; the count covers all.
 const FAILURES_KEPT: usize = 100;
-/// What goes into one transaction of [`Aggregates::snapshot_all`].
+/// The size of one transaction of [`Aggregates::snapshot_all`].
 const SNAPSHOTS_AT_ONCE: usize = 256;
 const SNAPSHOT_BYTES_AT_ONCE: usize = 4 << 20;
 
-/// How far a call that goes over all aggregates of a type has come; at its end, what it did.
+/// The progress, and in the end the result, of a call for all aggregates of a type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EachProgress {
     /// Aggregates of the type when it began.
     pub total: u64,
-    /// Aggregates for which it was done.
+    /// Aggregates that were handled.
     pub succeeded: u64,
-    /// Aggregates with nothing to do: without an event as old as was asked for, or with a snapshot of their last version.
+    /// Aggregates with nothing to do: without events up to the requested time, or with a snapshot of their last version.
     pub skipped: u64,
-    /// Aggregates that failed, in the store or in the caller's function.
+    /// Aggregates that failed, in the store or in your function.
     pub failed: u64,
-    /// Why: aggregate id and message of the first 100.
+    /// The first 100 failures: aggregate id and message.
     pub failures: Vec<(String, String)>,
-    /// Whether it came to the end, and was not stopped before.
+    /// Whether it finished; `false` if it was stopped.
     pub finished: bool,
 }
 
@@ -73,7 +73,7 @@ impl<A: AggregateKind> Aggregates<A> {
         Ids::new(self.scope.clone(), self.fold.aggregate_type())
     }
 
-    /// How many aggregates of this type there are.
+    /// Counts the aggregates of this type.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -86,8 +86,8 @@ impl<A: AggregateKind> Aggregates<A> {
 
     /// The state of every aggregate, in the order of the ids: now, or as of a position or a time.
     ///
-    /// An iterator, to be left when enough is seen; or, with [`ReplayEach::run`], a call that counts, reports how far it is
-    /// and goes on after failures. Each aggregate is read by itself: for one point in time of all of them name a position.
+    /// Use it as an iterator that you can leave early; or call [`ReplayEach::run`], which counts, reports its progress and
+    /// continues after failures. Each aggregate is read by itself: to see all at the same moment, name a position.
     ///
     /// ```
     /// use foldlog::{Expected, NewEvent, Store};
@@ -112,11 +112,11 @@ impl<A: AggregateKind> Aggregates<A> {
     }
 
     /// Makes a snapshot of every aggregate that has none of its last version by this fold: before a
-    /// [purge](crate::Maintenance::purge), which keeps what no snapshot stands in for. Some hundred in each transaction, so it
-    /// is many times faster than [`create_snapshot`](Aggregates::create_snapshot) in a loop.
+    /// [purge](crate::Maintenance::purge), which keeps events that no snapshot replaces. It writes some hundred in each
+    /// transaction, so it is many times faster than [`create_snapshot`](Aggregates::create_snapshot) in a loop.
     ///
-    /// `progress` is called after each transaction and can stop it; what was made stays. An aggregate that cannot be
-    /// replayed is counted and described, and the others go on.
+    /// `progress` is called after each transaction and can stop it; snapshots already made stay. An aggregate that cannot
+    /// be replayed is counted and described, and the rest goes on.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -165,7 +165,7 @@ impl<A: AggregateKind> Aggregates<A> {
         Ok(done)
     }
 
-    /// What a snapshot of the last version would hold; `None` if there is one.
+    /// The content of a snapshot of the last version; `None` if that snapshot exists.
     fn unsaved(&self, id: &str) -> Result<Option<(Loaded<A::State>, crate::Json)>> {
         let Some(loaded) = replay::replay_if_any(&self.scope, &self.fold, id, Until::Now, true)? else { return Ok(None) };
         if loaded.replayed.from_snapshot == Some(loaded.replayed.version) {
@@ -176,9 +176,9 @@ impl<A: AggregateKind> Aggregates<A> {
     }
 }
 
-/// The states of all aggregates of a type; see [`Aggregates::replay_each`]. An aggregate without an event as old as was asked
-/// for is left out. One that fails is an error that names it, and the next item is the next aggregate; if the list of ids
-/// fails, the iterator is at its end.
+/// The states of all aggregates of a type; see [`Aggregates::replay_each`]. Aggregates without events up
+/// to the requested time are left out. A failure is an error that names the aggregate, and the next item is the next aggregate. If
+/// the list of ids fails, the iterator ends.
 #[must_use = "an iterator does nothing until it is asked for the next item"]
 pub struct ReplayEach<A: AggregateKind> {
     handle: Aggregates<A>,
@@ -187,26 +187,26 @@ pub struct ReplayEach<A: AggregateKind> {
 }
 
 impl<A: AggregateKind> ReplayEach<A> {
-    /// The states as they were when the log ended at this position.
+    /// The states when the log ended at this position.
     pub fn to_position(mut self, position: impl Into<Position>) -> ReplayEach<A> {
         self.until = Until::Position(position.into().get());
         self
     }
 
-    /// The states from the events created at or before a time, as [`Aggregates::replay_to_time`] gives them.
+    /// The states from the events created at or before a time, as for [`Aggregates::replay_to_time`].
     pub fn to_time(mut self, time: DateTime<Utc>) -> ReplayEach<A> {
         self.until = Until::Time(to_micros(time));
         self
     }
 
-    /// Begins behind the aggregate with this id.
+    /// Starts after the aggregate with this id.
     pub fn after(mut self, aggregate_id: impl fmt::Display) -> ReplayEach<A> {
         self.ids = self.ids.after(aggregate_id);
         self
     }
 
-    /// Hands each state to `each`, for instance to write a table anew. `progress` is called after each aggregate and can
-    /// stop it. An aggregate that fails, in the replay or in `each`, is counted and described, and the others go on.
+    /// Passes each state to `each`, for instance to fill a table. `progress` is called after each aggregate and can
+    /// stop it. An aggregate that fails, in the replay or in `each`, is counted and described, and the rest goes on.
     ///
     /// ```
     /// use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! What keeps a store in order: clean-up, purge, checkpoint, gauges, verification.
+//! Upkeep of a store: clean-up, purge, WAL checkpoint, gauges, verification, reindexing.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -17,10 +17,10 @@ use crate::model::clock::{from_micros, to_micros};
 use crate::model::error::Result;
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
-/// What an operator or a timetable does to a store: check it, take old events and snapshots out of it, mend it. Cheap to
-/// clone and to make, by [`Store::maintenance`].
+/// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to
+/// create and to clone.
 ///
-/// Purging and deleting snapshots is done to the tenant of the store's handle; all else to the file.
+/// Purging and deleting snapshots concern the tenant of the store's handle; everything else concerns the whole file.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -45,7 +45,7 @@ impl fmt::Debug for Maintenance {
 }
 
 impl Store {
-    /// What keeps the store in order: [`verify`](Maintenance::verify), [`purge`](Maintenance::purge),
+    /// The store's upkeep: [`verify`](Maintenance::verify), [`purge`](Maintenance::purge),
     /// [`checkpoint`](Maintenance::checkpoint) and others.
     pub fn maintenance(&self) -> Maintenance {
         Maintenance { scope: self.scope.clone() }
@@ -54,7 +54,7 @@ impl Store {
 
 impl Maintenance {
     /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
-    /// snapshot of an aggregate whose first events were purged or archived stays: its replay needs it.
+    /// snapshot of an aggregate whose first events were purged or archived stays, because replays need it.
     ///
     /// # Errors
     /// If the file cannot be written; what was deleted before stays deleted.
@@ -68,51 +68,52 @@ impl Maintenance {
             .map_err(|error| error.during("expire snapshots"))
     }
 
-    /// Deletes old snapshots of all tenants by a timetable, on a thread of its own, until the result is dropped.
+    /// Deletes old snapshots of all tenants on a schedule, on its own thread, until the result is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread can be had.
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading;
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread can be started.
     pub fn schedule_snapshot_expiry(&self, plan: SnapshotExpiry) -> Result<SnapshotExpiryTask> {
         clean_up::start(self.scope.clone(), plan).map_err(|error| error.during("schedule clean-up"))
     }
 
-    /// Takes old events of this tenant out of the file for good, and reports what it did. Events that a replay still needs stay, unless
-    /// [`Purge::even_if_replay_breaks`] says otherwise; so do those that a subscription, a projection or an outbox has not
-    /// passed yet, unless [`Purge::even_if_undelivered`] does.
+    /// Removes old events of this tenant from the file for good, and reports what it did. Events that a replay still
+    /// needs stay, unless [`Purge::even_if_replay_breaks`] is set. So do events that a subscription, a projection or an
+    /// outbox has not passed yet, unless [`Purge::even_if_undelivered`] is set.
     ///
     /// # Errors
-    /// If the file cannot be written; what was removed before stays removed.
+    /// If the file cannot be written. What was removed before that stays removed.
     pub fn purge(&self, plan: Purge) -> Result<PurgeReport> {
         self.purge_by_steps(plan, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Maintenance::purge`], for a log in which it takes long: after each transaction, of some aggregates each,
-    /// `progress` sees what was done so far and can stop it. What was removed stays removed, and the next purge begins anew
-    /// with the first aggregate.
+    /// As [`Maintenance::purge`], for a long log. `progress` is called after each transaction with what was done so far,
+    /// and can stop the purge. What was removed stays removed; the next purge starts again at the first aggregate.
     ///
     /// # Errors
     /// As [`Maintenance::purge`].
     pub fn purge_by_steps(&self, plan: Purge, progress: impl FnMut(&PurgeReport) -> ControlFlow<()>) -> Result<PurgeReport> {
         let done = purge::purge(&self.scope, &plan, progress).map_err(|error| error.during("purge"));
-        // Also after a failure: what was removed before stays removed. The gauges' own failure changes nothing.
+        // Also after a failure, because what was removed stays removed. A failure to refresh the gauges is ignored.
         let _ = gauges::refresh(&self.scope);
         done
     }
 
-    /// Moves the write-ahead log into the file and empties it, waiting for readers as long as the busy time-out says.
+    /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. Waits for readers up to the busy
+    /// time-out.
     ///
-    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers let them. Call it
-    /// before the file is copied, or when a long reader is gone and the log is to give its space back.
+    /// Appends do most of this by themselves whenever the log has grown to 16 MiB, as far as readers allow. Call it
+    /// before the file is copied, or after a long reader has ended, to give the log's space back.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the store was opened for reading; [`ErrorKind::DiskFull`](crate::ErrorKind::DiskFull) and [`ErrorKind::Io`](crate::ErrorKind::Io) if the
-    /// file cannot be written. The log is then as it was, and nothing is lost.
+    /// file cannot be written. The log is then unchanged, and nothing is lost.
     pub fn checkpoint(&self) -> Result<WalCheckpoint> {
         checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
     }
 
-    /// Reads all gauges from the file anew: for an application whose exporter is asked now, and for values that another
-    /// process may have changed. As many look-ups as single aggregates are measured, 1,000 by default; no scan.
+    /// Reads all gauges from the file: before an exporter reports, and for values that another process may have
+    /// changed. One look-up for each measured aggregate, 1,000 by default; no scan.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -121,12 +122,13 @@ impl Maintenance {
     }
 
     /// Checks the whole file, of all tenants: its pages, every event's checksum, versions, positions, names, tags,
-    /// summaries, counters and snapshots. Names each damage and says what can be done about it; goes on behind what
-    /// cannot be read.
+    /// summaries, counters, snapshots, subscriptions and deliveries. Names each damage and what can be done about it,
+    /// and continues after unreadable parts.
     ///
-    /// Others may go on writing: what they do is not mistaken for damage. Only SQLite's own check of the pages, the first
-    /// step, is one long read that holds up the moving of the write-ahead log into the file. Whether snapshots agree with
-    /// a replay only their fold can tell: see [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
+    /// Others may write meanwhile; their changes are not mistaken for damage. Only the first step, SQLite's own check
+    /// of the pages, is one long read that keeps the write-ahead log from being moved into the file. Whether snapshots
+    /// agree with a replay only their fold can tell: see
+    /// [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
     ///
     /// ```
     /// # let store = foldlog::Store::in_memory()?;
@@ -147,11 +149,11 @@ impl Maintenance {
         self.scope.engine().verify(&mut progress).map_err(|error| error.during("verify"))
     }
 
-    /// Makes every index anew from the events: of positions, names, ids, tags, and the summaries that queries skip by. For a
-    /// file in which `verify` found that an index has lost something. Returns whether it came to its end; if `progress` stops
-    /// it, nothing is changed.
+    /// Recreates every index from the events: of positions, names, ids and tags, and the summaries. Use it if `verify`
+    /// found that an index has lost something. Returns whether it finished; if `progress` stops it, nothing is changed.
     ///
-    /// One transaction: nobody else writes meanwhile, and the write-ahead log grows by about the size of the indexes.
+    /// It is one transaction: nobody else can write meanwhile, and the write-ahead log grows by about the size of the
+    /// indexes.
     ///
     /// # Errors
     /// If the file cannot be read or written; nothing is changed then.

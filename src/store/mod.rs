@@ -36,24 +36,26 @@ use crate::trace;
 
 /// An open event store.
 ///
-/// Cheap to clone, `Send` and `Sync`: one writer, and readers beside it that never wait for the writer. Several stores,
-/// also in several processes, may have the same file open. A handle is of one tenant; [`Store::open`] gives the handle of
-/// the default tenant.
+/// Cheap to clone, `Send` and `Sync`. There is one writer, and readers never wait for it. Several stores may have the
+/// same file open, in one or several processes. A handle belongs to one tenant; [`Store::open`] returns that of the
+/// default tenant.
 ///
-/// In a process that was forked after the store was opened every call fails with [`ErrorKind::Forked`](crate::ErrorKind::Forked): open it anew there.
+/// In a process that was forked after the store was opened, every call fails with [`ErrorKind::Forked`](crate::ErrorKind::Forked). Open the store
+/// again there.
 #[derive(Clone)]
 pub struct Store {
     scope: Scope,
 }
 
 impl Store {
-    /// Opens a file for reading and writing with the default options; makes it if it does not exist. On Unix a new file is
-    /// its owner's alone (mode 0600); one that is there keeps its mode, so an empty one made before can be shared.
+    /// Opens a file for reading and writing with the default options, and creates it if it does not exist. On Unix only
+    /// its owner may access a new file (mode 0600). An existing file keeps its mode, so create an empty one with
+    /// another mode to share it.
     ///
     /// # Errors
-    /// [`ErrorKind::ForeignFile`](crate::ErrorKind::ForeignFile) and [`ErrorKind::FormatTooNew`](crate::ErrorKind::FormatTooNew) for a file that is not ours to write: it is left as it
-    /// was. [`ErrorKind::Io`](crate::ErrorKind::Io) for a directory, a missing directory, or what the operating system refuses.
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another process holds the file for longer than the busy time-out.
+    /// [`ErrorKind::ForeignFile`](crate::ErrorKind::ForeignFile) and [`ErrorKind::FormatTooNew`](crate::ErrorKind::FormatTooNew) for a file that this version must not write; it is
+    /// not changed. [`ErrorKind::Io`](crate::ErrorKind::Io) for a directory, a missing directory, or an error of the operating system.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another process holds the write lock for longer than the busy time-out.
     ///
     /// ```
     /// # let directory = tempfile::tempdir().unwrap();
@@ -66,8 +68,8 @@ impl Store {
         Options::new().open(path)
     }
 
-    /// Opens an existing file for reading. Works on a read-only medium too, unless a write-ahead log with events in it
-    /// lies beside the file.
+    /// Opens an existing file for reading. Works on a read-only medium too, unless there is a write-ahead log with
+    /// events for the file.
     ///
     /// # Errors
     /// As [`Store::open`]; [`ErrorKind::Io`](crate::ErrorKind::Io) if there is no file; [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if it is empty.
@@ -75,7 +77,7 @@ impl Store {
         Options::new().open_read_only(path)
     }
 
-    /// Makes a store that lives in memory and is gone with its last handle.
+    /// Creates a store in memory. It is lost with its last handle.
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -83,8 +85,8 @@ impl Store {
         Options::new().in_memory()
     }
 
-    /// The same store for another tenant. Each tenant has its own aggregates; none sees another's events. The tenant
-    /// `"default"` is that of a store just opened.
+    /// The same store for another tenant. Each tenant has its own aggregates and cannot see another's events. A newly
+    /// opened store has the tenant `"default"`.
     ///
     /// ```
     /// use foldlog::{Expected, NewEvent, Query, Store};
@@ -96,7 +98,7 @@ impl Store {
     /// # Ok::<(), foldlog::Error>(())
     /// ```
     ///
-    /// A name that cannot be stored (empty, too long, with a NUL) is refused by the first append.
+    /// An invalid name (empty, too long, with a NUL) is refused by the first append.
     pub fn tenant(&self, tenant: &str) -> Store {
         Store { scope: Scope { log: self.scope.log.clone(), tenant: tenant.into() } }
     }
@@ -161,7 +163,7 @@ impl Store {
         appended.into_iter().next().ok_or_else(append::no_result)
     }
 
-    /// Appends events to several aggregates, all or none; a result for each [`Batch::append`], in order.
+    /// Appends events to several aggregates, all or none. Returns a result for each [`Batch::append`], in order.
     ///
     /// # Errors
     /// As [`Aggregates::append_events`].
@@ -203,7 +205,7 @@ impl Store {
             .map_err(|error| error.during("version").of(&self.scope.aggregate(aggregate_type, aggregate_id)))
     }
 
-    /// The position of the newest event that ever was in the file, of whatever tenant; 0 if there was none.
+    /// The position of the newest event that was ever in the file, of any tenant; 0 if there was none.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -211,9 +213,9 @@ impl Store {
         self.scope.engine().last_position().map(Position::new).map_err(|error| error.during("last position"))
     }
 
-    /// Waits until the log has reached a position, by an append of whatever tenant, thread or process; returns whether it has,
-    /// or the time was over before. `Duration::MAX` waits for ever. For a reader that keeps its own place; it leaves nothing
-    /// in the file.
+    /// Waits until the log has reached a position, by an append of any tenant, thread or process. Returns `false` if the
+    /// time is over first. `Duration::MAX` waits for ever. Use it for a reader that keeps its own position; it writes
+    /// nothing to the file.
     ///
     /// ```
     /// use std::time::Duration;
@@ -237,8 +239,8 @@ impl Store {
         wait::wait_for(&self.scope, position.into(), timeout).map_err(|error| error.during("wait"))
     }
 
-    /// How many events a query asks for. By type alone it is quick in a log of any length; with tags, times or positions each
-    /// event is looked at.
+    /// Counts the events of a query. By type alone this is quick in a log of any length; with tags, times or positions
+    /// each event is read.
     ///
     /// ```
     /// use foldlog::{Filter, Query};
@@ -256,7 +258,7 @@ impl Store {
         query::count(&self.scope, &query.into()).map_err(|error| error.during("count"))
     }
 
-    /// Figures over this tenant's events, quick in a log of any length.
+    /// Statistics about this tenant's events, quick in a log of any length.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -264,7 +266,7 @@ impl Store {
         statistics::events(&self.scope).map_err(|error| error.during("statistics"))
     }
 
-    /// Figures of the file as a whole, without counting.
+    /// Statistics about the whole file, read without counting.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -272,7 +274,7 @@ impl Store {
         statistics::file(&self.scope).map_err(|error| error.during("file statistics"))
     }
 
-    /// Figures over this tenant's snapshots.
+    /// Statistics about this tenant's snapshots.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -280,7 +282,7 @@ impl Store {
         snapshot::statistics(&self.scope).map_err(|error| error.during("snapshot statistics"))
     }
 
-    /// Runs an event handler of the application and measures it as `event_handler_duration_seconds`, under this name.
+    /// Runs an event handler of the application, and measures it as `event_handler_duration_seconds` under this name.
     ///
     /// ```
     /// use foldlog::{Expected, NewEvent, Query, Store};
@@ -297,8 +299,8 @@ impl Store {
         self.scope.meter().handle(name, &event.event_type, || handler(event))
     }
 
-    /// A store in memory with everything that this one holds now, and with its options and inline projections: for tests,
-    /// and for trying something out on real data. What is done to one is not seen in the other.
+    /// Copies the store into memory, with its options and inline projections: for tests, and to try something on real
+    /// data. Changes to one are not seen in the other.
     ///
     /// # Errors
     /// If the file cannot be read or there is not enough memory.
@@ -334,7 +336,7 @@ impl fmt::Debug for Store {
 }
 
 impl Options {
-    /// Opens a file for reading and writing; makes it if it does not exist.
+    /// Opens a file for reading and writing; creates it if it does not exist.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -352,7 +354,7 @@ impl Options {
         Ok(Store::of(engine, self))
     }
 
-    /// Makes a store that lives in memory and is gone with its last handle.
+    /// Creates a store in memory. It is lost with its last handle.
     ///
     /// # Errors
     /// As [`Store::in_memory`].
@@ -362,7 +364,7 @@ impl Options {
     }
 }
 
-// Compile-time promise: a store can be shared between threads.
+// Checked at compile time: a store can be shared between threads.
 const _: fn() = || {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<Store>();

@@ -4,7 +4,7 @@ use super::Store;
 use crate::delivery::outbox::Outbox;
 
 impl Store {
-    /// Hands events to the outside world: at least once, in order per aggregate.
+    /// An outbox: hands events to the outside world, at least once and in order per aggregate.
     pub fn outbox(&self, name: &str) -> Outbox {
         Outbox::new(self.scope.clone(), name)
     }

@@ -18,23 +18,23 @@ use crate::store::aggregates::Aggregates;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Preview<S> {
-    /// The state with the new events in it.
+    /// The state after the new events.
     pub state: S,
-    /// The version of the aggregate with them.
+    /// The version of the aggregate after the new events.
     pub version: Version,
-    /// The events, as they would stand in the log if nobody appended before.
+    /// The events as they would be in the log if nobody else appended first.
     pub events: Vec<RecordedEvent>,
-    /// What they would change in the tables of the projections that run inside this process's appends, in the order in
-    /// which it would happen.
+    /// The changes to the tables of this process's inline projections, in the order in which they would happen.
     pub changes: Vec<RowChange>,
 }
 
 impl<A: AggregateKind> Aggregates<A> {
-    /// Shows what [`execute`](Aggregates::execute) would append, and what that would change in the tables of inline
-    /// projections, without keeping any of it: no event, no position, no name, no snapshot.
+    /// Shows what [`execute`](Aggregates::execute) would append, and what this would change in the tables of inline
+    /// projections. Nothing is kept: no event, no position, no name, no snapshot.
     ///
-    /// The decision is appended and projected for real, in a transaction that is rolled back; other writers wait for it.
-    /// Rows are noticed in the tables that the projections name in [`Projection::tables`](crate::Projection::tables).
+    /// The decision is really appended and projected, in a transaction that is rolled back; other writers wait for it.
+    /// Changes are recorded in the tables that the projections name in
+    /// [`Projection::tables`](crate::Projection::tables).
     ///
     /// ```
     /// use foldlog::{ChangeKind, Documents, NewEvent, Store};
@@ -54,7 +54,8 @@ impl<A: AggregateKind> Aggregates<A> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::Decision`] with the decision's own; [`ExecuteError::Store`] for whatever would make the append fail.
+    /// [`ExecuteError::Decision`] with the decision's own error; [`ExecuteError::Store`] with any error that the append
+    /// would have.
     pub fn preview<D: IntoDecision<A::Event>>(
         &self,
         aggregate_id: impl fmt::Display,
@@ -66,7 +67,7 @@ impl<A: AggregateKind> Aggregates<A> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = deciding.load().map_err(of)?;
+            let loaded = deciding.load_alone().map_err(of)?;
             let Decided { mut state, version, events, .. } = deciding.decide_on(loaded, &mut decide, of)?;
             if events.is_empty() {
                 return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
@@ -75,7 +76,8 @@ impl<A: AggregateKind> Aggregates<A> {
                 Ok(Rehearsed { appended, events, changes }) => {
                     let appended = appended.into_iter().next().ok_or_else(append::no_result).map_err(of)?;
                     if appended.was_duplicate {
-                        // Told by its event ids, the decision was taken before: the state at hand holds the events twice.
+                        // By its event ids, this decision was already appended, so the state at hand has the events
+                        // twice.
                         let now = self.replay(aggregate_id)?;
                         return Ok(Preview { state: now.state, version: now.version, events: Vec::new(), changes: Vec::new() });
                     }
@@ -88,7 +90,7 @@ impl<A: AggregateKind> Aggregates<A> {
         }
     }
 
-    /// A fold that wants the context of events takes them only when they have one.
+    /// A fold that wants the events' context can apply them only once they have one.
     fn apply_in_context(&self, state: &mut A::State, events: &[RecordedEvent]) -> Result<()> {
         if !self.fold.wants_context() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a store reads from read models.
+//! Reading from read models.
 
 use super::Store;
 use crate::log::pages::DocumentIter;
@@ -6,10 +6,10 @@ use crate::model::error::Result;
 use crate::model::json::Json;
 
 impl Store {
-    /// Reads from the tables of projections, or from the application's own: every row of a query.
+    /// Reads all rows of a query on the tables of projections, or on the application's own tables.
     ///
     /// # Errors
-    /// If the query fails; it cannot write.
+    /// If the query fails, or if it would write.
     pub fn query_read_model<T>(
         &self,
         sql: &str,
@@ -22,15 +22,15 @@ impl Store {
     /// The document with this key that a [`Documents`](crate::Documents) projection keeps for this tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there are no documents of this name; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a name that
-    /// documents cannot have.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there are no documents of this name;
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name.
     pub fn document(&self, name: &str, key: &str) -> Result<Option<Json>> {
         let document = self.scope.engine().document(name, &self.scope.tenant, key);
         Ok(document.map_err(|error| error.during("document"))?.map(Json::stored))
     }
 
-    /// The documents of this tenant with their keys, in the order of the keys; the first item is an error as of
-    /// [`Store::document`] if there are none of this name.
+    /// The documents of this tenant and their keys, in the order of the keys. If there are no documents of this name, the
+    /// first item is the error of [`Store::document`].
     ///
     /// ```
     /// # use foldlog::{Documents, Expected, NewEvent, Store};

@@ -28,11 +28,10 @@ impl<A: AggregateKind> Aggregates<A> {
         Ok(loaded.replayed.version)
     }
 
-    /// Makes a snapshot if enough events have come since the last one; its version, or `None` if it is not due.
-    ///
-    /// `append`, `execute` and `replay` do so by themselves. This is for a timetable, or after appends through
+    /// Makes a snapshot if enough events were appended since the last one. Returns its version, or `None` if none is
+    /// due.
+    /// `append`, `execute` and `replay` do this by themselves. Use this in a schedule, or after appends through
     /// [`Store`](crate::Store), which knows no fold.
-    ///
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
     pub fn snapshot_if_due(&self, aggregate_id: impl fmt::Display) -> Result<Option<Version>> {
@@ -49,8 +48,7 @@ impl<A: AggregateKind> Aggregates<A> {
         Ok(Some(version))
     }
 
-    /// The newest intact snapshot of an aggregate, of whatever fold.
-    ///
+    /// The newest intact snapshot of an aggregate, of any fold.
     /// # Errors
     /// If the file cannot be read.
     pub fn latest_snapshot(&self, aggregate_id: impl fmt::Display) -> Result<Option<Snapshot>> {
@@ -70,7 +68,8 @@ impl<A: AggregateKind> Aggregates<A> {
     /// Deletes all snapshots of an aggregate; returns how many.
     ///
     /// # Errors
-    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived: the replay needs the newest snapshot.
+    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the first events were purged or archived,
+    /// because replays then need the newest snapshot.
     pub fn delete_snapshots(&self, aggregate_id: impl fmt::Display) -> Result<u64> {
         let aggregate_id = &*aggregate_id.to_string();
         self.scope
@@ -79,8 +78,7 @@ impl<A: AggregateKind> Aggregates<A> {
             .map_err(|error| self.of("delete snapshots", aggregate_id, error))
     }
 
-    /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does so by itself.
-    ///
+    /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does this anyway.
     /// # Errors
     /// If the file cannot be written.
     pub fn prune_snapshots(&self, aggregate_id: impl fmt::Display) -> Result<u64> {
@@ -92,9 +90,8 @@ impl<A: AggregateKind> Aggregates<A> {
             .map_err(|error| self.of("prune snapshots", aggregate_id, error))
     }
 
-    /// Compares every snapshot that this fold made with what a replay from the first event gives. A difference means
-    /// that the fold was changed without a new fold version, or that it is not pure.
-    ///
+    /// Compares every snapshot of this fold with a replay from the first event. A difference means that the fold was
+    /// changed without a new fold version, or that it is not pure.
     /// # Errors
     /// If the list of aggregates cannot be read.
     pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {

@@ -1,20 +1,20 @@
-//! Decisions: given events, when decided, then events, an error or nothing.
+//! Decisions: given events, when a decision runs, then events, an error or nothing.
 
 use std::fmt::{self, Debug, Display};
 
 use super::{difference, unexpected};
 use crate::{Aggregate, Aggregates, ErrorKind, Expected, IntoDecision, Store};
 
-/// The aggregate that the events make.
+/// The aggregate that the given events belong to.
 const ID: &str = "given";
 
-/// The history of an aggregate; what [`given`] returns.
+/// An aggregate with a history, returned by [`given`].
 pub struct Given<A: Aggregate> {
     aggregates: Aggregates<A>,
 }
 
-/// Starts with an aggregate that has these events. They go through a store: what cannot be stored, or read again, fails
-/// the test.
+/// Starts with an aggregate that has these events. They go through a store, so an event that cannot be stored or read
+/// again fails the test.
 #[track_caller]
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
     let aggregates = match Store::in_memory() {
@@ -33,7 +33,7 @@ impl<A: Aggregate> fmt::Debug for Given<A> {
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Lets it decide on the state. The decision is what [`Aggregates::execute`] takes.
+    /// Runs the decision on the state. It is what [`Aggregates::execute`] takes.
     #[track_caller]
     pub fn when<D: IntoDecision<A::Event>>(self, decide: impl FnOnce(&A) -> D) -> Then<A, D::Error> {
         let decided = decide(&self.state()).into_decision();
@@ -41,7 +41,7 @@ impl<A: Aggregate> Given<A> {
         Then { given: self, decided }
     }
 
-    /// Looks at the state: that of the given events, and after [`Then::then_events`] with those.
+    /// Checks the state: after the given events, and after those of [`Then::then_events`].
     #[track_caller]
     pub fn and_state(self, check: impl FnOnce(&A)) -> Given<A> {
         check(&self.state());
@@ -68,7 +68,7 @@ impl<A: Aggregate> Given<A> {
     }
 }
 
-/// What was decided.
+/// The result of a decision.
 #[must_use = "say what is expected: then_events, then_nothing, then_error, then_error_eq or then_error_says"]
 pub struct Then<A: Aggregate, E> {
     given: Given<A>,
@@ -82,7 +82,7 @@ impl<A: Aggregate, E> fmt::Debug for Then<A, E> {
 }
 
 impl<A: Aggregate, E> Then<A, E> {
-    /// Exactly these events, in this order; and a store can keep them.
+    /// Expects exactly these events, in this order. A store must be able to keep them.
     #[track_caller]
     pub fn then_events(self, expected: impl IntoIterator<Item = A::Event>) -> Given<A>
     where
@@ -103,7 +103,7 @@ impl<A: Aggregate, E> Then<A, E> {
         }
     }
 
-    /// No event, and no error.
+    /// Expects no event and no error.
     #[track_caller]
     pub fn then_nothing(self)
     where
@@ -117,7 +117,7 @@ impl<A: Aggregate, E> Then<A, E> {
         }
     }
 
-    /// An error, which `check` looks at.
+    /// Expects an error, and passes it to `check`.
     #[track_caller]
     pub fn then_error(self, check: impl FnOnce(E))
     where
@@ -129,7 +129,8 @@ impl<A: Aggregate, E> Then<A, E> {
         }
     }
 
-    /// An error whose text holds this one: for `String` and `Box<dyn Error>`, and for every error that can be printed.
+    /// Expects an error with this text in it: for `String` and `Box<dyn Error>`, and for every error that can be
+    /// printed.
     #[track_caller]
     pub fn then_error_says(self, expected: &str)
     where
@@ -143,7 +144,7 @@ impl<A: Aggregate, E> Then<A, E> {
         }
     }
 
-    /// This error.
+    /// Expects this error.
     #[track_caller]
     pub fn then_error_eq<X>(self, expected: X)
     where

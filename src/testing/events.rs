@@ -1,4 +1,4 @@
-//! Events: what the log takes, and gives back as it was.
+//! Events: can the log store them and return them unchanged?
 
 use std::fmt::Debug;
 
@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::unexpected;
 use crate::{Expected, NewEvent, Query, Store};
 
-/// Appends each sample to a store and reads it back: the test fails if an event cannot be taken, or comes back as another.
-/// Give it one sample of each variant.
+/// Appends each sample to a store and reads it back. The test fails if an event is refused or comes back changed. Give
+/// it one sample of each variant.
 ///
 /// ```
 /// use foldlog::testing::check_events;

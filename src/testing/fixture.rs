@@ -32,7 +32,7 @@ impl Fixture {
         Fixture::with_options(Options::new(), seed)
     }
 
-    /// Fills a store with these options; the copies have them too. A fixed clock is shared by all.
+    /// Fills a store with these options, which the copies have too. A fixed clock is shared by all.
     #[track_caller]
     pub fn with_options<E: Debug>(options: Options, seed: impl FnOnce(&Store) -> Result<(), E>) -> Fixture {
         let seeded = match options.in_memory() {
@@ -45,7 +45,7 @@ impl Fixture {
         Fixture { seeded }
     }
 
-    /// A store of the caller's own with everything that was filled in.
+    /// A new copy of the filled store.
     #[track_caller]
     pub fn store(&self) -> Store {
         match self.seeded.copy_to_memory() {

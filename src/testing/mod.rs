@@ -1,8 +1,8 @@
-//! A kit for the tests of an application: decisions and projections in the words given, when, then; and stores in memory
-//! that are copied from a seeded one in no time.
+//! A kit for an application's tests: decisions and projections as given, when, then; and stores in memory that are
+//! quickly copied from a filled one.
 //!
-//! Everything runs on a real store in memory. The functions panic when what is expected does not hold, with a message
-//! that shows both sides; the place shown is the test's line.
+//! Everything runs on a real store in memory. If an expectation fails, the functions panic with a message that shows
+//! both sides and names the test's line.
 //!
 //! ```
 //! use foldlog::{Aggregate, testing::given};
@@ -52,13 +52,13 @@ pub use projected::{Projected, project};
 
 use std::fmt::Debug;
 
-/// Ends the test: the kit itself could not do what it must.
+/// Fails the test because the kit itself could not do its work.
 #[track_caller]
 fn unexpected(what: &str, error: &impl Debug) -> ! {
     panic!("{what}: {error:?}")
 }
 
-/// Two lists beside each other: `=` in both, `-` only expected, `+` only there.
+/// Shows two lists: `=` in both, `-` only expected, `+` only found.
 fn difference<T: PartialEq + Debug>(expected: &[T], actual: &[T]) -> String {
     let mut lines = String::new();
     let mut line = |mark: char, item: &T| lines.push_str(&format!("\n  {mark} {item:?}"));

@@ -1,4 +1,4 @@
-//! Projections: given events, then rows, in whatever way the events come.
+//! Projections: given events, then rows, however the events arrive.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,13 +16,13 @@ use crate::{
     ReadModel, RecordedEvent, Store,
 };
 
-/// A projection and the events that it is given; what [`project`] returns.
+/// A projection and its given events, returned by [`project`].
 pub struct Projected<P> {
     projection: Arc<P>,
     appends: Vec<(String, String, Vec<NewEvent>)>,
 }
 
-/// Starts with a projection that has seen nothing yet.
+/// Starts with a projection that has seen no events.
 ///
 /// ```
 /// use foldlog::{Documents, NewEvent, testing::project};
@@ -50,7 +50,7 @@ impl<P> fmt::Debug for Projected<P> {
 }
 
 impl<P: Projection> Projected<P> {
-    /// Adds events of an aggregate, appended together.
+    /// Adds events of an aggregate, in one append.
     #[track_caller]
     pub fn given<A: Aggregate>(self, aggregate_id: &str, events: impl IntoIterator<Item = A::Event>) -> Projected<P> {
         let events: Result<Vec<NewEvent>, Error> = events.into_iter().map(|event| NewEvent::of(&event)).collect();
@@ -60,7 +60,7 @@ impl<P: Projection> Projected<P> {
         }
     }
 
-    /// Adds events of an aggregate without Rust types, appended together.
+    /// Adds events of an aggregate without Rust types, in one append.
     pub fn given_events(
         mut self,
         aggregate_type: &str,
@@ -71,18 +71,18 @@ impl<P: Projection> Projected<P> {
         self
     }
 
-    /// The query gives these rows, an array of arrays; a blob is the text of its SQL literal, such as `"X'00FF'"`. Let the
-    /// query have an ORDER BY.
+    /// Expects the query to return these rows, an array of arrays. A blob is the text of its SQL literal, such as
+    /// `"X'00FF'"`. The query should have an ORDER BY.
     ///
-    /// The events are projected in every way there is: in the append, following it, following it with a death in the
-    /// midst of each event, so that each comes twice, and by a rebuild. The rows must be the same each time. An event that
-    /// has no time of its own has that of 1970-01-01T00:00:00Z.
+    /// The events are projected in every way: inside the append; following it; following it with a crash at each event,
+    /// so that each comes twice; and by a rebuild. The rows must be the same each time. An event without a time has
+    /// that of 1970-01-01T00:00:00Z.
     #[track_caller]
     pub fn then_rows(self, sql: &str, expected: Value) -> Projected<P> {
         let Value::Array(expected) = expected else {
             panic!("the expected rows are not an array of arrays: {expected}");
         };
-        // Events that have no time of their own get this one, so that rows can be expected to hold it.
+        // Events without a time get this one, so that expected rows can contain it.
         let options = Options::new().clock(Clock::fixed(DateTime::UNIX_EPOCH));
         let log = Fixture::with_options(options.clone(), |store| self.append_to(store));
         let nothing = Fixture::with_options(options, |_| Ok::<(), Error>(()));
@@ -133,7 +133,7 @@ impl<P: Projection> Projected<P> {
         let mut last = Position::ZERO;
         loop {
             match runner.run_to_end() {
-                // Each death must be at an event that was not reached before.
+                // Each crash must be at an event that was not reached before.
                 Err(error) if error.kind() == ErrorKind::Handler && error.position().is_some_and(|at| at > last) => {
                     last = error.position().unwrap_or(last);
                 }
@@ -154,7 +154,7 @@ impl<P: Projection> Projected<P> {
     }
 }
 
-/// The projection for one of several runs; may die at the end of each event, the first time that it comes.
+/// The projection for several runs. It may fail at the end of each event, the first time that it comes.
 struct Shared<P> {
     projection: Arc<P>,
     died_at: Option<Mutex<HashSet<Position>>>,
@@ -210,7 +210,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Value> {
         .collect()
 }
 
-/// Rows as they are shown, and compared, in a message.
+/// Rows in the form in which a message shows and compares them.
 fn printed(rows: &[Value]) -> Vec<Shown> {
     rows.iter().map(|row| Shown(row.to_string())).collect()
 }

@@ -77,7 +77,7 @@ fn other_content_under_a_known_id_is_refused() {
     ];
     for (aggregate_type, aggregate_id, event) in others {
         let error = refused(store.append(aggregate_type, aggregate_id, Expected::Any, [event]), ErrorKind::DuplicateEventId);
-        says(&error, &["append", &id(1).to_string(), "in the log already", "new ids"]);
+        says(&error, &["append", &id(1).to_string(), "already in the log", "new ids"]);
         assert_eq!(error.position(), Some(1.into()));
     }
     assert_eq!(store.last_position().unwrap(), 1);

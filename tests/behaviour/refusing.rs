@@ -189,7 +189,7 @@ fn a_log_whose_file_is_gone_stays() {
             true => std::fs::remove_file(place.file()).unwrap(),
             false => std::fs::write(place.file(), b"").unwrap(),
         }
-        says(&refused(Store::open(place.file()), ErrorKind::Corrupt), &["-wal file beside it", "restore the file"]);
+        says(&refused(Store::open(place.file()), ErrorKind::Corrupt), &["its -wal file holds changes", "restore the file"]);
         // A reader that finds no file at all says that.
         refused(Store::open_read_only(place.file()), if is_missing { ErrorKind::Io } else { ErrorKind::Corrupt });
         assert!(std::fs::read(place.join("store.db-wal")).unwrap() == log, "the log was changed");
@@ -204,7 +204,7 @@ fn places_where_no_file_can_be() {
     std::fs::create_dir(place.join("directory")).unwrap();
     is_refused(&place.join("directory"), ErrorKind::Io, &["directory is a directory"]);
     let missing = place.join("not/there/store.db");
-    says(&refused(Store::open(&missing), ErrorKind::Io), &["not/there does not exist", "make it first"]);
+    says(&refused(Store::open(&missing), ErrorKind::Io), &["not/there does not exist", "create it first"]);
     refused(Store::open_read_only(&missing), ErrorKind::Io);
     assert!(!place.join("not").exists());
     std::fs::write(place.join("file"), b"x").unwrap();

@@ -231,7 +231,7 @@ fn each_damage_is_named() {
         ("UPDATE aggregates SET aggregate_type = 44 WHERE id = 1".into(), "contradict each other"),
         ("UPDATE aggregates SET aggregate_id = 'x' WHERE id = 1".into(), "a name leads to aggregate number 1"),
         ("INSERT INTO removals VALUES (1, 3, 0, 0)".into(), "removed"),
-        ("DELETE FROM aggregates WHERE id = 1".into(), "belong to nobody"),
+        ("DELETE FROM aggregates WHERE id = 1".into(), "belong to no aggregate"),
         ("UPDATE event_types SET name = 'Fourth' WHERE name = 'Third'".into(), "the event's checksum is wrong"),
         ("DELETE FROM event_types WHERE name = 'Third'".into(), "no event type has the number"),
         ("DELETE FROM tenants WHERE name = 'acme'".into(), "no aggregate type has the number"),
@@ -254,8 +254,8 @@ fn each_damage_is_named() {
         ),
         ("INSERT INTO block_summaries VALUES (5, 0, 0, '[1]', 0)".into(), "1 summaries are of blocks that are not full"),
         ("UPDATE snapshots SET state = '{}' WHERE key >> 32 = 1".into(), "the snapshot's checksum is wrong"),
-        ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to nobody"),
-        ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, the log says 5"),
+        ("UPDATE snapshots SET key = (77 << 32) + 1 WHERE key >> 32 = 1".into(), "the snapshot belongs to no aggregate"),
+        ("DELETE FROM snapshots WHERE key >> 32 = 1".into(), "there are 4 snapshots, but the stored number is 5"),
     ] {
         let report = damaged_by(&sql);
         let mut found: Vec<&str> = report.damages.iter().map(|damage| damage.what.as_str()).collect();

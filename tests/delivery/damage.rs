@@ -72,6 +72,7 @@ fn every_column_of_a_subscription_counts() {
         "generation = 2",
         "rebuild_version = 1",
         "rebuild_position = 1",
+        "deliveries = 1",
     ];
     for change in changes {
         let (directory, store) = store();
@@ -178,29 +179,108 @@ fn a_delivery_without_its_event_or_outbox_or_in_the_wrong_place_is_named() {
     }
 }
 
+/// Runs statements on the file while an index is away, which then knows nothing of them.
+fn behind_the_back_of(index: &str, directory: &tempfile::TempDir, sql: &str) {
+    let file = Connection::open(directory.path().join("events.db")).unwrap();
+    let row = file
+        .query_row("SELECT rootpage, sql FROM sqlite_schema WHERE name = ?1", [index], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })
+        .unwrap();
+    file.execute_batch(&format!(
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '{index}'; PRAGMA writable_schema = RESET"
+    ))
+    .unwrap();
+    file.execute_batch(sql).unwrap();
+    file.execute_batch("PRAGMA writable_schema = ON").unwrap();
+    file.execute(
+        "INSERT INTO sqlite_schema (type, name, tbl_name, rootpage, sql) VALUES ('index', ?1, 'deliveries', ?2, ?3)",
+        foldlog::rusqlite::params![index, row.0, row.1],
+    )
+    .unwrap();
+}
+
+#[test]
+fn what_an_index_hides_is_counted_all_the_same() {
+    let shown = |store: &Store| {
+        let (status, letters) = (store.outbox("out").status().unwrap(), store.outbox("out").dead_letters().unwrap());
+        let positions: Vec<_> = letters.iter().map(|letter| letter.unwrap().position).collect();
+        (status.to_retry, status.waiting, status.dead, letters.count().unwrap(), positions)
+    };
+    for index in ["deliveries_due", "deliveries_aggregate"] {
+        let directory = troubled();
+        let before = shown(&reopened(&directory));
+        assert!(before.1 > 0 && before.2 > 0, "{before:?}");
+        damage(&directory, "CREATE TABLE kept AS SELECT * FROM deliveries; DELETE FROM deliveries");
+        behind_the_back_of(index, &directory, "INSERT INTO deliveries SELECT * FROM kept; DROP TABLE kept");
+        let store = reopened(&directory);
+        assert!(complaints(&store).contains("an index of the deliveries hides one"), "{}", complaints(&store));
+        assert_eq!(shown(&store), before, "{index}");
+    }
+}
+
+#[test]
+fn a_damaged_delivery_is_not_counted() {
+    let directory = troubled();
+    damage(&directory, "UPDATE deliveries SET state = 'waiting' WHERE position = 5");
+    let store = reopened(&directory);
+    is_named(&store.outbox("out").status().unwrap_err(), "\"out\" is damaged");
+    is_named(&store.outbox("out").dead_letters().unwrap().count().unwrap_err(), "\"out\" is damaged");
+}
+
+/// A store whose outbox has lost a delivery.
+fn without(position: u64) -> (tempfile::TempDir, Store) {
+    let directory = troubled();
+    damage(&directory, &format!("DELETE FROM deliveries WHERE position = {position}"));
+    let store = reopened(&directory);
+    (directory, store)
+}
+
+const LOST: &str = "the outbox \"out\" should have";
+
+#[test]
+fn a_lost_delivery_lets_nothing_out_of_turn() {
+    // The dead letter that holds its aggregate.
+    let (_directory, store) = without(3);
+    let mut published = Vec::new();
+    let publish = |message: &Message<'_>| {
+        published.push(message.event.position.get());
+        Ok(())
+    };
+    is_named(&eager(&store).publisher(publish).run_to_end().unwrap_err(), LOST);
+    assert_eq!(published, [0; 0]);
+    store.outbox("out").seek(2).unwrap();
+    assert_eq!(complaints(&store), "");
+    assert_eq!(eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap(), 18);
+}
+
+#[test]
+fn a_lost_delivery_is_missed_by_a_count() {
+    let (_directory, store) = without(5);
+    is_named(&store.outbox("out").status().unwrap_err(), LOST);
+    is_named(&store.outbox("out").dead_letters().unwrap().count().unwrap_err(), LOST);
+}
+
+#[test]
+fn a_lost_dead_letter_is_missed_among_the_others() {
+    let (_directory, store) = without(3);
+    is_named(&store.outbox("out").dead_letters().unwrap().iter().next().unwrap().unwrap_err(), LOST);
+}
+
+#[test]
+fn a_lost_delivery_is_named_by_verify() {
+    let (_directory, store) = without(13);
+    assert!(complaints(&store).contains(LOST), "{}", complaints(&store));
+    store.outbox("out").reset().unwrap();
+    assert_eq!(complaints(&store), "");
+}
+
 #[test]
 fn an_index_that_hides_a_delivery_is_named() {
     for index in ["deliveries_due", "deliveries_aggregate"] {
         let directory = troubled();
-        // A row is deleted while the index is away, so that the index still has its entry.
-        let file = Connection::open(directory.path().join("events.db")).unwrap();
-        let row = file
-            .query_row("SELECT rootpage, sql FROM sqlite_schema WHERE name = ?1", [index], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-            })
-            .unwrap();
-        file.execute_batch(&format!(
-            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '{index}'; PRAGMA writable_schema = RESET"
-        ))
-        .unwrap();
-        file.execute_batch("DELETE FROM deliveries WHERE position = 13").unwrap();
-        file.execute_batch("PRAGMA writable_schema = ON").unwrap();
-        file.execute(
-            "INSERT INTO sqlite_schema (type, name, tbl_name, rootpage, sql) VALUES ('index', ?1, 'deliveries', ?2, ?3)",
-            foldlog::rusqlite::params![index, row.0, row.1],
-        )
-        .unwrap();
-        drop(file);
+        // The index still has its entry.
+        behind_the_back_of(index, &directory, "DELETE FROM deliveries WHERE position = 13");
         let store = reopened(&directory);
         assert!(complaints(&store).contains(&format!("the index {index} has")), "{}", complaints(&store));
     }

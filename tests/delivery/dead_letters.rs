@@ -92,5 +92,5 @@ fn an_event_that_is_gone_becomes_a_dead_letter() {
     let letters: Vec<_> = store.outbox("out").dead_letters().unwrap().iter().map(Result::unwrap).collect();
     assert_eq!(letters.len(), 10, "the eleventh waits behind the first");
     assert!(letters.iter().all(|letter| letter.event.is_none()), "{letters:?}");
-    assert_eq!(letters[0].last_error, "the event is not in the file any more");
+    assert_eq!(letters[0].last_error, "the event is no longer in the file");
 }

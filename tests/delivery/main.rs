@@ -17,7 +17,6 @@ mod outbox_processes;
 mod preview;
 mod projection_processes;
 mod projections;
-#[cfg(any(feature = "nats", feature = "webhook"))]
 mod purging;
 mod subscriptions;
 #[path = "../support/mod.rs"]

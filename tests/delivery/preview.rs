@@ -176,9 +176,10 @@ fn what_fails_fails_as_the_append_would_and_leaves_nothing() {
     let own = articles.preview("nut", |_| Err::<[NewEvent; 0], _>(Box::<dyn std::error::Error>::from("no"))).unwrap_err();
     assert_eq!(own.to_string(), "no");
     let refused = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("Refused", 1)])).unwrap_err();
+    let refused = foldlog::Error::from(refused);
     assert_eq!((refused.kind(), refused.position().unwrap().get()), (ErrorKind::Handler, 2));
     let empty = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("", 1)])).unwrap_err();
-    assert_eq!(empty.kind(), ErrorKind::InvalidInput);
+    assert_eq!(foldlog::Error::from(empty).kind(), ErrorKind::InvalidInput);
     let nothing = articles.preview("nut", |_| Ok::<_, foldlog::Error>([])).unwrap();
     assert!(nothing.events.is_empty() && nothing.version == 1);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

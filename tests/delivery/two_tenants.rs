@@ -91,7 +91,7 @@ impl File {
             }
             Call::Execute { kind, id } => {
                 let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
-                told(executed.map(|executed| (executed.state, executed.version)))
+                told(executed.map(|executed| (executed.state, executed.version)).map_err(ExecuteError::flatten))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
@@ -143,7 +143,7 @@ impl File {
                 answers.push(told(lists.replay(id)));
                 answers.push(told(lists.replay_to_time(id, at(5)).map(|replayed| replayed.state)));
                 answers.push(told(store.version(kind, id)));
-                answers.push(told(store.count_events(Some(kind), Some(id), None)));
+                answers.push(told(store.count(Query::aggregate(kind, id))));
                 answers.push(told(lists.snapshots(id)));
                 answers.push(events(&store, Query::aggregate(kind, id)));
             }

@@ -14,19 +14,22 @@ use foldlog::{CloudEvents, Message, PublishError, Publisher, RecordedEvent};
 /// The NATS client that [`Nats::connect_options`] uses: its version is part of this crate's public API.
 pub use async_nats;
 
-/// The server asks its clients after two minutes whether they live; between two events nobody is there to answer.
+/// The server pings its clients after two minutes without traffic. Between two events nothing here answers the ping, so
+/// an older connection is not used again.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
-/// Publishes each event as a CloudEvent 1.0 (structured mode, JSON) to NATS JetStream, and waits until the stream has it.
+/// Publishes each event as a CloudEvent 1.0 (structured mode, JSON) to NATS JetStream, and waits for the stream's
+/// acknowledgement.
 ///
-/// `Nats-Msg-Id` is the event's id, so within the stream's duplicate window (two minutes unless configured) the server
-/// drops what was published twice. Keep the outbox's lease below that window, and the consumers idempotent all the same.
+/// `Nats-Msg-Id` is the event's id, so the server drops a message that was published twice within the stream's
+/// duplicate window (two minutes by default). Keep the outbox's lease below that window, and make consumers idempotent
+/// all the same.
 ///
-/// The subject is `<prefix>.<aggregate type>.<event type>` unless [`subject`](Nats::subject) says otherwise; the stream that
-/// takes it must exist. The connection is made when the first event comes, and anew after a failure.
+/// The subject is `<prefix>.<aggregate type>.<event type>` unless [`subject`](Nats::subject) sets another. A stream
+/// that takes this subject must exist. The connection is opened for the first event, and again after a failure.
 ///
-/// It waits on a small runtime of its own: call [`Outbox::run_to_end`](foldlog::Outbox::run_to_end) outside of async code;
-/// [`Outbox::follow`](foldlog::Outbox::follow) has a thread of its own in any case.
+/// The publisher waits on a small runtime of its own, so call [`Outbox::run_to_end`](foldlog::Outbox::run_to_end)
+/// outside of async code. [`Outbox::follow`](foldlog::Outbox::follow) runs on its own thread anyway.
 ///
 /// ```no_run
 /// use foldlog::Store;
@@ -46,16 +49,16 @@ pub struct Nats {
     session: Option<Session>,
 }
 
-/// A connection, and the runtime that it lives on.
+/// A connection and the runtime that drives it.
 struct Session {
-    // Before the runtime: what is dropped first may still want to run on it.
+    // Declared before the runtime, because fields drop in order and the client may still use the runtime when it drops.
     context: Context,
     runtime: Runtime,
     used: Instant,
 }
 
 impl Nats {
-    /// Publishes to this server, under subjects that begin with the prefix, with 10 seconds for each event.
+    /// Publishes to this server under subjects that begin with the prefix. Each event may take 10 seconds.
     pub fn new(url: impl Into<String>, prefix: &str) -> Nats {
         let prefix = prefix.to_owned();
         let subject =
@@ -70,29 +73,29 @@ impl Nats {
         }
     }
 
-    /// Another subject for each event.
+    /// Sets how an event's subject is made.
     pub fn subject(mut self, subject: impl Fn(&RecordedEvent) -> String + Send + 'static) -> Nats {
         self.subject = Box::new(subject);
         self
     }
 
-    /// How to connect: user and password, name, an authority of one's own (`add_root_certificates`; the machine's are then
-    /// not looked at), a client's certificate. Called for each connection. With an address that begins with `tls://` no
-    /// member of the cluster is spoken to without TLS; with `nats://` that is the server's choice, unless `require_tls` is
-    /// set here. For credential files and keys switch on the feature `nkeys` of [`async_nats`], which is of the version
-    /// that this crate re-exports.
+    /// Sets the connection options: user and password, name, your own certificate authority (`add_root_certificates`;
+    /// the machine's are then ignored), a client certificate. The closure is called for each connection. With a
+    /// `tls://` address every member of the cluster must use TLS; with `nats://` the server decides, unless
+    /// `require_tls` is set here. For credential files and keys, switch on the feature `nkeys` of [`async_nats`], in
+    /// the version that this crate re-exports.
     pub fn connect_options(mut self, options: impl Fn() -> ConnectOptions + Send + 'static) -> Nats {
         self.options = Box::new(options);
         self
     }
 
-    /// How long one event may take, the connection included. Keep the outbox's lease above it.
+    /// How long one event may take, connecting included. Keep the outbox's lease above it.
     pub fn timeout(mut self, overall: Duration) -> Nats {
         self.timeout = overall;
         self
     }
 
-    /// How events are written: their `source` and the prefix of their `type`.
+    /// Sets how events are written: their `source` and the prefix of their `type`.
     pub fn cloud_events(mut self, cloud_events: CloudEvents) -> Nats {
         self.cloud_events = cloud_events;
         self
@@ -103,7 +106,7 @@ impl Nats {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
         let mut options = (self.options)().connection_timeout(self.timeout);
         if demands_tls(&self.url) {
-            // The client would ask it of this address only, and not of the members that the cluster names.
+            // Without this the client requires TLS for the given address only, not for the cluster's other members.
             options = options.require_tls(true);
         }
         let connecting = async { options.connect(self.url.as_str()).await.map(jetstream::new) };
@@ -120,7 +123,7 @@ impl Publisher for Nats {
             .message_id(message.id().to_string())
             .header("Content-Type", CloudEvents::CONTENT_TYPE);
         let subject = (self.subject)(message.event);
-        // Put back only after a success: whatever state a failed connection is in, the next attempt makes a new one.
+        // The session is put back only after a success. After a failure the next attempt opens a new connection.
         let idle = self.session.take().filter(|session| session.used.elapsed() < LONGEST_IDLE);
         let mut session = match idle {
             Some(session) => session,
@@ -143,7 +146,7 @@ impl Publisher for Nats {
     }
 }
 
-/// What a failure means.
+/// Decides whether a failure is worth a retry.
 fn judge(error: &NatsError) -> PublishError {
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => PublishError::Reject(error.to_string()),
@@ -151,7 +154,7 @@ fn judge(error: &NatsError) -> PublishError {
     }
 }
 
-/// Whether the address says that it is not to be spoken to without TLS.
+/// Whether the address demands TLS.
 fn demands_tls(url: &str) -> bool {
     url.trim_start().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tls://"))
 }
@@ -163,7 +166,7 @@ fn token(name: &str) -> String {
 
 impl fmt::Debug for Nats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The address may hold a password.
+        // The address is left out: it may hold a password.
         f.debug_struct("Nats").field("connected", &self.session.is_some()).finish_non_exhaustive()
     }
 }

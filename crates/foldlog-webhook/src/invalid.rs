@@ -1,9 +1,10 @@
-//! What is wrong with a setting.
+//! The error for an invalid setting.
 
 use std::error::Error;
 use std::fmt;
 
-/// A setting of a [`Webhook`](crate::Webhook) that cannot work. It says which, and why; secrets are not in it.
+/// A setting of a [`Webhook`](crate::Webhook) that cannot work. The text names the setting and the reason, never a
+/// secret.
 #[derive(Debug)]
 pub struct InvalidSetting {
     what: &'static str,

@@ -19,19 +19,20 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 pub use invalid::InvalidSetting;
 
-/// So much of an answer is read, for the connection to be used again; nothing of it is kept.
+/// The most bytes read of an answer. The body is read so that the connection can be reused, and then dropped.
 const ANSWER_BYTES: u64 = 64 << 10;
 
-/// Posts each event as a CloudEvent 1.0 (structured mode, `application/cloudevents+json`) to an HTTP address;
-/// to `https` with the feature `tls`.
+/// Posts each event as a CloudEvent 1.0 (structured mode, `application/cloudevents+json`) to an HTTP address, or to an
+/// `https` address with the feature `tls`.
 ///
-/// With a [`secret`](Webhook::secret) the request is signed as Standard Webhooks says: `webhook-id` (the event's id, the same
-/// for each attempt), `webhook-timestamp` (of the attempt, in seconds) and `webhook-signature`, `v1,` with the HMAC-SHA256
-/// over id, timestamp and body. The receiver compares it, refuses an old timestamp, and leaves out an id that it knows.
+/// With a [`secret`](Webhook::secret) the request is signed as Standard Webhooks defines: `webhook-id` (the event's id,
+/// the same for each attempt), `webhook-timestamp` (of the attempt, in seconds) and `webhook-signature`: `v1,` and the
+/// HMAC-SHA256 over id, timestamp and body. The receiver checks the signature, refuses an old timestamp, and ignores an
+/// id that it already has.
 ///
-/// Any status 2xx means that the receiver has the event. 4xx, save 408, 425 and 429, is a refusal: a dead letter at once.
-/// Everything else is tried again, not before the time in `Retry-After`. Redirects are not followed. A proxy is taken from
-/// the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+/// Any status 2xx means that the receiver has the event. A 4xx other than 408, 425 and 429 is a refusal: the event
+/// becomes a dead letter at once. Everything else is tried again, not before the time in `Retry-After`. Redirects are
+/// not followed. A proxy is taken from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
 ///
 /// ```no_run
 /// use foldlog::Store;
@@ -52,7 +53,7 @@ pub struct Webhook {
     cloud_events: CloudEvents,
 }
 
-/// How connections are made.
+/// What a connection needs to be opened.
 struct Connecting {
     connect: Duration,
     overall: Duration,
@@ -61,10 +62,10 @@ struct Connecting {
 }
 
 impl Webhook {
-    /// Posts to this address, with 5 seconds to connect and 15 seconds in all.
+    /// Posts to this address. Connecting may take 5 seconds, the whole request 15.
     ///
     /// # Errors
-    /// For what is not an `http` or `https` address, and for `https` without the feature `tls`.
+    /// If the address is not `http` or `https`, or if it is `https` and the feature `tls` is off.
     pub fn new(url: &str) -> Result<Webhook, InvalidSetting> {
         let invalid = InvalidSetting::new;
         let url: Uri = url.parse().map_err(|error: InvalidUri| invalid("the address is not a URL").caused_by(error))?;
@@ -90,14 +91,15 @@ impl Webhook {
         })
     }
 
-    /// Signs each request with this secret, as Standard Webhooks writes it: base64, with or without `whsec_` before it.
+    /// Signs each request with this secret, in the form of Standard Webhooks: base64, with or without the prefix
+    /// `whsec_`.
     ///
     /// # Errors
     /// If it is not base64 or has less than 24 bytes.
     pub fn secret(mut self, secret: &str) -> Result<Webhook, InvalidSetting> {
         let key = BASE64
             .decode(secret.strip_prefix("whsec_").unwrap_or(secret))
-            // Not the cause: it quotes a character of the secret.
+            // The cause is left out: it quotes a character of the secret.
             .map_err(|_| InvalidSetting::new("the secret is not base64"))?;
         if key.len() < 24 {
             return Err(InvalidSetting::new("the secret is shorter than 24 bytes"));
@@ -106,10 +108,10 @@ impl Webhook {
         Ok(self)
     }
 
-    /// Sends a further header with each request, for authorisation for instance.
+    /// Sends another header with each request, such as `Authorization`.
     ///
     /// # Errors
-    /// If the name or the value cannot be sent.
+    /// If the name or the value is not valid in a header.
     pub fn header(mut self, name: &str, value: &str) -> Result<Webhook, InvalidSetting> {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|error| InvalidSetting::new("the header's name cannot be sent").caused_by(error))?;
@@ -120,19 +122,19 @@ impl Webhook {
         Ok(self)
     }
 
-    /// How long connecting may take, and the whole of one request. Keep the outbox's lease above it.
+    /// How long connecting and a whole request may take. Keep the outbox's lease above them.
     pub fn timeouts(mut self, connect: Duration, overall: Duration) -> Webhook {
         (self.connecting.connect, self.connecting.overall) = (connect, overall);
         self.agent = self.connecting.agent();
         self
     }
 
-    /// Trusts a server whose certificate one of these authorities has issued (certificates in PEM), and no other: for a
-    /// receiver inside of an organisation. Default: the authorities that Mozilla trusts, compiled in; those of the machine
-    /// are not looked at. Feature `tls`.
+    /// Trusts only servers whose certificate one of these authorities (PEM) has issued, for receivers inside an
+    /// organisation. By default the authorities that Mozilla trusts are used, compiled in; the machine's own are
+    /// ignored. Needs the feature `tls`.
     ///
     /// # Errors
-    /// If there is no certificate in it, or something that is not one.
+    /// If the PEM holds no certificate, or something else than certificates.
     #[cfg(feature = "tls")]
     pub fn ca_certificates(mut self, pem: &[u8]) -> Result<Webhook, InvalidSetting> {
         let mut certificates = Vec::new();
@@ -151,7 +153,7 @@ impl Webhook {
         Ok(self)
     }
 
-    /// How events are written: their `source` and the prefix of their `type`.
+    /// Sets how events are written: their `source` and the prefix of their `type`.
     pub fn cloud_events(mut self, cloud_events: CloudEvents) -> Webhook {
         self.cloud_events = cloud_events;
         self
@@ -192,7 +194,7 @@ impl Publisher for Webhook {
         }
         let mut response = request.send(&body).map_err(|error| PublishError::Retry(error.to_string()))?;
         let judged = judge(&response);
-        // Read, so that the connection can be used again; the status has said it all.
+        // The body is read only so that the connection can be reused; the status has the answer.
         let _ = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec();
         judged
     }
@@ -206,12 +208,12 @@ fn signature(key: &[u8], id: &str, timestamp: u64, body: &[u8]) -> Result<String
     Ok(format!("v1,{}", BASE64.encode(mac.finalize().into_bytes())))
 }
 
-/// Seconds since 1970; 0 if the clock stands before that.
+/// Seconds since 1970; 0 if the clock is earlier.
 fn unix_seconds() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
-/// What a status means.
+/// Decides from the status whether the event is delivered, to be tried again, or refused.
 fn judge<B>(response: &Response<B>) -> Result<(), PublishError> {
     let status = response.status().as_u16();
     let said = format!("the receiver answered {status}");
@@ -232,13 +234,13 @@ fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = DateTime::parse_from_rfc2822(value).ok()?;
-    // A date that is over is no pause.
+    // A date in the past asks for no pause.
     Some(Duration::from_secs(u64::try_from(date.timestamp()).unwrap_or(0).saturating_sub(unix_seconds())))
 }
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the secret nor the path: many receivers are authorised by a path that nobody can guess.
+        // The secret is left out, and so is the path: many receivers are authorised by a secret path.
         f.debug_struct("Webhook").field("host", &self.url.host()).field("signed", &self.key.is_some()).finish_non_exhaustive()
     }
 }

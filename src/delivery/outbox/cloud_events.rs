@@ -1,4 +1,4 @@
-//! CloudEvents 1.0, structured mode, JSON: the form in which other systems expect an event.
+//! CloudEvents 1.0 (structured mode, JSON): the form in which other systems expect events.
 
 use chrono::SecondsFormat;
 use serde::Serialize;
@@ -9,9 +9,9 @@ use crate::model::json::Json;
 
 /// Writes events as CloudEvents 1.0 (structured mode, JSON), for publishers of any kind.
 ///
-/// Beside the attributes that CloudEvents requires it writes, as strings: `tenant`, `aggregatetype`, `aggregateversion`,
-/// `position`, `schemaversion`; and from the metadata, if present, `correlationid`, `causationid`, `traceparent` and
-/// `tracestate`. `subject` is the aggregate id.
+/// Besides the required attributes it writes, as strings: `tenant`, `aggregatetype`, `aggregateversion`, `position`,
+/// `schemaversion`; and from the metadata, if present, `correlationid`, `causationid`, `traceparent` and `tracestate`.
+/// `subject` is the aggregate id.
 ///
 /// ```
 /// use foldlog::{CloudEvents, Expected, Message, NewEvent, PublishError, Store};
@@ -37,7 +37,8 @@ pub struct CloudEvents {
     type_prefix: String,
 }
 
-/// The attributes, in the order in which they are written. Numbers are strings: an integer of CloudEvents has 32 bits.
+/// The attributes in the order in which they are written. Numbers are strings, because a CloudEvents integer has 32
+/// bits.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
@@ -68,19 +69,19 @@ impl CloudEvents {
     /// The media type of what [`to_json`](CloudEvents::to_json) returns.
     pub const CONTENT_TYPE: &'static str = "application/cloudevents+json";
 
-    /// With the default source and no prefix.
+    /// Writes events with the default source and no type prefix.
     pub fn new() -> CloudEvents {
         CloudEvents::default()
     }
 
-    /// The `source` of every event, a URI reference. Default: `urn:uuid:` and the id of the replica in which the event was
-    /// appended.
+    /// Sets the `source` of every event, a URI reference. Default: `urn:uuid:` and the id of the replica in which the
+    /// event was appended.
     pub fn source(mut self, source: impl Into<String>) -> CloudEvents {
         self.source = Some(source.into());
         self
     }
 
-    /// Goes before the event type in `type`: `com.example.`, for instance.
+    /// Sets what precedes the event type in `type`, such as `com.example.`.
     pub fn type_prefix(mut self, prefix: impl Into<String>) -> CloudEvents {
         self.type_prefix = prefix.into();
         self
@@ -92,7 +93,7 @@ impl CloudEvents {
     /// [`PublishError::Reject`] if the event cannot be written as JSON.
     pub fn to_json(&self, message: &Message<'_>) -> Result<Vec<u8>, PublishError> {
         let event = message.event;
-        // Metadata of another shape than ours is no reason not to publish.
+        // Metadata of an unknown shape does not keep an event from being published.
         let metadata = event.metadata.as_ref().and_then(|json| json.to_value().ok()).unwrap_or_default();
         let text = |name: &str| metadata.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let cloud_event = CloudEvent {

@@ -1,4 +1,4 @@
-//! Dead letters: what an outbox has given up, to be looked at, retried and discarded.
+//! Dead letters: events that an outbox has given up. They can be looked at, retried and discarded.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,15 @@ use crate::model::event::RecordedEvent;
 use crate::model::place::Position;
 use crate::storage::delivery::{Delivery, Identity, LetterChange};
 
-/// Letters read at once.
+/// Letters read at a time.
 const PAGE: usize = 64;
 
-/// The dead letters of an outbox: events that could not be published. They are kept by reference: the event is read from
-/// the log again, through today's code, when it is looked at and when it is retried.
+/// The dead letters of an outbox: events that could not be published. Only references are kept: the event is read from
+/// the log again when a letter is looked at and when it is retried.
 ///
-/// A retried letter has all its attempts before it again; the outbox's runner, of whatever process, takes it up. Under
-/// [`DeadLetterPolicy::HoldAggregate`](crate::DeadLetterPolicy::HoldAggregate) the later events of its aggregate follow it.
+/// A retried letter starts with all its attempts again. The outbox's runner retries it, in whatever process it runs.
+/// Under [`DeadLetterPolicy::HoldAggregate`](crate::DeadLetterPolicy::HoldAggregate) the later events of its aggregate
+/// follow.
 ///
 /// ```
 /// use foldlog::{Expected, Message, NewEvent, PublishError, Store};
@@ -44,17 +45,17 @@ pub struct DeadLetters {
     outbox: i64,
 }
 
-/// One of the [`DeadLetters`].
+/// One dead letter.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Where the event stands in the log: the letter's name.
+    /// The event's position, which also names the letter.
     pub position: Position,
     /// The event; `None` if it was purged or archived meanwhile, or cannot be read.
     pub event: Option<RecordedEvent>,
-    /// How often it was tried since it was last taken up.
+    /// How often it was tried since it was appended or last retried.
     pub attempts: u32,
-    /// Why the last attempt failed, as the publisher put it.
+    /// Why the last attempt failed, in the publisher's words.
     pub last_error: String,
 }
 
@@ -66,18 +67,18 @@ impl DeadLetters {
     /// How many there are.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// [`ErrorKind::Corrupt`] if a delivery of the outbox is damaged or lost; if the file cannot be read.
     pub fn count(&self) -> Result<u64> {
         let counts = self.scope.engine().count_deliveries(self.outbox).map_err(|error| error.during("dead letters"))?;
         Ok(counts.dead)
     }
 
-    /// All of them, in the order of their positions.
+    /// Iterates over all of them, in the order of positions. Starts with an error if the outbox has lost a delivery.
     pub fn iter(&self) -> DeadLetterIter {
         DeadLetterIter { letters: self.clone(), after: 0, ready: VecDeque::new(), finished: false }
     }
 
-    /// Lets the outbox try one again.
+    /// Retries one dead letter.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not a dead letter; if the file cannot be written.
@@ -85,15 +86,15 @@ impl DeadLetters {
         self.one(position.into(), LetterChange::Revive, "retry dead letter")
     }
 
-    /// Lets the outbox try those again that `wanted` picks; returns how many there were.
+    /// Retries the dead letters that `wanted` picks. Returns how many there were.
     ///
     /// # Errors
-    /// If the file cannot be read or written; those before are being tried again then.
+    /// If the file cannot be read or written; the letters before that are retried all the same.
     pub fn retry_where(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
         self.some(wanted, LetterChange::Revive, "retry dead letters")
     }
 
-    /// Lets the outbox try those of one event type again; returns how many there were.
+    /// Retries the dead letters of one event type. Returns how many there were.
     ///
     /// # Errors
     /// As [`DeadLetters::retry_where`].
@@ -101,7 +102,7 @@ impl DeadLetters {
         self.retry_where(|letter| letter.event.as_ref().is_some_and(|event| &*event.event_type == event_type))
     }
 
-    /// Lets the outbox try all of them again, after the other side was down for instance; returns how many there were.
+    /// Retries all dead letters, for instance after the receiver was down. Returns how many there were.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -109,7 +110,7 @@ impl DeadLetters {
         self.all(LetterChange::Revive).map_err(|error| error.during("retry dead letters"))
     }
 
-    /// Gives one up for good: it is never published. What waited behind it goes on.
+    /// Gives up one dead letter for good: its event is never published. Events that waited for it go on.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not a dead letter; if the file cannot be written.
@@ -117,15 +118,15 @@ impl DeadLetters {
         self.one(position.into(), LetterChange::Discard, "discard dead letter")
     }
 
-    /// Gives those up for good that `wanted` picks; returns how many there were.
+    /// Gives up the dead letters that `wanted` picks for good. Returns how many there were.
     ///
     /// # Errors
-    /// If the file cannot be read or written; those before are discarded then.
+    /// If the file cannot be read or written; the letters before that are discarded all the same.
     pub fn discard_where(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
         self.some(wanted, LetterChange::Discard, "discard dead letters")
     }
 
-    /// Gives all of them up for good; returns how many there were.
+    /// Gives up all dead letters for good. Returns how many there were.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -156,7 +157,7 @@ impl DeadLetters {
         Ok(changed)
     }
 
-    /// Those that are there now. What is given up again meanwhile is not counted twice.
+    /// Changes the letters that exist now. One that is given up again meanwhile is not counted twice.
     fn all(&self, change: LetterChange) -> Result<u64> {
         let (there, mut changed) = (self.count()?, 0);
         while changed < there {
@@ -170,7 +171,7 @@ impl DeadLetters {
 
     fn change(&self, position: Option<u64>, change: LetterChange) -> Result<u64> {
         let changed = self.scope.engine().change_letters(self.outbox, position, change)?;
-        // A runner of this process looks at once; one of another process sees the commit.
+        // Wakes the runner if it is in this process. A runner in another process notices the commit.
         self.scope.log.appended.raise();
         Ok(changed)
     }
@@ -193,7 +194,7 @@ impl DeadLetter {
     }
 }
 
-/// See [`DeadLetters::iter`]. Between two pages nothing is held open. After an error it is at its end.
+/// See [`DeadLetters::iter`]. Nothing is held open between two pages. After an error the iterator ends.
 #[derive(Debug)]
 pub struct DeadLetterIter {
     letters: DeadLetters,

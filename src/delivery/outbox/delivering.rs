@@ -1,4 +1,4 @@
-//! An outbox's work: lease, publish, mark.
+//! The work of an outbox: lease, publish, mark.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use crate::model::error::Result;
 use crate::model::filter::Filter;
 use crate::storage::delivery::{Batch, Leased, Outcome, Rules};
 
-/// Events leased at once. A death in the batch publishes so many again at the most.
+/// Events leased at a time. After a death at most this many are published again.
 const BATCH: usize = 128;
-/// After so long a batch ends with the event at hand, so that a stop is heard.
+/// A batch that takes longer ends after its current event, so that a request to stop is noticed.
 const STEP: Duration = Duration::from_millis(250);
 
 /// The work of an outbox.
@@ -23,18 +23,18 @@ pub(super) struct Delivering<P> {
     name: String,
     filter: Filter,
     settings: Settings,
-    /// Whether it is worth saying when the next one falls due: a follower waits for it.
+    /// Whether to look up when the next event falls due; only a follower waits for it.
     waits: bool,
     publisher: P,
-    /// The lead that it was tidied up under.
+    /// The fence of the lead under which deliveries were last tidied up.
     fence: Option<i64>,
     time: Time,
-    /// New events and those to be tried again take turns, so that neither holds up the other.
+    /// Alternates new events and retries, so that neither delays the other.
     new_first: bool,
 }
 
-/// The wall clock as it was when the lead was taken, moved on by the monotonic one: a clock that jumps meanwhile neither
-/// hurries nor holds up an attempt.
+/// The wall clock's time when the lead was taken, advanced by the monotonic clock. A clock that jumps meanwhile neither
+/// hurries nor delays an attempt.
 #[derive(Clone, Copy)]
 struct Time {
     wall: i64,
@@ -59,8 +59,8 @@ impl<P: Publisher> Work for Delivering<P> {
             self.fence = Some(held.lead.fence);
         }
         let (lead, rules, engine) = (held.lead, self.rules(), scope.engine());
-        // Only this runner leases, and it marks what it has leased before the next step: a row that is leased now was left
-        // by a death, or by a mark that failed.
+        // Only this runner leases, and it marks what it leased before the next step. So a row that is leased now was
+        // left by a runner that died, or by a mark that failed.
         if let Some(batch) = engine.lease_orphan(lead, &rules)?.ok_or(Halt::LeadLost)? {
             return self.deliver(scope, held, &batch);
         }
@@ -89,13 +89,14 @@ impl<P: Publisher> Delivering<P> {
         Rules {
             holds: self.settings.holds(),
             max_attempts,
-            // One if a death in a batch would use up the only attempt of the others, too.
+            // With a single attempt, batches of one: otherwise a death would use up the only attempt of the other
+            // events too.
             batch: if max_attempts == 1 { 1 } else { BATCH },
             now: self.time.micros(),
         }
     }
 
-    /// Once under each lead: another policy or another clock may have ruled before.
+    /// Runs once for each lead: a runner with another policy or clock may have led before.
     fn tidy_up(&self, scope: &Scope, held: &Held) -> Result<()> {
         let rules = self.rules();
         while scope.engine().tidy_deliveries(held.lead, &rules, in_micros(rules.now, LONGEST_PAUSE))? {}
@@ -106,12 +107,12 @@ impl<P: Publisher> Delivering<P> {
         let next = scope.engine().next_due(held.lead, &self.rules())?;
         Ok(next.map(|due_at| {
             let micros = u64::try_from(due_at.saturating_sub(self.time.micros())).unwrap_or(0);
-            // Rounded up: a moment too early would find nothing and ask again.
+            // Rounded up: waking a moment too early would find nothing due.
             Duration::from_micros(micros) + Duration::from_millis(1)
         }))
     }
 
-    /// Publishes a batch and marks what became of it.
+    /// Publishes a batch and records the outcomes.
     fn deliver(&mut self, scope: &Scope, held: &Held, batch: &Batch) -> std::result::Result<Step, Halt> {
         let began = Instant::now();
         let (mut outcomes, mut held_up, mut delivered) = (Vec::new(), HashSet::new(), 0);
@@ -135,12 +136,12 @@ impl<P: Publisher> Delivering<P> {
         if !batch.items.is_empty() && !scope.engine().mark(held.lead, batch, &outcomes, &self.rules())? {
             return Err(Halt::LeadLost);
         }
-        // Whoever waits for the outbox looks when something is committed.
+        // Wakes calls that wait for the outbox.
         scope.log.appended.raise();
         Ok(Step::Worked(delivered))
     }
 
-    /// One attempt.
+    /// Makes one attempt to publish an event.
     fn attempt(&mut self, scope: &Scope, item: &Leased) -> Outcome {
         let event = match &item.event {
             Ok(event) => event,
@@ -168,7 +169,7 @@ impl<P: Publisher> Delivering<P> {
     }
 }
 
-/// A moment later than `from`, in microseconds.
+/// A time `pause` after `from`, in microseconds.
 fn in_micros(from: i64, pause: Duration) -> i64 {
     from.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
 }

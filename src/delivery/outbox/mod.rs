@@ -1,4 +1,4 @@
-//! Outboxes: events reach the outside world, at least once and in order per aggregate, although the process dies.
+//! Outboxes: events reach the outside world at least once and in order per aggregate, even if the process dies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,31 +27,31 @@ pub(crate) mod publisher;
 use delivering::Delivering;
 use publisher::{Message, Publisher};
 
-/// The longest pause that the other side can ask for.
+/// The longest pause that a receiver can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a dead letter does to the later events of its aggregate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeadLetterPolicy {
-    /// They wait until it is retried with success, or discarded: the order within the aggregate is never broken. The
-    /// default. Other aggregates are not held up.
+    /// They wait until it is retried with success or discarded, so the order within the aggregate is kept. The default.
+    /// Other aggregates are not held up.
     #[default]
     HoldAggregate,
     /// They go on without it.
     PassOn,
 }
 
-/// Hands events to the outside world: each at least once, those of one aggregate in their order, wherever the process
+/// Hands events to the outside world, each at least once and those of one aggregate in order, wherever the process
 /// dies.
 ///
-/// The log itself is the outbox: what is committed is by that to be published, so nothing is written twice. The file
-/// keeps, beside the checkpoint, only what deviates: an event that is in hand, that is to be tried again, that waits
-/// behind another of its aggregate, or that was given up (see [`DeadLetters`](crate::DeadLetters)).
+/// The log itself is the outbox: a committed event is to be published, so nothing is written twice. Besides the
+/// checkpoint the file keeps only the exceptions: events that are leased, are to be tried again, wait for an earlier
+/// event of their aggregate, or were given up (see [`DeadLetters`](crate::DeadLetters)).
 ///
 /// A batch of events is leased in one transaction, published outside of any, and marked as delivered in another. If the
-/// process dies in between, the whole batch is published again: the other side knows an event by its
+/// process dies in between, the whole batch is published again; the receiver recognises an event by its
 /// [`id`](crate::Message::id). Attempts are counted when they are leased, so an event that kills the process becomes a
-/// dead letter, too. Whatever the store's durability, an event is on the disk before it is handed out. Each attempt is
+/// dead letter too. Whatever the store's durability, an event is on the disk before it is handed out. Each attempt is
 /// measured as `event_handler_duration_seconds` under the outbox's name.
 ///
 /// ```
@@ -104,8 +104,8 @@ impl Settings {
         self.policy == DeadLetterPolicy::HoldAggregate
     }
 
-    /// The pause after so many attempts: doubled each time up to the cap, and then somewhere between half of it and all,
-    /// so that what failed together is not tried again together.
+    /// The pause after this many attempts. It doubles each time up to the cap, and a random part of up to a half is
+    /// taken off, so that events that failed together are not all tried again at once.
     fn pause(&self, attempts: u32) -> Duration {
         let doubled = 2u32.saturating_pow(attempts.saturating_sub(1).min(31));
         let whole = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
@@ -138,78 +138,79 @@ impl Outbox {
 }
 
 impl<P> Outbox<P> {
-    /// Which events it publishes. The filter is kept in the file: another one is refused until
-    /// [`on_filter_change`](Outbox::on_filter_change) says what it means.
+    /// Sets which events it publishes. The filter is kept in the file; a changed one is refused until
+    /// [`on_filter_change`](Outbox::on_filter_change) says what to do.
     pub fn filter(mut self, filter: Filter) -> Outbox<P> {
         self.filter = filter;
         self
     }
 
-    /// What to do if the filter is another one than before. Default: an error.
+    /// Sets what to do if the filter has changed. Default: fail.
     pub fn on_filter_change(mut self, change: FilterChange) -> Outbox<P> {
         self.on_filter_change = Some(change);
         self
     }
 
-    /// Where it begins when it is made. Default: at the beginning of the log.
+    /// Sets where a new outbox begins. Default: at the beginning of the log.
     pub fn start_from(mut self, start: StartFrom) -> Outbox<P> {
         self.start = start;
         self
     }
 
-    /// How often an event is tried before it becomes a dead letter, 1 or more. Default: 3. Together with the back-off
-    /// this is how long the other side may be down without leaving dead letters behind.
+    /// How often an event is tried before it becomes a dead letter, at least 1. Default: 3. Together with the back-off
+    /// this is how long the receiver may be down without leaving dead letters.
     pub fn max_attempts(mut self, attempts: u32) -> Outbox<P> {
         self.settings.max_attempts = attempts.max(1);
         self
     }
 
-    /// The pause after the first failed attempt, which doubles with each further one up to `cap`; each is shortened at
-    /// random by up to a half. Default: 1 second, 5 minutes.
+    /// The pause after the first failed attempt, which doubles with each further one up to `cap`. Each pause is
+    /// shortened at random by up to a half. Default: 1 second, 5 minutes.
     pub fn backoff(mut self, first: Duration, cap: Duration) -> Outbox<P> {
         self.settings.first_pause = first;
         self.settings.longest_pause = cap.min(LONGEST_PAUSE);
         self
     }
 
-    /// How long a runner may leave the question of another one unanswered before that takes it for dead. A slow publisher
-    /// does not count: a thread of its own answers. Default: 500 milliseconds; taken as at least 100 milliseconds and at
-    /// most a day.
+    /// How long a runner may leave another runner's question unanswered before it is taken for dead. A slow publisher
+    /// does not matter, because a separate thread answers. Default: 500 milliseconds, limited to between 100
+    /// milliseconds and a day.
     pub fn lease(mut self, lasts: Duration) -> Outbox<P> {
         self.settings.lease = lasts;
         self
     }
 
-    /// What a dead letter does to the later events of its aggregate. Default: they wait.
+    /// Sets what a dead letter does to the later events of its aggregate. Default: they wait.
     pub fn on_dead_letter(mut self, policy: DeadLetterPolicy) -> Outbox<P> {
         self.settings.policy = policy;
         self
     }
 
-    /// Called on the follower's thread when it has ended, whether it was stopped or failed.
+    /// Sets a callback for the follower's thread to run when it ends, whether it was stopped or failed.
     pub fn on_end(mut self, callback: impl Fn(&StopReason) + Send + Sync + 'static) -> Outbox<P> {
         self.on_end = Some(Arc::new(callback));
         self
     }
 
-    /// Where the events go.
+    /// Sets where the events go.
     pub fn publisher<Q: Publisher>(self, publisher: Q) -> Outbox<Q> {
         let Outbox { scope, name, filter, start, on_filter_change, settings, on_end, publisher: _ } = self;
         Outbox { scope, name, filter, start, on_filter_change, settings, on_end, publisher }
     }
 
-    /// How it stands: how far it is, and what is not through.
+    /// The outbox's checkpoint, and how many events are not yet delivered.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it was never made; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
+    /// [`ErrorKind::NotFound`] if there is no such outbox; [`ErrorKind::Corrupt`] if its checkpoint or a delivery is
+    /// damaged or lost.
     pub fn status(&self) -> Result<OutboxStatus> {
         status(&self.scope, &self.place().1).map_err(|error| error.during("outbox status"))
     }
 
-    /// What it has given up.
+    /// The events that it has given up.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it was never made; if the file cannot be read.
+    /// [`ErrorKind::NotFound`] if there is no such outbox; if the file cannot be read.
     pub fn dead_letters(&self) -> Result<DeadLetters> {
         DeadLetters::of(&self.scope, &self.place().1).map_err(|error| error.during("dead letters"))
     }
@@ -236,12 +237,12 @@ impl<P> Outbox<P> {
 }
 
 impl<P: Publisher> Outbox<P> {
-    /// Publishes, on this thread, everything that is due, and returns how many events were published. What failed and is
-    /// not due yet stays for the next run.
+    /// Publishes everything that is due, on the calling thread, and returns how many events were published. Failed
+    /// events that are not due yet stay for the next run.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] if another runner leads; if the file cannot be read or written. That an
-    /// event cannot be published is no error: see [`Outbox::status`] and [`DeadLetters`](crate::DeadLetters).
+    /// [`ErrorKind::Busy`] if another runner leads; if the file cannot be read or written. An event that cannot be
+    /// published is not an error: see [`Outbox::status`] and [`DeadLetters`](crate::DeadLetters).
     pub fn run_to_end(&mut self) -> Result<u64> {
         let identity = self.make()?;
         let (scope, lease) = (self.scope.clone(), self.settings.lease);
@@ -250,7 +251,7 @@ impl<P: Publisher> Outbox<P> {
         runner::run_to_end(&scope, &identity, lease, &mut work).map_err(|error| error.during("run outbox"))
     }
 
-    /// Publishes events on a thread of its own, as they come and as they fall due, until it is stopped.
+    /// Publishes events on its own thread, as they come and as they fall due, until it is stopped.
     ///
     /// # Errors
     /// If the outbox cannot be made or the thread cannot be started.
@@ -271,26 +272,26 @@ impl<P> std::fmt::Debug for Outbox<P> {
     }
 }
 
-/// How an outbox stands.
+/// The state of an outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OutboxStatus {
-    /// Every event up to here was tried; those that are not through are counted below.
+    /// Every event up to here was tried. Those that are not delivered are counted below.
     pub position: Position,
-    /// Positions between that and the newest event of the file.
+    /// Positions between the checkpoint and the newest event of the file.
     pub lag: u64,
-    /// Whether a runner has the lead. One that was killed has it until another asks for it.
+    /// Whether a runner has the lead. A killed runner keeps it until another one asks for it.
     pub is_led: bool,
-    /// Events that are in hand, or failed and are to be tried again.
+    /// Events that are leased, or failed and are to be tried again.
     pub to_retry: u64,
-    /// Events that wait behind another of their aggregate.
+    /// Events that wait for an earlier one of their aggregate.
     pub waiting: u64,
     /// Events that were given up.
     pub dead: u64,
 }
 
-/// The outbox with this name.
+/// Finds the outbox with this name.
 pub(super) fn find(scope: &Scope, identity: &Identity) -> Result<(Checkpoint, u64)> {
     let (row, last) = scope.engine().subscription(identity)?;
     if row.kind != SubscriptionKind::Outbox {

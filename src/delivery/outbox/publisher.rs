@@ -1,4 +1,4 @@
-//! What an outbox hands its events to.
+//! Publishers: where an outbox hands its events.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::delivery::runner::HandlerError;
 use crate::model::event::{EventId, RecordedEvent};
 
-/// Takes events to the outside world: a webhook, a broker, an e-mail. A closure is one.
+/// Takes events to the outside world: a webhook, a broker, an e-mail. A closure can be one.
 ///
-/// It returns `Ok` when the other side has the event for good, and not before. It may be called again with an event that
-/// it has published: when the process died after publishing and before that was written down. Give the other side the
-/// [`id`](Message::id), by which it can tell.
+/// Return `Ok` only when the receiver has the event for good. An event may be published again, when the process died
+/// after publishing and before that was recorded. Pass the [`id`](Message::id) on, so that the receiver can recognise
+/// it.
 pub trait Publisher: Send {
-    /// Publishes one event, within a bounded time: the outbox goes on only when it returns.
+    /// Publishes one event within a bounded time: the outbox waits until it returns.
     ///
     /// # Errors
-    /// Says whether to try again. A panic is taken as [`PublishError::Retry`].
+    /// The error says whether to try again. A panic is taken as [`PublishError::Retry`].
     fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError>;
 }
 
@@ -31,47 +31,47 @@ impl Publisher for Box<dyn Publisher> {
     }
 }
 
-/// An event on its way out.
+/// An event to be published.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Message<'a> {
-    /// What is to be published.
+    /// The event.
     pub event: &'a RecordedEvent,
-    /// Which attempt it is: 1 for the first. An attempt in which the process died counts.
+    /// The number of the attempt, from 1. An attempt in which the process died counts.
     pub attempt: u32,
     /// The outbox's name.
     pub outbox: &'a str,
 }
 
 impl Message<'_> {
-    /// The same for every attempt, and for every outbox: the event's id.
+    /// The event's id: the same for every attempt and every outbox.
     pub fn id(&self) -> EventId {
         self.event.id
     }
 }
 
-/// Why an event could not be published. The text is kept in the file and shown beside the dead letter, so it should not
-/// hold what the event holds; it is cut off after 1,000 bytes.
+/// Why an event could not be published. The text is kept in the file and shown with the dead letter, so it should not
+/// contain the event's data. It is cut off after 1,000 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It may work another time: tried again after the back-off, until the attempts are used up.
+    /// It may work later: tried again after the back-off, until the attempts are used up.
     Retry(String),
-    /// As [`PublishError::Retry`], but not before this time is over: the other side asked for it. A day at the most.
+    /// As [`PublishError::Retry`], but not before this time is over, because the receiver asked for it. A day at most.
     RetryAfter(String, Duration),
-    /// It will never work: a dead letter at once.
+    /// It will never work: the event becomes a dead letter at once.
     Reject(String),
 }
 
 impl PublishError {
-    /// The text, cut off at its bound.
+    /// The text, cut off at its limit.
     pub(crate) fn reason(&self) -> String {
         let (PublishError::Retry(text) | PublishError::RetryAfter(text, _) | PublishError::Reject(text)) = self;
         shortened(text)
     }
 }
 
-/// The first thousand bytes, or a few less so that no character is cut in two.
+/// The first thousand bytes, or a few less so that no character is cut.
 pub(crate) fn shortened(text: &str) -> String {
     const MOST: usize = 1_000;
     let end = (0..=MOST.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);

@@ -21,11 +21,11 @@ use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::delivery::{Applied, Identity, ProjectionSpec};
 
-/// A read model: tables of the application's own in the same file, kept up to date from events.
+/// A read model: the application's own tables in the same file, kept up to date from events.
 ///
 /// One definition serves all three ways: inside the appends ([`Store::project_inline`](crate::Store::project_inline)),
-/// following them ([`ProjectionRunner::follow`]) and built anew ([`ProjectionRunner::rebuild`]). The tables and the
-/// checkpoint are written in one transaction: each event takes effect exactly once.
+/// following them ([`ProjectionRunner::follow`]), and rebuilt ([`ProjectionRunner::rebuild`]). Tables and checkpoint
+/// are written in one transaction, so each event takes effect exactly once.
 ///
 /// ```
 /// use foldlog::{Expected, HandlerError, NewEvent, Projection, ReadModel, RecordedEvent, Store};
@@ -57,32 +57,32 @@ use crate::storage::delivery::{Applied, Identity, ProjectionSpec};
 /// # Ok::<(), foldlog::Error>(())
 /// ```
 pub trait Projection: Send + Sync + 'static {
-    /// Its name, under which its checkpoint is kept.
+    /// The name under which its checkpoint is kept.
     fn name(&self) -> &str;
 
-    /// The version of the definition, 1 or more: raise it when the tables, the filter or `apply` change, then rebuild.
+    /// The version of the definition, at least 1. Raise it when the tables, the filter or `apply` change, then rebuild.
     fn version(&self) -> u32 {
         1
     }
 
-    /// The tables that it owns: letters, digits and single underscores.
+    /// The tables that it owns. Names consist of letters, digits and single underscores.
     fn tables(&self) -> Vec<String>;
 
-    /// Which events it wants; all of the tenant by default.
+    /// Which events it wants. Default: all of the tenant.
     fn filter(&self) -> Filter {
         Filter::new()
     }
 
-    /// Makes the tables and their indexes, with their names in braces (see [`ReadModel`]).
+    /// Creates the tables and their indexes. Write their names in braces (see [`ReadModel`]).
     ///
     /// # Errors
-    /// Whatever the statements give.
+    /// The errors of the statements.
     fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError>;
 
-    /// Takes one event into the tables. Must depend on the event and the tables only.
+    /// Applies one event to the tables. Must depend on the event and the tables only.
     ///
     /// # Errors
-    /// The projection then stops before this event, and nothing of it is kept.
+    /// The projection then stops before this event, and none of its changes are kept.
     fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError>;
 }
 
@@ -118,10 +118,10 @@ macro_rules! shared {
 
 shared!(Arc, Box);
 
-/// How often one who waits for the lead looks whether it is free.
+/// How often a runner that waits for the lead tries again.
 const TURN_PAUSE: Duration = Duration::from_millis(5);
 
-/// A projection and what the engine must know of it.
+/// A projection, and what the engine must know of it.
 #[derive(Clone)]
 struct Definition {
     projection: Arc<dyn Projection>,
@@ -144,21 +144,21 @@ impl Definition {
         Ok(Definition { projection, spec })
     }
 
-    /// Makes the tables.
+    /// Creates the tables.
     fn create(&self) -> impl Fn(&ReadModel<'_>) -> Result<()> + use<> {
         let projection = self.projection.clone();
         move |model| {
             runner::caught(|| projection.create(model)).map_err(|error| {
-                let what = format!("the tables of the projection {:?} cannot be made: {error}", projection.name());
+                let what = format!("the tables of the projection {:?} cannot be created: {error}", projection.name());
                 Error::new(ErrorKind::Handler, what).caused_by(error)
             })
         }
     }
 
-    /// Takes an event into the tables.
+    /// Applies an event to the tables.
     fn apply(&self, scope: &Scope, advice: &'static str) -> Box<Apply> {
         let (projection, tenant) = (self.projection.clone(), scope.tenant.clone());
-        // Not to hold on to the log: one that runs inline belongs to it.
+        // A weak reference, because an inline projection is owned by the log.
         let log: Weak<Log> = Arc::downgrade(&scope.log);
         Box::new(move |event, model| {
             let code = || projection.apply(event, model);
@@ -171,20 +171,20 @@ impl Definition {
     }
 }
 
-/// Lets a projection run inside every append of this process from now on.
+/// From now on runs a projection inside every append of this process.
 pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Result<()> {
     let runner = ProjectionRunner::new(scope.clone(), projection)?;
     if scope.engine().is_outdated(&runner.definition.spec)? {
         runner.rebuild(|_| std::ops::ControlFlow::Continue(()))?;
     }
-    // The bulk without holding the file; what comes meanwhile is taken up by the first append.
+    // Catches up most of the way without holding the write lock. The first append applies what comes meanwhile.
     runner.run_to_end_in_turn()?;
-    let apply = runner.definition.apply(scope, "mend apply; nothing of the append was kept");
+    let apply = runner.definition.apply(scope, "fix apply; nothing of the append was kept");
     scope.add_inline(InlineProjection { spec: runner.definition.spec, id: runner.id, apply });
     Ok(())
 }
 
-/// Keeps a projection up to date: once, on a thread, or by building it anew.
+/// Keeps a projection up to date: once, on a thread, or by a rebuild.
 #[derive(Clone)]
 pub struct ProjectionRunner {
     scope: Scope,
@@ -202,31 +202,32 @@ impl ProjectionRunner {
         Ok(ProjectionRunner { scope, definition, id, lease: LEASE, on_end: None })
     }
 
-    /// How long a runner may leave the question of another one unanswered before that takes it for dead. Default: 500
-    /// milliseconds; taken as at least 100 milliseconds and at most a day.
+    /// How long a runner may leave another runner's question unanswered before it is taken for dead. Default: 500
+    /// milliseconds, limited to between 100 milliseconds and a day.
     pub fn lease(mut self, lasts: Duration) -> ProjectionRunner {
         self.lease = lasts;
         self
     }
 
-    /// Called on the follower's thread when it has ended, whether it was stopped or failed.
+    /// Sets a callback for the follower's thread to run when it ends, whether it was stopped or failed.
     pub fn on_end(mut self, callback: impl Fn(&StopReason) + Send + Sync + 'static) -> ProjectionRunner {
         self.on_end = Some(Arc::new(callback));
         self
     }
 
-    /// Takes the events that are there into the tables, on this thread, and returns how many there were.
+    /// Applies all new events to the tables, on the calling thread, and returns how many there were.
     ///
     /// # Errors
-    /// [`ErrorKind::Handler`] with the position if `apply` failed: everything before that event is in the tables, nothing of
-    /// it. [`ErrorKind::ProjectionOutdated`] if a rebuild is due. [`ErrorKind::Busy`] if another runner leads.
+    /// [`ErrorKind::Handler`] with the position if `apply` failed: the tables hold everything before that event and
+    /// nothing of it. [`ErrorKind::ProjectionOutdated`] if a rebuild is due. [`ErrorKind::Busy`] if another runner
+    /// leads.
     pub fn run_to_end(&self) -> Result<u64> {
         runner::run_to_end(&self.scope, &self.definition.spec.identity, self.lease, &mut self.work())
             .map_err(|error| error.during("run projection"))
     }
 
-    /// As [`ProjectionRunner::run_to_end`], but while another runner leads it waits, as one waits for a busy file: several
-    /// processes may start together, and the one before may have been killed a moment ago.
+    /// As [`ProjectionRunner::run_to_end`], but waits while another runner leads, as long as one would wait for a busy
+    /// file. Several processes may start together, and the previous leader may have been killed a moment ago.
     fn run_to_end_in_turn(&self) -> Result<u64> {
         let began = Instant::now();
         loop {
@@ -239,7 +240,7 @@ impl ProjectionRunner {
         }
     }
 
-    /// Takes events into the tables as they come, on a thread of its own, until it is stopped.
+    /// Applies events to the tables as they come, on its own thread, until it is stopped.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -249,7 +250,7 @@ impl ProjectionRunner {
             .map_err(|error| error.during("follow projection"))
     }
 
-    /// How it stands.
+    /// The projection's state.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was removed; [`ErrorKind::Corrupt`] if its checkpoint is damaged.
@@ -264,7 +265,7 @@ impl ProjectionRunner {
     }
 
     fn work(&self) -> Projecting {
-        let advice = "mend apply and run again, or pass over the event with skip_failed";
+        let advice = "fix apply and run again, or skip the event with skip_failed";
         let apply = self.definition.apply(&self.scope, advice);
         Projecting { spec: self.definition.spec.clone(), apply, feed: Feed::new() }
     }

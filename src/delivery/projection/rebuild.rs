@@ -1,4 +1,4 @@
-//! Building a projection's tables anew beside the old ones.
+//! Rebuilds a projection's tables next to the old ones.
 
 use std::ops::ControlFlow;
 
@@ -11,14 +11,15 @@ use crate::model::place::Position;
 use crate::storage::delivery::Applied;
 
 impl ProjectionRunner {
-    /// Builds the tables anew beside the old ones, which serve until the new ones are ready; appends go on meanwhile. The
-    /// last transaction takes up the newest events, puts the new tables in place and moves the checkpoint.
+    /// Builds new tables next to the old ones, which stay in use until the new ones are ready. Appends go on meanwhile.
+    /// The last transaction applies the newest events, puts the new tables in place and moves the checkpoint.
     ///
-    /// `progress` is called after each transaction and can cancel: the next rebuild of this version then goes on from
-    /// there, as it does after the process was killed.
+    /// `progress` is called after each transaction and can cancel. The next rebuild of this version then continues
+    /// where this one stopped, also if the process was killed.
     ///
     /// # Errors
-    /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if `apply` failed; the old tables are as they were.
+    /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if `apply` failed; the old tables are
+    /// unchanged.
     pub fn rebuild(&self, progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
         self.rebuild_parts(progress).map_err(|error| error.during("rebuild projection"))
     }
@@ -26,7 +27,7 @@ impl ProjectionRunner {
     fn rebuild_parts(&self, mut progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
         let (spec, engine) = (&self.definition.spec, self.scope.engine());
         let create = self.definition.create();
-        let apply = self.definition.apply(&self.scope, "mend apply and rebuild again; the old tables are as they were");
+        let apply = self.definition.apply(&self.scope, "fix apply and rebuild again; the old tables are unchanged");
         let (mut feed, mut events) = (Feed::new(), 0);
         loop {
             if feed.is_empty() {
@@ -54,7 +55,7 @@ impl ProjectionRunner {
         }
     }
 
-    /// Forgets the projection and drops its tables. It runs inside this process's appends no longer.
+    /// Deletes the projection and its tables. It no longer runs inside this process's appends.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was removed before; if the file cannot be written.
@@ -69,7 +70,7 @@ impl ProjectionRunner {
     }
 }
 
-/// How far a rebuild has come.
+/// The progress of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -78,7 +79,7 @@ pub struct RebuildProgress {
     pub position: Position,
     /// The newest event of the log.
     pub last_position: Position,
-    /// Events taken so far by this call.
+    /// Events applied so far by this call.
     pub events: u64,
     /// Whether the new tables are in place.
     pub finished: bool,

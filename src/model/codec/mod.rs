@@ -1,10 +1,10 @@
-//! A serde enum to and from (event type, data), without a JSON value in between.
+//! Converts a serde enum to and from (event type, data), without a JSON value in between.
 //!
-//! What is stored does not depend on the form that serde gives the enum: the event type is the variant's serde name, and
-//! the data is the content alone. That is an object for a struct variant, an array for a tuple variant, the value itself
+//! What is stored does not depend on the form that serde gives the enum. The event type is the variant's serde name,
+//! and the data is the content alone: an object for a struct variant, an array for a tuple variant, the value itself
 //! for a newtype variant, and `{}` for a unit variant. A tag is left out of the data and put back when it is read. So a
-//! program can change from one form to another, two programs with different forms read one log, and a fold by merge patch
-//! does not gather tags.
+//! program can change from one form to another, programs with different forms can read the same log, and a fold by
+//! merge patch does not collect tags.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 
 mod read;
 mod shape;
@@ -34,8 +34,8 @@ pub(crate) fn encode<E: Serialize + DeserializeOwned>(event: &E) -> Result<(Cow<
 /// The enum value of an event type and its JSON data.
 pub(crate) fn decode<E: DeserializeOwned>(event_type: &str, data: &str) -> Decoded<E> {
     read::read(event_type, data).map_err(|error| match error {
-        DecodeError::MissingField(_) | DecodeError::Data(_) => match culprit::<E>(event_type, data) {
-            Some(field) => DecodeError::Data(Misfit::of_field(&field, &error)),
+        DecodeError::MissingField(_) | DecodeError::Data(_) => match offending_field::<E>(event_type, data) {
+            Some(field) => DecodeError::Data(Redacted::of_field(&field, &error)),
             None => error,
         },
         error => error,
@@ -47,14 +47,14 @@ pub(crate) type Decoded<T> = std::result::Result<T, DecodeError>;
 /// Why an event could not be decoded.
 #[derive(Clone, Debug)]
 pub(crate) enum DecodeError {
-    /// The enum has no variant of this name, but these.
+    /// The enum has no such variant; it has these.
     UnknownVariant(&'static [&'static str]),
     /// The data does not fit the variant.
-    Data(Misfit),
+    Data(Redacted),
     MissingField(&'static str),
-    /// The type is not an enum of a form that can be taken; says what to write instead.
+    /// The type is not an enum in a supported form. The text says what to write instead.
     NotAnEnum(String),
-    /// A fold's own code objected.
+    /// An error of a fold's own code.
     Other(String),
     /// The enum is not externally tagged.
     OtherForm,
@@ -75,8 +75,8 @@ impl DecodeError {
         error.event_type_is(event_type)
     }
 
-    /// Runs `read` and gives its result with the first of these errors that was made meanwhile. serde drops the errors of
-    /// the variants that it tries.
+    /// Runs `read` and returns its result with the first of these errors that occurred meanwhile. serde drops the
+    /// errors of the variants that it tries.
     fn noting_the_first<T>(read: impl FnOnce() -> T) -> (T, Option<DecodeError>) {
         let outer = FIRST.replace(Noted::Nothing);
         let done = read();
@@ -123,7 +123,7 @@ impl std::error::Error for DecodeError {}
 
 impl serde::de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> DecodeError {
-        DecodeError::Data(Misfit::of(&message.to_string())).noted()
+        DecodeError::Data(Redacted::of(&message.to_string())).noted()
     }
 
     fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> DecodeError {
@@ -135,13 +135,13 @@ impl serde::de::Error for DecodeError {
     }
 }
 
-/// Above these bounds an error does not name the field.
+/// Above these limits an error does not name the field.
 const SEARCHED_BYTES: usize = 64 * 1_024;
 const SEARCHED_MEMBERS: usize = 64;
 
-/// The field that does not fit: without it the data fits, or lacks it. Only a field's name is told, for the keys of a map
-/// are data. They are told apart by what serde says of a field that is there twice.
-fn culprit<E: DeserializeOwned>(event_type: &str, data: &str) -> Option<String> {
+/// Finds the field that does not fit: without it the data fits, or only lacks it. Only field names are shown, because
+/// the keys of a map are data. What serde says about a duplicated field tells the two apart.
+fn offending_field<E: DeserializeOwned>(event_type: &str, data: &str) -> Option<String> {
     if data.len() > SEARCHED_BYTES {
         return None;
     }

@@ -11,9 +11,9 @@ use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::shape::Shape;
 use super::{DecodeError, Decoded};
-use crate::model::redacted::Misfit;
+use crate::model::redacted::Redacted;
 
-/// Reads an event. Of the forms only the external one costs nothing more than its data.
+/// Reads an event. Only the external form costs nothing beyond reading the data.
 pub(super) fn read<E: DeserializeOwned>(name: &str, data: &str) -> Decoded<E> {
     match E::deserialize(External { name, data }) {
         Err(DecodeError::OtherForm) => match Shape::of::<E>() {
@@ -41,30 +41,30 @@ fn tagged<E: DeserializeOwned>(name: &str, data: &str, form: Form) -> Decoded<E>
 fn adjacent<E: DeserializeOwned>(name: &str, data: &str, tag: &'static str, content: &'static str) -> Decoded<E> {
     let form = Form::Adjacent { tag, content };
     match tagged(name, data, form) {
-        // What an older program put there does not matter, as in the other forms.
-        Err(DecodeError::Data(misfit)) if misfit.expects("unit variant ") => tagged(name, "null", form),
+        // Data that an older program stored for it is ignored, as in the other forms.
+        Err(DecodeError::Data(reason)) if reason.expects("unit variant ") => tagged(name, "null", form),
         done => done,
     }
 }
 
-/// An external enum with an untagged variant. serde tries that variant for whatever the others do not take, also if only
-/// the data does not fit; but then something is wrong, and the event must not become an unknown one.
+/// An external enum with an untagged variant. serde also tries that variant if only the data of a known variant does
+/// not fit. Then the event must be an error, not an unknown event.
 fn catch_all<E: DeserializeOwned>(name: &str, data: &str, known: &[&str]) -> Decoded<E> {
     if !known.contains(&name) {
         let unknown = |_| DecodeError::UnknownVariant(&[]);
         return match E::deserialize(Entry { key: Key::Text(name), data }) {
-            // A unit variant of an enum that the untagged variant holds.
+            // A unit variant of an enum inside the untagged variant.
             Err(_) if data == "{}" => E::deserialize(StrDeserializer::<DecodeError>::new(name)).map_err(unknown),
             done => done.map_err(unknown),
         };
     }
-    // A variant takes its name as bytes too, while a JSON value does not take such a key.
+    // A variant also accepts its name as bytes, but a JSON value does not accept such a key.
     let read = |data| DecodeError::noting_the_first(|| E::deserialize(Entry { key: Key::Bytes(name.as_bytes()), data }));
     match read(data) {
-        (Err(_), Some(DecodeError::Data(misfit))) if misfit.expects("unit") => read("null").0,
-        // Of an enum in the data, for the event's own name is known.
+        (Err(_), Some(DecodeError::Data(reason))) if reason.expects("unit") => read("null").0,
+        // This is about an enum inside the data, because the event's own name is known.
         (Err(_), Some(DecodeError::UnknownVariant(names))) => {
-            Err(DecodeError::Data(Misfit::of(&format!("unknown variant ``, expected `{}`", names.join("` or `")))))
+            Err(DecodeError::Data(Redacted::of(&format!("unknown variant ``, expected `{}`", names.join("` or `")))))
         }
         (Err(error), first) => Err(first.unwrap_or(error)),
         (done, _) => done,
@@ -127,7 +127,7 @@ impl<'de> VariantAccess<'de> for Content<'de> {
     type Error = DecodeError;
 
     fn unit_variant(self) -> Decoded<()> {
-        // Whatever an older program put there: a variant that lost its fields can still be read.
+        // A variant that lost its fields must still read whatever an older program stored.
         self.read(|json| IgnoredAny::deserialize(json).map(drop))
     }
 
@@ -157,7 +157,7 @@ struct Members<'r, 'de> {
     name: &'r str,
     form: Form,
     json: Reader<'r, 'de>,
-    /// Set when it is the tag that is not known, and not something in the data.
+    /// Set if the tag itself is unknown, not something in the data.
     is_unknown: &'r Cell<bool>,
 }
 
@@ -197,7 +197,7 @@ impl<'r> Tag<'r> {
     }
 }
 
-/// Visits the data's members, and before them the tag.
+/// Visits the tag and then the data's members.
 struct AfterTag<'r, V> {
     tag: Tag<'r>,
     visitor: V,
@@ -239,7 +239,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for TagFirst<'_, A> {
     }
 }
 
-/// One member whose value is the whole text.
+/// A map with one member, whose value is the whole text.
 struct Single<'r, 'de> {
     key: Option<&'static str>,
     json: Reader<'r, 'de>,

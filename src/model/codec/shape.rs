@@ -1,5 +1,5 @@
-//! Which of serde's forms an event type has. serde's derives do not say so, but each form asks a deserializer for
-//! something else, and so it is found by asking the type to read a made-up value.
+//! Finds out which of serde's forms an event type has. The derives do not say so, but each form asks a deserializer for
+//! something else. So the type is asked to read a made-up value.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use super::DecodeError;
 /// A name that no event type and no field has.
 const NO_NAME: &str = "\0";
 
-/// How an event type is written by serde.
+/// The form in which serde writes an event type.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Shape {
     /// `{"Deposited": {"cents": 5}}`: serde's default.
@@ -20,9 +20,9 @@ pub(crate) enum Shape {
     Internal { tag: &'static str },
     /// `{"type": "Deposited", "data": {"cents": 5}}`
     Adjacent { tag: &'static str, content: &'static str },
-    /// External, with an untagged variant for what is in no other; these are the names of the others.
+    /// External, with an untagged variant for everything else. The names are those of the other variants.
     CatchAll { known: &'static [&'static str] },
-    /// None that has an event type; says what to write instead.
+    /// No form with an event type. The text says what to write instead.
     Refused(String),
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Shape {
 struct Asked {
     an_enum: bool,
     a_struct: Option<(&'static str, &'static [&'static str])>,
-    /// What the type said it expects of a map's first key.
+    /// What the type said it expects as a map's first key.
     key: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Shape {
     }
 }
 
-/// A deserializer that holds one made-up map and notes what it is asked for.
+/// A deserializer that offers one made-up map and records what it is asked for.
 struct Probe<'a>(&'a RefCell<Asked>);
 
 impl<'de> Deserializer<'de> for Probe<'_> {

@@ -139,7 +139,7 @@ enum Catching {
         #[serde(default)]
         note: Option<u64>,
     },
-    /// Its first try fails, and then it fits: nothing is wrong with that.
+    /// serde tries the first variant in vain and then the second: that is no error.
     Either {
         number: Either,
     },
@@ -176,7 +176,7 @@ fn what_is_stored_does_not_depend_on_the_form() {
             assert!(matches!(decode::<$form>("painted", r#"{"lineWidth":1.0}"#), Ok($form::Drawn { .. })));
             for data in ["null", "5", r#"{"why":"forgotten"}"#] {
                 let read = decode::<$form>("Closed", data);
-                // An internal tag stands in an object: there is none.
+                // An internal tag is a member of an object, and this is none.
                 assert!(
                     matches!(read, Ok($form::Closed)) || data.len() < 5 && stringify!($form).starts_with("Internal"),
                     "{data}"

@@ -1,4 +1,4 @@
-//! Writing: the serializer that takes an event apart into its type and its data.
+//! Writing: the serializer that splits an event into its type and its data.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ use super::shape::Shape;
 /// Event type and data.
 pub(super) type Captured = (Cow<'static, str>, String);
 
-/// The serializer of one event. An externally tagged enum names its variant; for every other form `shape` says where the
-/// name is.
+/// The serializer of one event. An externally tagged enum names its variant. For all other forms `shape` says where to
+/// find the name.
 #[derive(Clone, Copy)]
 pub(super) struct Capture {
     pub(super) shape: fn() -> Shape,
@@ -150,7 +150,7 @@ fn text(json: Vec<u8>) -> serde_json::Result<String> {
     String::from_utf8(json).map_err(serde_json::Error::custom)
 }
 
-/// The fields of a struct or tuple variant while they are written.
+/// The fields of a struct or tuple variant, as they are written.
 pub(super) struct VariantFields {
     variant: &'static str,
     json: Vec<u8>,
@@ -196,12 +196,12 @@ impl SerializeTupleVariant for VariantFields {
     }
 }
 
-/// The members of every other form while they are written.
+/// The members of all other forms, as they are written.
 pub(super) struct Tagged {
     shape: Shape,
     name: Option<String>,
     json: Vec<u8>,
-    /// The key of a map whose value comes next.
+    /// The key whose value comes next.
     key: String,
 }
 
@@ -234,7 +234,7 @@ impl Tagged {
         if self.json.is_empty() {
             self.json.push(b'{');
         }
-        // A value, in the forms that have it apart from the name, is whole already.
+        // In the forms with a separate content, a value is already complete.
         if matches!(self.shape, Shape::Internal { .. }) || self.json == b"{" {
             self.json.push(b'}');
         }
@@ -242,7 +242,7 @@ impl Tagged {
     }
 }
 
-/// A value as JSON would have it for a key.
+/// A value in the form of a JSON key.
 fn as_key<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
     match serde_json::to_value(value)? {
         Value::String(text) => Ok(text),

@@ -1,7 +1,7 @@
 //! Waiting for a lock that another connection or process holds.
 //!
-//! SQLite calls a plain function for that (rusqlite 0.40 takes no other), so how long the call at hand may wait is kept
-//! for each thread. Every entry into [`Database`](super::Database) says it anew.
+//! SQLite takes only a plain function for this (rusqlite 0.40 too), so the time that the current call may wait is kept
+//! for each thread. Every entry into [`Database`](super::Database) sets it again.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ thread_local! {
     static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// The call at hand waits so long at the most.
+/// Sets how long the current call may wait.
 pub(crate) fn up_to(longest: Duration) {
     LONGEST.set(longest);
 }
 
-/// Waits with short, growing, uneven sleeps: with SQLite's own, of two busy processes the less lucky one got a tenth of
-/// the turns. Returns whether to try again.
+/// Waits with short, growing, uneven sleeps. With SQLite's own waits, the less lucky of two busy processes got a tenth
+/// of the turns. Returns whether to try again.
 pub(crate) fn wait(attempt: i32) -> bool {
     let longest = LONGEST.get();
     if longest.is_zero() {

@@ -1,4 +1,4 @@
-//! A copy of a whole store in memory.
+//! Copies a whole store into memory.
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, MAIN_DB};
@@ -8,12 +8,12 @@ use super::failure::Sql;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 
-/// In the file's header: whether it is read and written by way of a write-ahead log.
+/// The header bytes that say whether the file is read and written through a write-ahead log.
 const JOURNAL_BYTES: std::ops::Range<usize> = 18..20;
 const NO_WRITE_AHEAD_LOG: u8 = 1;
 
 impl Database {
-    /// A store in memory that holds everything that this one does now.
+    /// A store in memory with everything that this one holds now.
     pub(crate) fn copy_to_memory(&self, options: &Options) -> Result<Database> {
         self.read(|view| {
             let view = view.connection();
@@ -33,7 +33,7 @@ fn copy_pages(from: &Connection, to: &mut Connection) -> Result<()> {
     }
 }
 
-/// The pages as they are in the file, in memory, where there can be no write-ahead log.
+/// Copies the file's pages into memory, where there can be no write-ahead log.
 fn without_write_ahead_log(from: &Connection) -> Result<Connection> {
     let mut between = Connection::open_in_memory().sql()?;
     copy_pages(from, &mut between)?;

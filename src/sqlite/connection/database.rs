@@ -1,4 +1,4 @@
-//! One writer, readers beside it, and the transactions on them.
+//! One writer, several readers, and their transactions.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -24,21 +24,21 @@ use crate::sqlite::transaction::{View, Writing};
 use crate::storage::upkeep::WalFrames;
 use crate::sync::{self, lock};
 
-/// Connections that wait for the next reader; beyond it they are closed.
+/// The most idle readers that are kept; others are closed.
 const IDLE_READERS: usize = 8;
 
 /// An open file.
 pub(crate) struct Database {
     opening: Opening,
-    // None after a failure that left the connection in doubt: the next write opens a new one.
+    // None after a failure that left the connection in an unknown state: the next write opens a new one.
     writer: Turns<Option<Writer>>,
     readers: Mutex<Vec<Connection>>,
-    // Callers that wait for the writer, and how many ever did: work in the background lets them go first.
+    // The number of callers that wait for the writer. Background work lets them go first.
     waiting: AtomicUsize,
     turns: AtomicU64,
-    // Work in the background takes turns with itself, too.
+    // Background tasks also take turns with each other.
     throttle: Mutex<Throttle>,
-    // Connections do not survive a fork: locks and the memory of the write-ahead log stay the parent's.
+    // Connections do not survive a fork: the locks and the shared memory of the write-ahead log remain the parent's.
     process: u32,
     names: NamesCache,
 }
@@ -52,7 +52,7 @@ impl Database {
         Database::open_at(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options)
     }
 
-    /// A store in memory whose content `fill` provides.
+    /// A store in memory, with content from `fill`.
     pub(super) fn in_memory_from(options: &Options, fill: impl FnOnce(&mut Connection) -> Result<()>) -> Result<Database> {
         Database::make(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options, |_, connection| fill(connection))
     }
@@ -99,7 +99,7 @@ impl Database {
         }
     }
 
-    /// Refuses to work in a process that was forked off. Asked before any lock: a fork can leave one held for ever.
+    /// Fails in a forked process. Checked before any lock, because a fork can leave a lock held for ever.
     fn own_process(&self) -> Result<()> {
         if std::process::id() == self.process {
             return Ok(());
@@ -124,7 +124,7 @@ impl Database {
         }
     }
 
-    /// Runs `work` in a read transaction: one consistent view, which the writer neither waits for nor disturbs.
+    /// Runs `work` in a read transaction: one consistent view. Readers and the writer do not wait for each other.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         self.own_process()?;
         let idle = lock(&self.readers).pop();
@@ -134,7 +134,7 @@ impl Database {
         };
         busy::up_to(self.opening.busy_timeout);
         connection.prepare_cached("BEGIN").sql()?.execute([]).sql()?;
-        // If `work` panics the connection is closed, and with it the transaction.
+        // If `work` panics, the connection is closed and the transaction ends with it.
         let done = work(&View::new(&connection, &self.names));
         let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok();
         if ended && connection.is_autocommit() {
@@ -146,11 +146,11 @@ impl Database {
         done
     }
 
-    /// A look at the file itself: a connection of its own, with no page and no name remembered from earlier calls.
+    /// Opens a connection of its own that reads the file itself: no page and no name is cached from earlier calls.
     pub(crate) fn fresh(&self) -> Result<Fresh> {
         self.own_process()?;
         let connection = self.opening.reader()?;
-        // A damaged file may have lost it; events of this file are then checked against what it was.
+        // A damaged file may have lost its identity. Its events are then checked against the one read at open.
         let replica = replica_of(&connection).unwrap_or(self.names.replica);
         Ok(Fresh::new(connection, NamesCache::new(replica), self.opening.busy_timeout))
     }
@@ -160,14 +160,14 @@ impl Database {
         self.write_on(self.wait_for_writer()?, Sync::AsOpened, work)
     }
 
-    /// As [`Database::write`], but whatever the store's durability a power cut may lose it, with all that came after it
-    /// in this way, until something else is written: for what is found again, or done again, then.
+    /// As [`Database::write`], but whatever the store's durability, a power cut may lose it and all later relaxed
+    /// writes, until something is written in another way. For what can be found or done again.
     pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         self.write_on(self.wait_for_writer()?, Sync::Relaxed, work)
     }
 
-    /// As [`Database::write_relaxed`], for work that goes on and on and is in nobody's way: it leaves the file to others
-    /// for twice as long as it held it. It should end when [`Database::is_wanted`].
+    /// As [`Database::write_relaxed`], for long-running work that nobody waits for. After each turn it yields for twice
+    /// the time it held the write lock. It should end when [`Database::is_wanted`].
     pub(crate) fn write_in_background<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         self.own_process()?;
         let mut throttle = lock(&self.throttle);
@@ -182,18 +182,18 @@ impl Database {
         done
     }
 
-    /// Whether somebody in this process waits until whoever writes has finished.
+    /// Whether another thread of this process waits to write.
     pub(crate) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// As [`Database::write`], and on the disk when it returns, with all that was committed before, whatever the
+    /// As [`Database::write`], but when it returns, it and everything committed before are on the disk, whatever the
     /// store's durability.
     pub(crate) fn write_durably<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         self.write_on(self.wait_for_writer()?, Sync::Full, work)
     }
 
-    /// The writer, as soon as it is this thread's turn; the file's lock is then waited for as long as is left.
+    /// Waits for this thread's turn to use the writer. The rest of the time-out is left for the file's lock.
     fn wait_for_writer(&self) -> Result<Asked<'_>> {
         self.own_process()?;
         let asked = Timer::start();
@@ -216,21 +216,21 @@ impl Database {
         Ok(Asked { writer, asked, patience })
     }
 
-    /// A connection of its own that tells whether anybody, in whatever process, has committed.
+    /// Opens a connection of its own that notices commits of any process.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
         self.own_process()?;
         Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout))
     }
 
-    /// As [`Database::write`], but nothing of it is kept even if it succeeds: to see what would happen.
+    /// As [`Database::write`], but always rolled back: to see what would happen.
     ///
-    /// It runs on a connection of its own that is closed afterwards, so that temporary tables, settings and statements go
-    /// with it.
+    /// Runs on a connection of its own that is closed afterwards, so that temporary tables, settings and statements
+    /// disappear with it.
     pub(crate) fn write_and_roll_back<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         if self.opening.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
-        // Whoever writes in this process queues here and not at the file's lock.
+        // Writers of this process queue here, not at the file's lock.
         let turn = self.wait_for_writer()?;
         let connection = self.opening.writer()?;
         busy::up_to(turn.patience);
@@ -240,7 +240,7 @@ impl Database {
         done
     }
 
-    /// As [`Database::write`], but `None` at once if somebody else is writing.
+    /// As [`Database::write`], but returns `None` at once if somebody else is writing.
     pub(crate) fn try_write<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<Option<T>> {
         self.own_process()?;
         let Some(writer) = self.writer.take(Duration::ZERO) else { return Ok(None) };
@@ -251,7 +251,7 @@ impl Database {
         }
     }
 
-    /// Moves the write-ahead log into the file and empties it; `None` if there is no such log.
+    /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it; `None` if there is no such log.
     pub(crate) fn checkpoint(&self) -> Result<Option<WalFrames>> {
         let mut turn = self.wait_for_writer()?;
         let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
@@ -263,16 +263,17 @@ impl Database {
         Ok(Some(WalFrames { left: log.saturating_sub(moved), complete: !busy }))
     }
 
-    /// The writing connection, made anew if the last one was left in doubt.
+    /// The writing connection, opened again if the last one was left in an unknown state.
     fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
         if self.opening.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
-        // Not in autocommit here: a panic, and then not even the rollback worked.
+        // If it is still in a transaction here, there was a panic and even the rollback failed.
         if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
             *writer = Some(Writer { connection: self.opening.writer()?, sync: Sync::AsOpened });
         }
-        // Before each transaction and never after one: whatever becomes of it, the next one waits for what it needs.
+        // Set before each transaction, never after one. So each transaction waits for what it needs, however the last
+        // one ended.
         if let Some(stale) = writer.as_mut().filter(|writer| writer.sync != sync) {
             match self.opening.set_synchronous(&stale.connection, sync) {
                 Ok(()) => stale.sync = sync,
@@ -283,7 +284,7 @@ impl Database {
             }
         }
         let ready = writer.as_ref().map(|writer| &writer.connection);
-        ready.ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is gone"))
+        ready.ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is missing"))
     }
 
     fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
@@ -291,7 +292,7 @@ impl Database {
         busy::up_to(turn.patience);
         let done = self.transact(connection, turn.asked, work);
         if !connection.is_autocommit() {
-            // Not even the rollback worked: nobody may build on this connection.
+            // Even the rollback failed, so this connection must not be used again.
             *turn.writer = None;
         }
         done
@@ -308,7 +309,7 @@ impl Database {
         });
         let learnt = transaction.learnt.take();
         if let (Some(snapshots), true) = (transaction.snapshots.get(), done.is_ok()) {
-            // Still under the writer's lock, so that of two threads the older figure does not come last.
+            // Still under the writer's lock, so that the older of two threads' values is not reported last.
             metrics::snapshots_in_file(snapshots);
         }
         drop(transaction);
@@ -319,14 +320,14 @@ impl Database {
     }
 }
 
-/// The writer in this thread's hands: since when it was asked for, and how long the file's lock may be waited for.
+/// The writer, held by this thread: when it was asked for, and how long to wait for the file's lock.
 struct Asked<'a> {
     writer: Turn<'a, Option<Writer>>,
     asked: Timer,
     patience: Duration,
 }
 
-/// The connection that writes, and what its commits wait for now.
+/// The writing connection, and what its commits wait for now.
 struct Writer {
     connection: Connection,
     sync: Sync,
@@ -337,14 +338,14 @@ impl Drop for Database {
         if self.own_process().is_ok() {
             return;
         }
-        // Closing them would roll back and clean up in memory that is the parent's. They end with the process.
+        // Closing them would roll back and clean up in memory that belongs to the parent. They end with the process.
         let readers = sync::get_mut(&mut self.readers);
         std::mem::take(readers).into_iter().for_each(std::mem::forget);
         std::mem::forget(self.writer.get_mut().take());
     }
 }
 
-/// The identity under which a file appends.
+/// Reads the identity under which a file appends.
 fn replica_of(connection: &Connection) -> Result<crate::sqlite::names_cache::Replica> {
     log_state::replica(&View::new(connection, &NamesCache::unknown()))
 }

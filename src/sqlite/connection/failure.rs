@@ -1,10 +1,10 @@
-//! From SQLite's errors to ours. No other file names a SQLite result code.
+//! Converts SQLite's errors into ours. No other file names a SQLite result code.
 
 use rusqlite::ErrorCode;
 
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// Turns the result of a statement into ours.
+/// Converts the result of a statement.
 pub(in crate::sqlite) trait Sql<T> {
     fn sql(self) -> Result<T>;
 }
@@ -19,9 +19,9 @@ fn failed(error: rusqlite::Error) -> Error {
     use rusqlite::Error as E;
     let (kind, detail) = match &error {
         E::SqliteFailure(failure, _) => of_code(failure.code),
-        // Our own statements on our own tables: a value of another type can only come from damage.
+        // These are our own statements on our own tables, so a value of another type can only come from damage.
         E::FromSqlConversionFailure(..) | E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) | E::Utf8Error(..) => {
-            (ErrorKind::Corrupt, "the file holds a value of a kind that was never written there")
+            (ErrorKind::Corrupt, "the file holds a value of a type that was never written there")
         }
         E::QueryReturnedNoRows => (ErrorKind::Corrupt, "a row that must be in the file is missing"),
         _ => (ErrorKind::Internal, "a statement failed in a way that should not be possible"),
@@ -39,7 +39,7 @@ fn failed(error: rusqlite::Error) -> Error {
 fn of_code(code: ErrorCode) -> (ErrorKind, &'static str) {
     match code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            (ErrorKind::Busy, "another connection held the file longer than the busy time-out")
+            (ErrorKind::Busy, "another connection held the write lock longer than the busy time-out")
         }
         ErrorCode::DiskFull => (ErrorKind::DiskFull, "the disk or a quota is full"),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => (ErrorKind::ReadOnly, "the file cannot be written"),

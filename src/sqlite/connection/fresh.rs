@@ -1,4 +1,4 @@
-//! Connections of their own, apart from the writer and the readers that take turns.
+//! Separate connections, apart from the writer and the pooled readers.
 
 use std::time::Duration;
 

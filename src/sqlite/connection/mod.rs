@@ -1,4 +1,4 @@
-//! Connections to the file: how it is opened, who writes when, what a failure means.
+//! Connections to the file: how it is opened, who may write when, what a failure means.
 
 mod busy;
 mod copy;

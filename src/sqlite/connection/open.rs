@@ -1,4 +1,4 @@
-//! Opening a connection: where the file is, and how SQLite is set up for it.
+//! Opens connections: finds the file and sets SQLite up for it.
 
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
@@ -16,26 +16,26 @@ use crate::sqlite::format::{self, Format};
 #[cfg(unix)]
 use crate::sync;
 
-/// Pages of 4 KiB in the WAL after which a commit moves them into the file: 16 MiB.
+/// A commit runs a WAL checkpoint when the write-ahead log has this many pages of 4 KiB: 16 MiB.
 const WAL_AUTOCHECKPOINT_PAGES: u32 = 4_000;
-/// One more than the statements there are, so that none is prepared twice.
+/// More than the number of different statements, so that none is prepared twice.
 const STATEMENT_CACHE: usize = 96;
 
 /// What a commit waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sync {
-    /// For what the store was opened with.
+    /// For what the store's durability asks.
     AsOpened,
     /// For the disk.
     Full,
-    /// For nothing: the next commit that waits takes it along.
+    /// For nothing; the next commit that waits for the disk covers it.
     Relaxed,
 }
 
 /// Where a store lives.
 #[derive(Clone, Debug)]
 pub(crate) enum Location {
-    /// An absolute path: SQLite would take a relative one that begins with `file:` for a URI.
+    /// An absolute path. SQLite would take a relative one that begins with `file:` for a URI.
     File(PathBuf),
     /// SQLite's shared in-memory file system; the name is unique in the process.
     Memory(String),
@@ -46,7 +46,7 @@ pub(crate) enum Location {
 pub(crate) struct Opening {
     pub(crate) location: Location,
     pub(crate) read_only: bool,
-    // On a medium that takes no writes a WAL file cannot be opened but as one that never changes.
+    // On a read-only medium a WAL file can only be opened as one that never changes.
     immutable: bool,
     durability: Durability,
     pub(crate) busy_timeout: Duration,
@@ -67,12 +67,12 @@ impl Opening {
         }
     }
 
-    /// Whether another process can write to the same store.
+    /// Whether other processes can write to the same store.
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.location, Location::File(_))
     }
 
-    /// The connection that writes.
+    /// Opens the writing connection.
     pub(crate) fn writer(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = self.connect(flags)?;
@@ -86,7 +86,7 @@ impl Opening {
         Ok(connection)
     }
 
-    /// Lets the connection's commits wait for this. Outside of a transaction only: inside, SQLite changes nothing.
+    /// Sets what the connection's commits wait for. Only outside a transaction: inside one SQLite ignores it.
     pub(crate) fn set_synchronous(&self, connection: &Connection, sync: Sync) -> Result<()> {
         let synchronous = match (sync, self.durability) {
             (Sync::Full, _) | (Sync::AsOpened, Durability::Durable) => "FULL",
@@ -95,7 +95,7 @@ impl Opening {
         connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}")).sql()
     }
 
-    /// A connection that reads, beside the writer.
+    /// Opens a reading connection.
     pub(crate) fn reader(&self) -> Result<Connection> {
         let access = if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -108,7 +108,7 @@ impl Opening {
         Ok(connection)
     }
 
-    /// The first connection of a store that only reads; settles how the others are opened.
+    /// Opens the first connection of a read-only store, and decides how the others are opened.
     pub(crate) fn first_reader(&mut self) -> Result<Connection> {
         let attempt = self.reader().and_then(|connection| {
             format::read_format(&connection)?;
@@ -136,7 +136,7 @@ impl Opening {
         }
     }
 
-    /// A connection that takes no lock and makes no file.
+    /// Opens a connection that takes no lock and creates no file.
     fn connect_immutable(&self, path: &Path) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let uri = immutable_uri(path);
@@ -146,48 +146,51 @@ impl Opening {
         }
     }
 
-    /// Refuses a file of another application or of a newer format without a lock and without a write.
+    /// Refuses a file of another application or of a newer format, without a lock and without a write.
     pub(crate) fn inspect(&self) -> Result<()> {
         let Location::File(path) = &self.location else { return Ok(()) };
         if self.vfs.is_none() {
             check_path(path, self.read_only)?;
-            // Looked at first: who makes a file writes to it before there is a log.
+            // Checked first: whoever creates a file writes to it before there is a write-ahead log.
             let log_is_empty = self.wal_is_empty(path);
             match std::fs::metadata(path).map_or(0, |file| file.len()) {
-                // SQLite would delete the log, even for a reader; it may be all that is left of the events.
-                0 if !log_is_empty => return Err(widowed_log()),
+                // SQLite would delete the log, even for a reader, but it may hold all that is left of the events.
+                0 if !log_is_empty => return Err(orphaned_log()),
                 0 => return Ok(()),
-                // SQLite takes a file of one byte for an empty one and would write over it.
+                // SQLite takes a file of one byte for an empty one and would overwrite it.
                 1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
                 _ => {}
             }
         }
         let connection = match self.connect_immutable(path) {
-            // What the operating system shows of a file need not be what another VFS holds: here it says so itself.
+            // What the operating system shows of a file may differ from what another VFS stores. Here the VFS itself
+            // has answered.
             Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(()),
             other => other?,
         };
         let inspected = format::read_format(&connection).and_then(|format| match format {
-            // A log beside the file could hold half of a change that somebody is moving into the file just now. Asked
-            // for after the marks were read: then an empty log means that nobody is.
+            // Another process may be moving a write-ahead log into the file, which then holds half of a change. An
+            // empty log, checked after the marks were read, means that nobody is.
             Format::Version(format) if self.wal_is_empty(path) => format::check_schema(&connection, format),
             _ => Ok(()),
         });
         match inspected {
-            // What SQLite itself cannot read is not final here: another process may be moving pages, or died while it made
-            // the file and left a journal. The connections that lock see to both, and write nothing to a foreign file.
+            // What SQLite itself cannot read here is not final: another process may be moving pages, or died while it
+            // created the file and left a journal. The locking connections handle both, and write nothing to a foreign
+            // file.
             Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => Ok(()),
             other => other,
         }
     }
 
-    /// Makes the file if there is none, for its owner alone; its log gets the mode of the file. One that is there keeps its
-    /// mode. What fails here fails again when SQLite opens the file, which then says why.
+    /// Creates a missing file that only its owner may read and write; its log gets the same mode. An existing file
+    /// keeps its mode. A failure here is ignored, because SQLite meets it again when it opens the file and reports it.
     #[cfg(unix)]
     pub(crate) fn make_private(&self) {
         use std::os::unix::fs::OpenOptionsExt;
 
-        // Closing a file drops all locks that this process has on it: until it is closed no other thread may open it.
+        // Closing a file drops all locks that this process has on it, so no other thread may open it before it is
+        // closed.
         static MAKING: Mutex<()> = Mutex::new(());
         if let (Location::File(path), None) = (&self.location, &self.vfs) {
             let _turn = sync::lock(&MAKING);
@@ -195,11 +198,11 @@ impl Opening {
         }
     }
 
-    /// Where there are no modes, the directory rules.
+    /// Without file modes the directory's rules apply.
     #[cfg(not(unix))]
     pub(crate) fn make_private(&self) {}
 
-    /// False where it cannot be told.
+    /// False if it cannot be determined.
     fn wal_is_empty(&self, path: &Path) -> bool {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
@@ -215,8 +218,8 @@ impl Opening {
             (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
-            // Otherwise SQLite looks at bound values to plan better, and so prepares statements anew whenever they change:
-            // a fifth of a replay. Our plans do not depend on values.
+            // Otherwise SQLite considers bound values in its plans and prepares statements again whenever they change,
+            // which took a fifth of a replay. Our plans do not depend on values.
             (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
         ] {
             connection.set_db_config(setting, value).sql()?;
@@ -230,7 +233,7 @@ impl Opening {
     }
 }
 
-/// Makes a path absolute and refuses what SQLite would misread.
+/// Makes a path absolute, and refuses paths that SQLite would misread.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     let refuse = |detail: &str| Err(Error::new(ErrorKind::InvalidInput, format!("{detail}: {}", path.display())));
     if path.as_os_str().is_empty() {
@@ -246,31 +249,31 @@ fn check_path(path: &Path, read_only: bool) -> Result<()> {
     let io = |detail: String| Err(Error::new(ErrorKind::Io, detail));
     match std::fs::metadata(path) {
         Ok(file) if file.is_dir() => io(format!("{} is a directory, not a file", path.display())),
-        // A pipe would be waited for, a device read to no end.
+        // Opening a pipe would block, and reading a device would never end.
         Ok(file) if !file.is_file() => io(format!("{} is not a plain file", path.display())),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !read_only => match path.parent() {
             Some(parent) if !parent.is_dir() => io(format!("the directory {} does not exist", parent.display()))
-                .map_err(|error: Error| error.advice("make it first")),
+                .map_err(|error: Error| error.advice("create it first")),
             _ => Ok(()),
         },
         Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
     }
 }
 
-fn widowed_log() -> Error {
-    Error::new(ErrorKind::Corrupt, "the file is empty or missing, but the -wal file beside it holds changes of it")
-        .advice("restore the file together with its -wal file, or move that away to begin anew")
+fn orphaned_log() -> Error {
+    Error::new(ErrorKind::Corrupt, "the file is empty or missing, but its -wal file holds changes of it")
+        .advice("restore the file together with its -wal file, or move the -wal file away to start over")
 }
 
-/// The size of the write-ahead log beside a database, in bytes; 0 if there is none.
+/// The size of a database's write-ahead log, in bytes; 0 if there is none.
 pub(crate) fn wal_bytes(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
-/// Every byte but the plainest is escaped: a name need not be UTF-8.
+/// Escapes every byte but the plainest, because a name need not be UTF-8.
 fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     if !path.has_root() || cfg!(windows) {

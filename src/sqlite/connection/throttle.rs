@@ -1,26 +1,26 @@
-//! How work in the background shares the file with everybody else.
+//! Limits how much of the time background work holds the write lock.
 
 use std::time::{Duration, Instant};
 
-/// After each turn, background work yields for this multiple of the time it held the file, if others want it.
+/// After each turn, background work yields for this multiple of the time it held the lock, if others want it.
 const SHARE: u32 = 2;
-/// It also yields this long at regular intervals, even if nobody seems to wait: the longest sleep of a process that waits for
-/// the file's lock, so that each of them finds it free at least once.
+/// It also yields this long at regular intervals, even if nobody seems to wait. This is the longest sleep of a process
+/// that waits for the file's lock, so each such process finds it free at least once.
 const GAP: Duration = Duration::from_micros(1_200);
-/// The interval: the time for which it held the file in all.
+/// The interval, counted in time that it held the lock.
 const GAP_AFTER: Duration = Duration::from_millis(24);
 
-/// Turns of the work in the background.
+/// The turns of background work.
 #[derive(Default)]
 pub(crate) struct Throttle {
     began: Option<Instant>,
     released: Option<Instant>,
-    /// For how long it held the file in its last turn, and since it last left it alone for a while.
+    /// How long it held the lock in its last turn, and since it last yielded for a while.
     held: Duration,
     held_in_all: Duration,
-    /// Turns that anybody in this process had asked for when it began last.
+    /// The turns that threads of this process had asked for when it last began.
     turns: u64,
-    /// SQLite's mark for the commits of other processes.
+    /// SQLite's `data_version`, which shows commits of other processes.
     version: Option<i64>,
     others: bool,
 }
@@ -39,7 +39,7 @@ impl Throttle {
         wanted.saturating_sub(released.elapsed())
     }
 
-    /// A turn begins; `turns` counts it.
+    /// Begins a turn; `turns` includes it.
     pub(crate) fn begin(&mut self, turns: u64) {
         self.turns = turns;
         self.began = None;
@@ -48,14 +48,14 @@ impl Throttle {
         }
     }
 
-    /// The file is ours; `version` tells whether another process had it since the last time.
+    /// The lock is taken. `version` shows whether another process committed since the last time.
     pub(crate) fn look(&mut self, version: i64) {
         self.others = self.version.is_some_and(|before| before != version);
         self.version = Some(version);
         self.began = Some(Instant::now());
     }
 
-    /// The turn is over.
+    /// Ends the turn.
     pub(crate) fn end(&mut self) {
         self.held = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         self.held_in_all += self.held;
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    /// What the commits of the writing connection wait for, as SQLite says.
+    /// What the writing connection's commits wait for, as SQLite reports it.
     fn synchronous(writing: &Writing<'_>) -> Result<i64> {
         writing.value("PRAGMA synchronous", [])
     }

@@ -1,7 +1,7 @@
-//! One thing that the threads of a process use in turn, each waiting no longer than it may.
+//! A value that a process's threads use in turn, each waiting up to a time-out.
 //!
-//! A lock of the standard library waits for ever: a thread that appends inside of another's transaction, or behind one that
-//! hangs, would never hear of it.
+//! A lock of the standard library waits for ever. A thread that appends inside another's transaction, or behind a
+//! thread that hangs, would never get an error.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::sync;
 
-/// A value that one thread has at a time.
+/// A value that one thread uses at a time.
 pub(super) struct Turns<T> {
     place: Mutex<Place<T>>,
     given_back: Condvar,
 }
 
-/// Where the value lies when nobody has it.
+/// Where the value is kept while nobody uses it.
 #[derive(Default)]
 struct Place<T> {
     is_taken: bool,
@@ -27,11 +27,11 @@ impl<T: Default> Turns<T> {
         Turns { place: Mutex::new(Place { is_taken: false, value }), given_back: Condvar::new() }
     }
 
-    /// Takes the value as soon as it is free; `None` if it is not within `longest`.
+    /// Takes the value as soon as it is free; `None` if that takes more than `longest`.
     pub(super) fn take(&self, longest: Duration) -> Option<Turn<'_, T>> {
         let mut place = self.lock();
         if place.is_taken && !longest.is_zero() {
-            // A time that is too far away for the clock never comes.
+            // A time too far in the future for the clock means no limit.
             let until = Instant::now().checked_add(longest);
             while place.is_taken {
                 let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
@@ -48,18 +48,18 @@ impl<T: Default> Turns<T> {
         Some(Turn { turns: self, value: std::mem::take(&mut place.value) })
     }
 
-    /// The value, when there is no user left.
+    /// The value, when it has no other user.
     pub(super) fn get_mut(&mut self) -> &mut T {
         &mut self.place.get_mut().unwrap_or_else(PoisonError::into_inner).value
     }
 
     fn lock(&self) -> MutexGuard<'_, Place<T>> {
-        // Nothing of the application runs under this lock.
+        // No application code runs under this lock.
         sync::lock(&self.place)
     }
 }
 
-/// The value, until this goes: also if the thread that has it panics.
+/// The value, until this is dropped, also by a panic.
 pub(super) struct Turn<'a, T: Default> {
     turns: &'a Turns<T>,
     value: T,

@@ -1,4 +1,4 @@
-//! The file format's version: making a new file, refusing a foreign one, migrating an older one.
+//! The file format's version: creates new files, refuses foreign ones, migrates older ones.
 
 mod schema;
 
@@ -21,16 +21,16 @@ const APPLICATION_ID: i64 = 0x464C_4F47;
 /// The formats that this version of the library knows.
 pub(super) const FORMATS: Formats = Formats { schemas: &[&FORMAT_1], steps: &[] };
 
-/// File formats, from version 1 on: the DDL of each, and the step that leads from each to the next.
+/// File formats from version 1 on: the DDL of each, and the steps between them.
 #[derive(Clone, Copy)]
 pub(super) struct Formats {
     schemas: &'static [&'static LazyLock<Schema>],
-    /// Step n migrates from version n + 1 to n + 2, inside of a transaction.
+    /// Step n migrates from version n + 1 to n + 2, inside a transaction.
     steps: &'static [fn(&Connection) -> Result<()>],
 }
 
 impl Formats {
-    /// The version that new files get.
+    /// The version of new files.
     fn newest(&self) -> i64 {
         i64::try_from(self.schemas.len()).unwrap_or(i64::MAX)
     }
@@ -42,26 +42,26 @@ impl Formats {
     }
 }
 
-/// What a file says of itself.
+/// The format that a file claims to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Nothing is in it yet.
+    /// The file is empty.
     Empty,
     /// A foldlog file of this format.
     Version(i64),
 }
 
-/// Reads the file's marks, and refuses a file that is not ours or newer than we are.
+/// Reads the file's marks. Refuses a file that is not foldlog's, or newer than this library.
 pub(super) fn read_format(connection: &Connection) -> Result<Format> {
     FORMATS.read(connection)
 }
 
-/// Compares the file's tables with what its format has; refuses one that was changed.
+/// Compares the file's tables with those of its format, and refuses changed ones.
 pub(super) fn check_schema(connection: &Connection, version: i64) -> Result<()> {
     FORMATS.schema(version)?.check(connection)
 }
 
-/// Refuses a file that cannot be read as it is: an empty one, a foreign one, a newer one.
+/// Refuses a file that cannot be read as it is: an empty, foreign or newer one.
 pub(super) fn check_readable(connection: &Connection) -> Result<()> {
     match read_format(connection)? {
         Format::Version(version) => check_schema(connection, version),
@@ -71,9 +71,9 @@ pub(super) fn check_readable(connection: &Connection) -> Result<()> {
     }
 }
 
-/// Makes a new file, or migrates an older one, or finds that nothing is to be done.
+/// Creates a new file, migrates an older one, or finds that nothing needs to be done.
 ///
-/// Several processes may do so at once: one does it, the others wait and then find it done.
+/// Several processes may call it at once: one does the work, the others wait and find it done.
 pub(super) fn prepare(connection: &mut Connection, is_file: bool, patience: Duration, now_micros: i64) -> Result<()> {
     FORMATS.prepare(connection, is_file, patience, now_micros)
 }
@@ -83,7 +83,8 @@ impl Formats {
         if !connection.is_autocommit() {
             return self.read_marks(connection);
         }
-        // One view of all marks: between two statements another process can make the file, and then it seems foreign.
+        // Reads all marks in one transaction. Otherwise another process could create the file in between, and it would
+        // seem foreign.
         let view = connection.unchecked_transaction().sql()?;
         let format = self.read_marks(&view)?;
         view.commit().sql()?;
@@ -106,7 +107,7 @@ impl Formats {
 
     fn known(&self, version: i64) -> Result<Format> {
         if version < 1 {
-            return Err(Error::new(ErrorKind::ForeignFile, format!("the file says it has format {version}, which never was"))
+            return Err(Error::new(ErrorKind::ForeignFile, format!("the file claims format {version}, which never existed"))
                 .advice("restore the file; it was not changed"));
         }
         if version > self.newest() {
@@ -118,11 +119,11 @@ impl Formats {
     }
 
     fn prepare(&self, connection: &mut Connection, is_file: bool, patience: Duration, now_micros: i64) -> Result<()> {
-        // A file that turns out not to be ours is to be left as it is, also by the close.
+        // A file that turns out to be foreign must not be changed, not even when it is closed.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
         let mut format = self.read(connection)?;
         if format == Format::Empty {
-            // Only an empty file takes it. Space that a purge frees can then be given back while the application runs.
+            // Only takes effect in an empty file. It lets a running application give back space that a purge has freed.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").sql()?;
             if is_file {
                 write_ahead(connection, patience)?;
@@ -163,7 +164,7 @@ impl Formats {
     }
 }
 
-/// Sets the write-ahead log if it is not set. SQLite does not call the busy handler in every case of this.
+/// Switches the write-ahead log on if it is off. SQLite does not call the busy handler in every case of this.
 fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -193,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A format that does not exist outside of this test, so that the mechanism is tried before the first migration needs it.
+    /// A format that exists only in this test, so that the mechanism is tested before the first real migration.
     static FORMAT_2: LazyLock<Schema> = LazyLock::new(|| {
         Schema::parse(concat!(include_str!("../../../schema.sql"), "CREATE TABLE notes (note TEXT NOT NULL) STRICT;"))
     });

@@ -1,4 +1,4 @@
-//! The DDL of a format, and the comparison of a file's tables with it.
+//! The DDL of a format, and the comparison of a file's schema with it.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use crate::sqlite::connection::failure::Sql;
 /// The only format so far.
 pub(super) static FORMAT_1: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("../../../schema.sql")));
 
-/// The statements of a DDL text, without comments and with single spaces, as they are stored in the file.
+/// The statements of a DDL text, without comments and with single spaces, as SQLite stores them.
 pub(super) struct Schema(Vec<String>);
 
 impl Schema {
@@ -22,7 +22,7 @@ impl Schema {
         let mut open = String::new();
         for part in code.split(';') {
             open.push_str(part);
-            // A trigger has semicolons of its own.
+            // A trigger contains semicolons.
             if open.trim_start().starts_with("CREATE TRIGGER") && !open.trim_end().ends_with("END") {
                 open.push(';');
                 continue;
@@ -37,7 +37,7 @@ impl Schema {
         self.0.iter().try_for_each(|statement| connection.execute_batch(statement).sql())
     }
 
-    /// Refuses a file whose tables of ours are not as the DDL has them, or that hangs something of its own onto them.
+    /// Refuses a file whose foldlog tables differ from the DDL, or that has foreign triggers or indexes on them.
     pub(super) fn check(&self, connection: &Connection) -> Result<()> {
         let mut expected: HashMap<&str, &str> = self.0.iter().filter_map(|sql| Some((name_in(sql)?, sql.as_str()))).collect();
         let ours: Vec<&str> = expected.keys().copied().collect();
@@ -48,10 +48,10 @@ impl Schema {
             let (kind, name, table, sql) = (text(0)?, text(1)?, text(2)?, text(3)?);
             if let Some(wanted) = expected.remove(name.as_str()) {
                 if !same_statement(wanted, &sql) {
-                    return Err(tampered(&format!("the {kind} {name} is not as foldlog makes it")));
+                    return Err(tampered(&format!("the {kind} {name} is not as foldlog creates it")));
                 }
             } else if ours.contains(&table.as_str()) && !(kind == "index" && sql.is_empty()) {
-                return Err(tampered(&format!("the {kind} {name} hangs on foldlog's table {table}")));
+                return Err(tampered(&format!("the {kind} {name} was added to foldlog's table {table}")));
             }
         }
         match expected.keys().next() {
@@ -65,12 +65,12 @@ impl Schema {
     }
 }
 
-/// Whether a table or index of this name is one of the format's.
+/// Whether this is the name of one of the format's tables or indexes.
 pub(in crate::sqlite) fn is_ours(name: &str) -> bool {
     FORMAT_1.has(name)
 }
 
-/// The name of the table, index or trigger that a statement makes.
+/// The name of the table, index or trigger that a statement creates.
 fn name_in(statement: &str) -> Option<&str> {
     statement.split_whitespace().nth(2)
 }
@@ -84,7 +84,8 @@ fn squeeze(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// SQLite itself rewrites a table's text when another table is renamed or a column is added: spaces may differ.
+/// Compares statements without spaces: SQLite rewrites a table's text when another table is renamed or a column is
+/// added.
 fn same_statement(ours: &str, theirs: &str) -> bool {
     ours == theirs || ours == squeeze(theirs)
 }

@@ -22,12 +22,12 @@ pub(crate) struct AggregateRow {
 }
 
 impl AggregateRow {
-    /// Events up to this version are not in the file any more.
+    /// Events up to this version are no longer in the file.
     pub(crate) fn removed_through(&self) -> u64 {
         self.purged_through.max(self.archived_through)
     }
 
-    /// Events in the file.
+    /// The number of events in the file.
     pub(crate) fn held(&self) -> u64 {
         self.version.saturating_sub(self.removed_through())
     }
@@ -49,8 +49,8 @@ pub(crate) fn number(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -
     }
 }
 
-/// An index entry whose name was damaged still lies beside the place where it belongs: both neighbours of a name that is not
-/// found are checked.
+/// Checks both neighbours of a name that was not found: an index entry with a damaged name is still next to its proper
+/// place.
 fn confirm_absent(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<()> {
     for sql in [
         "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates
@@ -63,7 +63,7 @@ fn confirm_absent(view: &View<'_>, aggregate_type: i64, aggregate_id: &str) -> R
     Ok(())
 }
 
-/// A name as the index has it, with its number: (type, id, number).
+/// Reads a name from the index with its number: (type, id, number).
 fn checked_name(row: &Row<'_>) -> Result<(i64, String, i64)> {
     let (aggregate_type, aggregate_id, id): (i64, String, i64) = (row.at(0)?, row.at(1)?, row.at(2)?);
     if row.at::<i64>(3)? != i64::from(checksum::aggregate(id, aggregate_type, &aggregate_id)) {
@@ -97,10 +97,10 @@ pub(crate) fn at_number(view: &View<'_>, id: i64) -> Result<AggregateRow> {
     read_version(view, id, removed(view, id)?)
 }
 
-/// Reads an aggregate's version off its events.
+/// Reads an aggregate's version from its events.
 ///
-/// A key that was damaged would make a version that never was, or hide the last event. So the key before the last must be the
-/// version before, and the key behind must begin another aggregate.
+/// A damaged key could invent a version or hide the last event. So the key before the last must be one version lower,
+/// and the next key must begin another aggregate.
 fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u64, u64)) -> Result<AggregateRow> {
     const SQL: &str = "SELECT key, (SELECT key FROM events WHERE key > ?2 ORDER BY key LIMIT 1)
                        FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 2";
@@ -129,7 +129,8 @@ fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u
     Ok(AggregateRow { id, version, purged_through, archived_through })
 }
 
-/// Confirms that the event with this key, the first one behind an aggregate that ends at `version`, begins another aggregate.
+/// Confirms that the event with the key `behind`, the first one after an aggregate that ends at `version`, begins
+/// another aggregate.
 pub(crate) fn confirm_begins(view: &View<'_>, behind: i64, version: u64) -> Result<()> {
     let begins = match key_version(behind) {
         1 => true,
@@ -141,11 +142,10 @@ pub(crate) fn confirm_begins(view: &View<'_>, behind: i64, version: u64) -> Resu
     if begins {
         return Ok(());
     }
-    Err(contradiction(format!("an event is missing, or stands in another's place, after version {version}"))
-        .at_version(Version::new(version + 1)))
+    Err(contradiction(format!("an event after version {version} is missing or misplaced")).at_version(Version::new(version + 1)))
 }
 
-/// The versions through which an aggregate's events were purged, and archived.
+/// The versions up to which an aggregate's events were purged, and archived.
 pub(crate) fn removed(view: &View<'_>, id: i64) -> Result<(u64, u64)> {
     let sql = "SELECT purged_through, archived_through, checksum FROM removals WHERE aggregate = ?1";
     checked_removal(id, view.row_if_any(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
@@ -157,11 +157,11 @@ fn checked_removal(id: i64, found: Option<(i64, i64, i64)>) -> Result<(u64, u64)
         Some((purged, archived, sum)) if sum == checksum::numbers(&[id, purged, archived]) => {
             Ok((purged.cast_unsigned(), archived.cast_unsigned()))
         }
-        Some(_) => Err(contradiction("the note of which events were removed is damaged")),
+        Some(_) => Err(contradiction("the record of removed events is damaged")),
     }
 }
 
-/// Notes that events up to this version were purged.
+/// Records that events up to this version were purged.
 pub(crate) fn note_purged(writing: &Writing<'_>, id: i64, through: u64) -> Result<()> {
     let (_, archived) = removed(writing, id)?;
     let sum = checksum::numbers(&[id, through.cast_signed(), archived.cast_signed()]);
@@ -170,7 +170,7 @@ pub(crate) fn note_purged(writing: &Writing<'_>, id: i64, through: u64) -> Resul
     Ok(())
 }
 
-/// An aggregate's names by its number: the number of its type, its id.
+/// An aggregate's type (by number) and id, found by its number.
 pub(crate) fn names(view: &View<'_>, id: i64) -> Result<(i64, String)> {
     let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates NOT INDEXED WHERE id = ?1";
     let mut found = None;
@@ -184,10 +184,10 @@ pub(crate) fn names(view: &View<'_>, id: i64) -> Result<(i64, String)> {
     }
 }
 
-/// Makes an aggregate that is not there.
+/// Creates a missing aggregate.
 pub(crate) fn make(writing: &Writing<'_>, aggregate_type: i64, aggregate_id: &str) -> Result<i64> {
     let id = writing.value::<i64>("SELECT coalesce(max(id), 0) + 1 FROM aggregates", [])?;
-    // A damaged table gives a number that it has lost a second time.
+    // A damaged table may have lost a number and would give it again.
     let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 LIMIT 1";
     if writing.value_if_any::<i64>(sql, [key(id, 0), key(id, Version::MAX.get())])?.is_some() {
         return Err(disagrees());
@@ -201,7 +201,7 @@ pub(crate) fn make(writing: &Writing<'_>, aggregate_type: i64, aggregate_id: &st
 pub(crate) fn page(view: &View<'_>, aggregate_type: i64, after: Option<&str>, limit: usize) -> Result<Vec<(String, i64)>> {
     let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates
                WHERE aggregate_type = ?1 AND aggregate_id > ?2 ORDER BY aggregate_id LIMIT ?3";
-    // No id is empty, so that every one comes after the empty one.
+    // No id is empty, so all come after the empty one.
     let mut order = Ascending::after(after.unwrap_or("").to_owned());
     let mut page = Vec::new();
     view.each_row(sql, params![aggregate_type, after.unwrap_or(""), limit], |row| {
@@ -219,7 +219,7 @@ pub(crate) fn page(view: &View<'_>, aggregate_type: i64, after: Option<&str>, li
     Ok(page)
 }
 
-/// All aggregates of the file in the order of their numbers, after `after`: (number of the type, id, number).
+/// All aggregates of the file in the order of their numbers, after `after`: (type's number, id, number).
 pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<Vec<(i64, String, i64)>> {
     let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates NOT INDEXED WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut order = Ascending::after(after);
@@ -233,7 +233,7 @@ pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<V
     Ok(page)
 }
 
-/// How many aggregates of a type there are.
+/// Counts the aggregates of a type.
 pub(crate) fn count(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
     view.value("SELECT count(*) FROM aggregates WHERE aggregate_type = ?1", [aggregate_type])
 }

@@ -1,9 +1,9 @@
-//! Summaries of full blocks of positions, so that queries by time or by type skip most of a long log, and statistics need not
-//! count.
+//! Summaries of full blocks of positions. With them, queries by time or type skip most of a long log, and statistics
+//! need not count.
 //!
-//! Times need not rise with positions, so no search over positions finds a time; an index over times or types costs every
-//! append a page. A summary costs one append in 512, and answers are exact whatever the clocks did. Summaries of summaries,
-//! 64 at a time, keep the walk over them short.
+//! Times need not rise with positions, so a search over positions cannot find a time, and an index over times or types
+//! would cost every append a page. A summary costs one append in 512. Answers are exact whatever the clocks did.
+//! Summaries of 64 summaries each keep the scan over them short.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +21,12 @@ use crate::sqlite::transaction::{Columns, View, Writing};
 pub(crate) const BLOCK: u64 = 512;
 /// Blocks that a block of the next level covers. Part of the format.
 const FAN: u64 = 64;
-/// More levels than a log can fill.
+/// More levels than any log can fill.
 const LEVELS: u32 = 8;
-/// With more pairs than this a summary keeps none, and its parts are looked at.
+/// A summary with more pairs than this stores none; its parts are read instead.
 const MOST_PAIRS: usize = 4_096;
 
-/// What a block must hold to be read.
+/// What a block must contain to be read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     /// Events of any of these aggregate types; `None` for every type.
@@ -44,7 +44,7 @@ impl Wanted {
         self.aggregate_types.is_none() && self.event_types.is_none() && self.from.is_none() && self.to.is_none()
     }
 
-    /// Whether an event with these is wanted.
+    /// Whether an event with these values is wanted.
     pub(crate) fn matches(&self, aggregate_type: i64, event_type: i64, created_at: i64) -> bool {
         self.matches_pair(aggregate_type, event_type)
             && self.from.is_none_or(|from| created_at >= from)
@@ -57,10 +57,10 @@ impl Wanted {
     }
 }
 
-/// How many events there are of each (aggregate type, event type).
+/// The number of events for each (aggregate type, event type).
 pub(crate) type Counts = BTreeMap<(i64, i64), u64>;
 
-/// A block: its level, and its number in it.
+/// A block: its level, and its number within the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Block {
     level: u32,
@@ -72,7 +72,7 @@ impl Block {
         BLOCK * FAN.pow(level)
     }
 
-    /// The block of a level in which a position lies.
+    /// The block of a level that contains a position.
     fn of(level: u32, position: u64) -> Block {
         Block { level, number: position.saturating_sub(1) / Block::span(level) }
     }
@@ -89,13 +89,13 @@ impl Block {
         self.number.saturating_add(1).saturating_mul(Block::span(self.level))
     }
 
-    /// How many blocks of this level are full when the log ends at `last`.
+    /// The number of full blocks of this level when the log ends at `last`.
     fn full(level: u32, last: u64) -> u64 {
         last / Block::span(level)
     }
 }
 
-/// What is known of a full block.
+/// The summary of a full block.
 #[derive(Debug, Clone)]
 struct Summary {
     earliest: i64,
@@ -126,8 +126,8 @@ impl Summary {
         };
     }
 
-    /// Of the events that are at these positions now (both ends included), as their rows say: for an append, which has just
-    /// written most of them.
+    /// Computes a summary from the rows now at these positions (both ends included), without their checksums: for an
+    /// append, which has just written most of them.
     fn of_rows(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
         const SQL: &str = "SELECT e.position, a.aggregate_type, e.event_type, e.created_at
                            FROM events e LEFT JOIN aggregates a NOT INDEXED ON a.id = e.key >> 32
@@ -142,7 +142,7 @@ impl Summary {
         Ok(summary)
     }
 
-    /// As [`Summary::of_rows`], with a look at every checksum.
+    /// As [`Summary::of_rows`], but every checksum is checked.
     fn of_events(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
         const SQL: &str = select_events!("", "events e WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position");
         let mut summary = Summary::EMPTY;
@@ -162,7 +162,7 @@ impl Summary {
         Ok(summary)
     }
 
-    /// As it is stored.
+    /// Reads a stored summary.
     fn read(row: &Row<'_>) -> Result<(i64, Summary)> {
         let (id, earliest, latest, text): (i64, i64, i64, Option<String>) = (row.at(0)?, row.at(1)?, row.at(2)?, row.at(3)?);
         if checksum_of(id, earliest, latest, text.as_deref()) != row.at::<i64>(4)? {
@@ -199,7 +199,7 @@ fn checksum_of(id: i64, earliest: i64, latest: i64, counts: Option<&str>) -> i64
     checksum::fields(seed.cast_unsigned(), &[counts.unwrap_or_default().as_bytes()])
 }
 
-/// Writes the summaries of the blocks that an append from position `first` to `last` filled.
+/// Writes the summaries of the blocks that an append from position `first` to `last` has filled.
 pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<()> {
     for number in Block::full(0, first - 1)..Block::full(0, last) {
         let block = Block { level: 0, number };
@@ -209,7 +209,7 @@ pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<
     Ok(())
 }
 
-/// Writes the summaries that a block completes on the levels above it.
+/// Writes the summaries that a block completes on higher levels.
 fn summarise_above(writing: &Writing<'_>, mut block: Block) -> Result<()> {
     while block.level + 1 < LEVELS && (block.number + 1) % FAN == 0 {
         let mut whole = Summary::EMPTY;
@@ -222,7 +222,7 @@ fn summarise_above(writing: &Writing<'_>, mut block: Block) -> Result<()> {
     Ok(())
 }
 
-/// The summary of a full block. That it is missing is damage: it would hide the block's events.
+/// The summary of a full block. A missing one is damage, because it would hide the block's events.
 fn find(view: &View<'_>, block: Block) -> Result<Summary> {
     let sql = "SELECT id, earliest, latest, counts, checksum FROM block_summaries WHERE id = ?1";
     let mut found = None;
@@ -238,7 +238,8 @@ fn wrong_at(block: Block) -> Error {
     disagrees().at_position(Position::new(block.first()))
 }
 
-/// The highest level of which a full block begins at this position, or ends there, when the log ends at `last`.
+/// The highest level with a full block that begins (or, if `descending`, ends) at this position, when the log ends at
+/// `last`.
 fn highest(position: u64, last: u64, descending: bool) -> Option<Block> {
     (0..LEVELS).rev().map(|level| Block::of(level, position)).find(|block| {
         let at_edge = if descending { block.last() == position } else { block.first() == position };
@@ -246,8 +247,8 @@ fn highest(position: u64, last: u64, descending: bool) -> Option<Block> {
     })
 }
 
-/// The next range of positions (both ends included) at or after `position` that can hold what is wanted; `last` is where the
-/// log ends.
+/// The next range of positions (both ends included) at or after `position` that may hold wanted events. The log ends at
+/// `last`.
 pub(crate) fn next_range(view: &View<'_>, wanted: &Wanted, position: u64, last: u64) -> Result<Option<(u64, u64)>> {
     let full_end = Block::full(0, last) * BLOCK;
     if wanted.is_everything() || position > full_end {
@@ -255,7 +256,7 @@ pub(crate) fn next_range(view: &View<'_>, wanted: &Wanted, position: u64, last: 
     }
     let mut at = Block::of(0, position).first();
     while at <= full_end {
-        // From the largest block that begins here down to the smallest: one that holds nothing is passed over whole.
+        // Tries the largest block that begins here first: one without wanted events is skipped as a whole.
         let Some(mut block) = highest(at, last, false) else { return Err(wrong_at(Block::of(0, at))) };
         loop {
             if !find(view, block)?.can_hold(wanted) {
@@ -271,7 +272,7 @@ pub(crate) fn next_range(view: &View<'_>, wanted: &Wanted, position: u64, last: 
     Ok((full_end < last).then_some((full_end + 1, last)))
 }
 
-/// The next range at or before `position` that can hold what is wanted.
+/// The next range at or before `position` that may hold wanted events.
 pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64, last: u64) -> Result<Option<(u64, u64)>> {
     if position == 0 {
         return Ok(None);
@@ -300,7 +301,8 @@ pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64, la
     Ok(None)
 }
 
-/// How many events of each pair of types there are in the log. Reads the summaries, and the events behind the last full block.
+/// The number of events in the log for each pair of types. Reads the summaries, and the events after the last full
+/// block.
 pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
     let last = positions::last(view)?;
     let full_end = Block::full(0, last) * BLOCK;
@@ -311,7 +313,7 @@ pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
         let found = loop {
             match find(view, block)?.counts {
                 Some(found) => break found,
-                // Too many pairs to be kept: its parts know.
+                // It has too many pairs to store, so its parts are read.
                 None if block.level > 0 => block = Block::of(block.level - 1, at),
                 None => break Summary::of_events(view, (block.first(), block.last()))?.counts.unwrap_or_default(),
             }
@@ -327,17 +329,17 @@ pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
     Ok(counts)
 }
 
-/// What was removed of full blocks, until their summaries say so.
+/// What was removed from full blocks and must still be subtracted from their summaries.
 #[derive(Default)]
 pub(crate) struct Removed(BTreeMap<u64, Counts>);
 
 impl Removed {
-    /// Notes that an event was removed.
+    /// Records that an event was removed.
     pub(crate) fn note(&mut self, position: u64, aggregate_type: i64, event_type: i64) {
         *self.0.entry(Block::of(0, position).number).or_default().entry((aggregate_type, event_type)).or_default() += 1;
     }
 
-    /// Lowers the counts of the summaries. Their times stay: they say what a block can hold at most.
+    /// Lowers the counts of the summaries. Their times stay valid as bounds.
     pub(crate) fn subtract(self, writing: &Writing<'_>) -> Result<()> {
         let last = positions::last(writing)?;
         let mut of_level = self.0;
@@ -368,7 +370,7 @@ impl Removed {
     }
 }
 
-/// Summaries there must be when the log ends at `last`, from one on, in the order of their rows.
+/// The blocks that must have summaries when the log ends at `last`, after one of them, in the order of their rows.
 pub(crate) fn expected(last: u64, after: i64) -> impl Iterator<Item = Block> {
     (0..LEVELS)
         .flat_map(move |level| {
@@ -380,7 +382,7 @@ pub(crate) fn expected(last: u64, after: i64) -> impl Iterator<Item = Block> {
 }
 
 impl Block {
-    /// Where the walk over [`expected`] goes on.
+    /// Where [`expected`] continues after this block.
     pub(crate) fn cursor(self) -> i64 {
         self.id()
     }
@@ -391,7 +393,7 @@ impl Block {
     }
 }
 
-/// What is wrong with the summary of a full block, if anything. After a removal its times may promise more than there is.
+/// What is wrong with the summary of a full block, if anything. After a removal its times may be wider than its events.
 pub(crate) fn complaint(view: &View<'_>, block: Block) -> Result<Option<String>> {
     let name = format!("the summary of positions {} to {}", block.first(), block.last());
     let Ok(summary) = find(view, block) else { return Ok(Some(format!("{name} is missing or damaged"))) };
@@ -409,18 +411,18 @@ pub(crate) fn complaint(view: &View<'_>, block: Block) -> Result<Option<String>>
     if summary.earliest > actual.earliest || summary.latest < actual.latest {
         return Ok(Some(format!("{name} gives other times than its events")));
     }
-    // A purge can bring the pairs of the parts below what would have been kept.
+    // After a purge, the parts may have few enough pairs although the summary stores none.
     Ok((summary.counts.is_some() && summary.counts != actual.counts)
         .then(|| format!("{name} gives other counts than its events")))
 }
 
-/// How many rows there are that belong to no full block.
+/// Counts the rows that belong to no full block.
 pub(crate) fn superfluous(view: &View<'_>, last: u64) -> Result<u64> {
     let rows: u64 = view.value("SELECT count(*) FROM block_summaries", [])?;
     Ok(rows.saturating_sub((0..LEVELS).map(|level| Block::full(level, last)).sum()))
 }
 
-/// Makes the table empty, to fill it anew.
+/// Empties the table, to fill it again.
 pub(crate) fn clear(writing: &Writing<'_>) -> Result<()> {
     writing.batch("DELETE FROM block_summaries")
 }

@@ -1,7 +1,7 @@
-//! Watching the rows of read models change, within one transaction.
+//! Records the changed rows of read models within one transaction.
 //!
-//! SQLite's session extension would do this, but its bindings must be generated when the crate is built. Triggers in the
-//! TEMP schema see the same, and nothing of them is in the file.
+//! SQLite's session extension would do this, but its bindings must be generated when the crate is built. Triggers in
+//! the TEMP schema see the same changes, and leave nothing in the file.
 
 use rusqlite::params;
 
@@ -10,9 +10,9 @@ use crate::model::json::Json;
 use crate::sqlite::transaction::{Columns, Writing};
 use crate::storage::delivery::{ChangeKind, RowChange};
 
-/// Notes every change of a row of these tables from now on, until the connection is closed.
+/// From now on records every change of a row of these tables, until the connection is closed.
 pub(crate) fn watch(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
-    // Without recursive triggers, a row that REPLACE removes is not noted.
+    // Without recursive triggers a row that REPLACE removes is not recorded.
     writing.batch(
         "PRAGMA recursive_triggers = ON;
          CREATE TEMP TABLE foldlog_changes
@@ -36,7 +36,7 @@ pub(crate) fn watch(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What was noted, in the order in which it happened. An update that left a row as it was is no change.
+/// The recorded changes, in order. An update that left a row unchanged is no change.
 pub(crate) fn noted(writing: &Writing<'_>) -> Result<Vec<RowChange>> {
     let mut changes = Vec::new();
     let sql = "SELECT table_name, kind, before, after FROM foldlog_changes WHERE before IS NOT after ORDER BY id";
@@ -54,7 +54,7 @@ pub(crate) fn noted(writing: &Writing<'_>) -> Result<Vec<RowChange>> {
     Ok(changes)
 }
 
-/// An expression for a row as a JSON object. JSON has no bytes: a blob becomes the text of its SQL literal.
+/// A SQL expression for a row as a JSON object. JSON has no bytes, so a blob becomes the text of its SQL literal.
 fn object(row: &str, columns: &[String]) -> String {
     let members: Vec<String> = columns
         .iter()

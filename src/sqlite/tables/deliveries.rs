@@ -1,8 +1,12 @@
-//! Deliveries of outboxes: the events that are not simply "delivered", by position.
+//! Deliveries of outboxes: a row for each event that is not simply "delivered", by position.
 //!
-//! Between two steps of the leader, an event up to the checkpoint is either delivered or has a row here, and no row lies
-//! beyond the checkpoint. While a batch is out, its rows lie beyond it; if its runner dies, they tell the next one. Every
-//! row carries a checksum over all of it; a row is read, changed in Rust and written back whole.
+//! Between two steps of the leader, an event up to the checkpoint is either delivered or has a row here, and no row is
+//! after the checkpoint. While a batch is being published, its rows are after it; if the runner dies, the next one
+//! finds them. Every row has a checksum over all its columns. A row is read, changed in Rust and written back whole.
+//!
+//! A lost row would go unnoticed, so the outbox's own row holds their number. Rows are only added and removed by
+//! [`insert`], [`remove`] and [`remove_after`], which keep the number. The caller saves the outbox in the same
+//! transaction.
 
 use rusqlite::{Params, Row, params};
 
@@ -10,7 +14,11 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::transaction::{Columns, View, Writing};
-use crate::storage::delivery::{Delivery, DeliveryCounts, DeliveryState};
+use crate::storage::delivery::{Checkpoint, Delivery, DeliveryCounts, DeliveryState};
+
+/// What to do about lost rows, which cannot be identified.
+pub(crate) const RECOUNT: &str =
+    "copy the file; then seek the outbox to a position from which it is to publish again, or restore a backup";
 
 macro_rules! select {
     ($rest:literal) => {
@@ -19,7 +27,7 @@ macro_rules! select {
             $rest
         )
     };
-    // Not behind another of its aggregate. ?2: whether a dead letter holds its aggregate.
+    // Only rows without an earlier row of their aggregate. ?2: whether a dead letter holds its aggregate.
     (heads $state:literal $rest:literal) => {
         concat!(
             "SELECT d.subscription, d.position, d.aggregate, d.state, d.attempts, d.due_at, d.last_error, d.checksum FROM deliveries d
@@ -33,7 +41,7 @@ macro_rules! select {
     };
 }
 
-/// A row and whether its checksum is right.
+/// Reads a row, and whether its checksum is right.
 pub(crate) fn parse(row: &Row<'_>) -> Result<(Delivery, bool)> {
     let state: String = row.at(3)?;
     let delivery = Delivery {
@@ -41,7 +49,7 @@ pub(crate) fn parse(row: &Row<'_>) -> Result<(Delivery, bool)> {
         position: row.at(1)?,
         aggregate: row.at(2)?,
         state: DeliveryState::named(&state)
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("a delivery is in the state {state:?}, which there is not")))?,
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("a delivery has the unknown state {state:?}")))?,
         attempts: row.at(4)?,
         due_at: row.at(5)?,
         last_error: row.at(6)?,
@@ -50,7 +58,7 @@ pub(crate) fn parse(row: &Row<'_>) -> Result<(Delivery, bool)> {
     Ok((delivery, is_intact))
 }
 
-/// Part of the format: must never change.
+/// Part of the format: this must never change.
 fn sum(of: &Delivery) -> i64 {
     let mut head = Vec::with_capacity(48);
     for number in [of.subscription, of.aggregate, of.due_at] {
@@ -65,15 +73,18 @@ fn sum(of: &Delivery) -> i64 {
 fn rows(view: &View<'_>, sql: &str, params: impl Params) -> Result<Vec<Delivery>> {
     let mut found = Vec::new();
     view.each_row(sql, params, |row| {
-        let intact = match parse(row) {
-            Ok((delivery, true)) => delivery,
-            Ok((delivery, false)) => return Err(damaged(view, delivery.subscription, Some(delivery.position))),
-            Err(_) => return Err(damaged(view, row.at(0)?, row.at(1).ok())),
-        };
-        found.push(intact);
+        found.push(intact(view, row)?);
         Ok(true)
     })?;
     Ok(found)
+}
+
+fn intact(view: &View<'_>, row: &Row<'_>) -> Result<Delivery> {
+    match parse(row) {
+        Ok((delivery, true)) => Ok(delivery),
+        Ok((delivery, false)) => Err(damaged(view, delivery.subscription, Some(delivery.position))),
+        Err(_) => Err(damaged(view, row.at(0)?, row.at(1).ok())),
+    }
 }
 
 fn damaged(view: &View<'_>, subscription: i64, position: Option<u64>) -> Error {
@@ -92,12 +103,13 @@ fn first(view: &View<'_>, sql: &str, params: impl Params) -> Result<Option<Deliv
     Ok(rows(view, sql, params)?.into_iter().next())
 }
 
-pub(crate) fn insert(writing: &Writing<'_>, of: &Delivery) -> Result<()> {
-    writing.execute(
+pub(crate) fn insert(writing: &Writing<'_>, outbox: &mut Checkpoint, of: &Delivery) -> Result<()> {
+    let inserted = writing.execute(
         "INSERT INTO deliveries (subscription, position, aggregate, state, attempts, due_at, last_error, checksum)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![of.subscription, of.position, of.aggregate, of.state.as_str(), of.attempts, of.due_at, of.last_error, sum(of)],
     )?;
+    outbox.deliveries = outbox.deliveries.saturating_add(inserted as u64);
     Ok(())
 }
 
@@ -111,22 +123,42 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Delivery) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn remove(writing: &Writing<'_>, subscription: i64, position: u64) -> Result<()> {
-    writing.execute("DELETE FROM deliveries WHERE subscription = ?1 AND position = ?2", params![subscription, position])?;
+pub(crate) fn remove(writing: &Writing<'_>, outbox: &mut Checkpoint, position: u64) -> Result<()> {
+    let sql = "DELETE FROM deliveries WHERE subscription = ?1 AND position = ?2";
+    let removed = writing.execute(sql, params![outbox.id, position])?;
+    outbox.deliveries = outbox.deliveries.saturating_sub(removed as u64);
     Ok(())
 }
 
-/// Forgets what lies beyond a position: it will be read from the log again.
-pub(crate) fn remove_after(writing: &Writing<'_>, subscription: i64, position: u64) -> Result<()> {
-    writing.execute("DELETE FROM deliveries WHERE subscription = ?1 AND position > ?2", params![subscription, position])?;
+/// Deletes the rows after a position, whose events will be read from the log again.
+pub(crate) fn remove_after(writing: &Writing<'_>, outbox: &mut Checkpoint, position: u64) -> Result<()> {
+    let sql = "DELETE FROM deliveries WHERE subscription = ?1 AND position > ?2";
+    let removed = writing.execute(sql, params![outbox.id, position])?;
+    outbox.deliveries = outbox.deliveries.saturating_sub(removed as u64);
     Ok(())
+}
+
+/// Counts the rows.
+pub(crate) fn number(view: &View<'_>, subscription: i64) -> Result<u64> {
+    // No index holds the checksum, so the rows themselves are counted.
+    view.value("SELECT count(checksum) FROM deliveries WHERE subscription = ?1", params![subscription])
+}
+
+/// Fails if rows were lost: otherwise events that wait for them would be published, and dead letters forgotten.
+pub(crate) fn check_number(view: &View<'_>, outbox: &Checkpoint) -> Result<()> {
+    let (there, noted) = (number(view, outbox.id)?, outbox.deliveries);
+    if there == noted {
+        return Ok(());
+    }
+    let what = format!("the outbox {:?} should have {noted} deliveries, but has {there}", outbox.identity.name);
+    Err(Error::new(ErrorKind::Corrupt, what).advice(RECOUNT))
 }
 
 pub(crate) fn at(view: &View<'_>, subscription: i64, position: u64) -> Result<Option<Delivery>> {
     first(view, select!("WHERE d.subscription = ?1 AND d.position = ?2"), params![subscription, position])
 }
 
-/// The first delivery that somebody died with: to be asked between two steps only.
+/// The first delivery that a dead runner left leased. Only meaningful between two steps.
 pub(crate) fn first_leased(view: &View<'_>, subscription: i64) -> Result<Option<Delivery>> {
     let sql = select!("WHERE d.subscription = ?1 AND d.state = 'leased' ORDER BY d.position LIMIT 1");
     first(view, sql, params![subscription])
@@ -145,7 +177,8 @@ pub(crate) fn first_of(view: &View<'_>, subscription: i64, aggregate: i64, from:
     )
 }
 
-/// What is due now, each with those that wait directly behind it, `limit` in all; in order within each aggregate.
+/// Deliveries that are due now, each with those that wait directly behind it; `limit` in all, in order within each
+/// aggregate.
 pub(crate) fn due(view: &View<'_>, subscription: i64, holds: bool, now: i64, limit: usize) -> Result<Vec<Delivery>> {
     let heads = rows(
         view,
@@ -185,13 +218,13 @@ pub(crate) fn of_aggregate(
     rows(view, sql, params![subscription, aggregate, after, limit])
 }
 
-/// When the next one falls due; `None` if nothing is to be tried again.
+/// When the next delivery falls due; `None` if there is none.
 pub(crate) fn next_due(view: &View<'_>, subscription: i64, holds: bool) -> Result<Option<i64>> {
     let next = first(view, select!(heads "retry" "ORDER BY d.due_at LIMIT 1"), params![subscription, holds])?;
     Ok(next.map(|delivery| delivery.due_at))
 }
 
-/// Whether a delivery of the aggregate is not through yet, so that its next event must wait.
+/// Whether the aggregate has an unfinished delivery, so that its next event must wait.
 pub(crate) fn is_held(view: &View<'_>, subscription: i64, aggregate: i64, holds: bool) -> Result<bool> {
     let sql = select!(
         "WHERE d.subscription = ?1 AND d.aggregate = ?2 AND (d.state IN ('retry', 'waiting') OR (?3 AND d.state = 'dead')) LIMIT 1"
@@ -199,7 +232,7 @@ pub(crate) fn is_held(view: &View<'_>, subscription: i64, aggregate: i64, holds:
     Ok(first(view, sql, params![subscription, aggregate, holds])?.is_some())
 }
 
-/// The first of an aggregate that a dead letter, under this policy, does not pass by.
+/// The first delivery of an aggregate that holds the later ones, under this policy.
 pub(crate) fn head_of(view: &View<'_>, subscription: i64, aggregate: i64, holds: bool) -> Result<Option<Delivery>> {
     let sql = select!(
         "WHERE d.subscription = ?1 AND d.aggregate = ?2 AND (d.state <> 'dead' OR ?3) ORDER BY d.aggregate, d.position LIMIT 1"
@@ -207,12 +240,12 @@ pub(crate) fn head_of(view: &View<'_>, subscription: i64, aggregate: i64, holds:
     first(view, sql, params![subscription, aggregate, holds])
 }
 
-/// Deliveries that wait behind nothing.
+/// Waiting deliveries with nothing to wait for.
 pub(crate) fn waiting_for_nothing(view: &View<'_>, subscription: i64, holds: bool, limit: usize) -> Result<Vec<Delivery>> {
     rows(view, select!(heads "waiting" "ORDER BY d.position LIMIT ?3"), params![subscription, holds, limit])
 }
 
-/// Deliveries that fall due after a moment.
+/// Deliveries that fall due after a time.
 pub(crate) fn due_after(view: &View<'_>, subscription: i64, latest: i64, limit: usize) -> Result<Vec<Delivery>> {
     let sql = select!("WHERE d.subscription = ?1 AND d.state = 'retry' AND d.due_at > ?2 ORDER BY d.due_at LIMIT ?3");
     rows(view, sql, params![subscription, latest, limit])
@@ -220,24 +253,32 @@ pub(crate) fn due_after(view: &View<'_>, subscription: i64, latest: i64, limit: 
 
 /// Dead letters after a position, oldest first.
 pub(crate) fn dead(view: &View<'_>, subscription: i64, after: u64, limit: usize) -> Result<Vec<Delivery>> {
-    let sql = select!("WHERE d.subscription = ?1 AND d.position > ?2 AND d.state = 'dead' ORDER BY d.position LIMIT ?3");
+    // The sign keeps SQLite from using the index over states: a damaged one would hide letters.
+    let sql = select!("WHERE d.subscription = ?1 AND d.position > ?2 AND +d.state = 'dead' ORDER BY d.position LIMIT ?3");
     rows(view, sql, params![subscription, after, limit])
 }
 
-pub(crate) fn count(view: &View<'_>, subscription: i64) -> Result<DeliveryCounts> {
-    view.row(
-        "SELECT count(*) FILTER (WHERE state IN ('retry', 'leased')), count(*) FILTER (WHERE state = 'waiting'),
-                count(*) FILTER (WHERE state = 'dead') FROM deliveries WHERE subscription = ?1",
-        params![subscription],
-        |row| Ok(DeliveryCounts { to_retry: row.get(0)?, waiting: row.get(1)?, dead: row.get(2)? }),
-    )
+/// The numbers by state. Checks each row and the total.
+pub(crate) fn count(view: &View<'_>, outbox: &Checkpoint) -> Result<DeliveryCounts> {
+    check_number(view, outbox)?;
+    let mut counts = DeliveryCounts::default();
+    view.each_row(select!("WHERE d.subscription = ?1 ORDER BY d.position"), params![outbox.id], |row| {
+        let of_state = match intact(view, row)?.state {
+            DeliveryState::Retry | DeliveryState::Leased => &mut counts.to_retry,
+            DeliveryState::Waiting => &mut counts.waiting,
+            DeliveryState::Dead => &mut counts.dead,
+        };
+        *of_state += 1;
+        Ok(true)
+    })?;
+    Ok(counts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // The number is part of the format: files hold it.
+    // Files hold this number: it is part of the format.
     #[test]
     fn the_checksum_is_frozen_and_covers_every_column() {
         let base = Delivery {

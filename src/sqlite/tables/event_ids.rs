@@ -1,4 +1,4 @@
-//! Events by their ids. An id that the store made holds the event's position; only ids given by callers have an index.
+//! Events by id. An id made by the store holds the event's position; only ids given by callers have an index.
 
 use rusqlite::params;
 use uuid::Uuid;
@@ -7,30 +7,30 @@ use crate::model::error::Result;
 use crate::model::ids::position_in;
 use crate::sqlite::transaction::{Columns, View, Writing};
 
-/// Notes that the event with this id is at this position; `false` if the tenant has an event with the id.
+/// Records the position of a given id; `false` if the tenant already has an event with this id.
 pub(crate) fn claim(writing: &Writing<'_>, tenant: i64, event_id: Uuid, position: u64) -> Result<bool> {
     let sql = "INSERT INTO event_ids (tenant, event_id, position) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     Ok(writing.execute(sql, params![tenant, event_id.as_bytes(), position])? == 1)
 }
 
-/// The position that was noted for an id given by a caller.
+/// The recorded position of a given id.
 pub(crate) fn given(view: &View<'_>, tenant: i64, event_id: Uuid) -> Result<Option<u64>> {
     let sql = "SELECT position FROM event_ids WHERE tenant = ?1 AND event_id = ?2";
     view.value_if_any(sql, params![tenant, event_id.as_bytes()])
 }
 
-/// The positions, up to `last`, at which an event would be whose id the store made. Most often one.
+/// The positions, up to `last`, that an id made by the store may stand for. Usually one.
 pub(crate) fn made(event_id: Uuid, last: u64) -> impl Iterator<Item = u64> {
     position_in(event_id).into_iter().flatten().take_while(move |position| *position <= last)
 }
 
-/// Forgets the ids of a removed event.
+/// Deletes the id of a removed event.
 pub(crate) fn forget(writing: &Writing<'_>, tenant: i64, event_id: Uuid) -> Result<()> {
     writing.execute("DELETE FROM event_ids WHERE tenant = ?1 AND event_id = ?2", params![tenant, event_id.as_bytes()])?;
     Ok(())
 }
 
-/// Gives the entries after one, `limit` at most, to `each`: tenant, id, position.
+/// Passes the entries after one, `limit` at most, to `each`: tenant, id, position.
 pub(crate) fn check_page(
     view: &View<'_>,
     after: &(i64, Vec<u8>),
@@ -45,7 +45,7 @@ pub(crate) fn check_page(
     })
 }
 
-/// Makes the index empty, to fill it anew.
+/// Empties the index, to fill it again.
 pub(crate) fn clear(writing: &Writing<'_>) -> Result<()> {
     writing.batch("DELETE FROM event_ids")
 }

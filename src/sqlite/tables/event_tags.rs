@@ -9,9 +9,9 @@ use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::consistency::{Ascending, disagrees};
 use crate::sqlite::transaction::{Columns, View, Writing};
 
-/// Notes which events of an append carry which tags: tags with the positions of their events.
+/// Adds the tags of an append, each with the position of its event.
 pub(crate) fn insert(writing: &Writing<'_>, tenant: i64, mut tagged: Vec<(&str, u64)>) -> Result<()> {
-    // In the order of the index, which is kinder to its pages; an event may carry a tag twice.
+    // In the order of the index, which touches fewer pages. An event may carry a tag twice.
     tagged.sort_unstable();
     tagged.dedup();
     let mut statement = writing.prepare("INSERT INTO event_tags (tenant, tag, position) VALUES (?1, ?2, ?3)")?;
@@ -21,14 +21,14 @@ pub(crate) fn insert(writing: &Writing<'_>, tenant: i64, mut tagged: Vec<(&str, 
     Ok(())
 }
 
-/// Forgets that an event carries a tag.
+/// Deletes the entry of an event's tag.
 pub(crate) fn forget(writing: &Writing<'_>, tenant: i64, tag: &str, position: u64) -> Result<()> {
     let sql = "DELETE FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3";
     writing.execute(sql, params![tenant, tag, position])?;
     Ok(())
 }
 
-/// Whether the index says that an event carries a tag.
+/// Whether the index has this tag for an event.
 pub(crate) fn carries(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position = ?3)";
     view.value(sql, params![tenant, tag, position])
@@ -36,8 +36,8 @@ pub(crate) fn carries(view: &View<'_>, tenant: i64, tag: &str, position: u64) ->
 
 /// The positions of a tag's events in a range (both ends included), `limit` at most.
 ///
-/// An entry that was damaged still lies at the place where it belongs. So the entry before the range, and the one behind the
-/// last that was found, must be true.
+/// A damaged entry is still at the place where it belonged. So the entry before the range, and the one after the last
+/// that was found, are compared with their events.
 pub(crate) fn positions(
     view: &View<'_>,
     (tenant, tag): (i64, &str),
@@ -87,7 +87,7 @@ fn confirm(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<()>
     if is_true(view, tenant, tag, position)? { Ok(()) } else { Err(disagrees().at_position(position.into())) }
 }
 
-/// The first position at or after `from`, or with `descending` the last at or before it, of an event with a tag.
+/// The position of the first event with a tag at or after `from`; with `descending`, of the last at or before it.
 pub(crate) fn seek(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, descending: bool) -> Result<Option<u64>> {
     const UP: &str =
         "SELECT position FROM event_tags WHERE tenant = ?1 AND tag = ?2 AND position >= ?3 ORDER BY position LIMIT 1";
@@ -96,7 +96,7 @@ pub(crate) fn seek(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, desce
     view.value_if_any(if descending { DOWN } else { UP }, params![tenant, tag, number_of(from)])
 }
 
-/// Whether an entry of the index is true: the event is there, the tenant's, and carries the tag.
+/// Whether an entry matches its event: it exists, is the tenant's, and carries the tag.
 pub(crate) fn is_true(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<bool> {
     const SQL: &str = super::events::select_events!("", "events e WHERE e.position = ?1");
     let mut found = false;
@@ -127,7 +127,7 @@ pub(crate) fn page(view: &View<'_>, after: &Entry, limit: usize) -> Result<Vec<E
     Ok(page)
 }
 
-/// Makes the index empty, to fill it anew.
+/// Empties the index, to fill it again.
 pub(crate) fn clear(writing: &Writing<'_>) -> Result<()> {
     writing.batch("DELETE FROM event_tags")
 }

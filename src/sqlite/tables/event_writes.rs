@@ -1,4 +1,4 @@
-//! Writing events, each with its checksum, and taking them out again.
+//! Writes events with their checksums, and removes events.
 
 use rusqlite::{CachedStatement, params};
 use uuid::Uuid;
@@ -14,15 +14,15 @@ use crate::sqlite::names_cache::{EventType, Replica};
 use crate::sqlite::tables::block_summaries::Removed;
 use crate::sqlite::transaction::{Columns, Writing};
 
-/// An event on its way into the file.
+/// An event to insert.
 pub(crate) struct NewRow<'a> {
     pub(crate) aggregate: i64,
-    /// [`checksum::identity`] of the aggregate's names.
+    /// The [`checksum::identity`] of the aggregate's names.
     pub(crate) identity: u64,
     pub(crate) version: u64,
     pub(crate) position: u64,
     pub(crate) commit_id: u64,
-    /// The caller's id; without one the store makes it.
+    /// The caller's id; without one the store makes one.
     pub(crate) event_id: Option<Uuid>,
     pub(crate) event_type: &'a EventType,
     pub(crate) schema_version: u32,
@@ -32,7 +32,7 @@ pub(crate) struct NewRow<'a> {
     pub(crate) tags: Option<&'a str>,
 }
 
-/// Inserts events; one statement for all of a transaction.
+/// Inserts events, with one statement for the whole transaction.
 pub(crate) struct Inserter<'a> {
     statement: CachedStatement<'a>,
     replica: Replica,
@@ -90,8 +90,8 @@ impl<'a> Inserter<'a> {
     }
 }
 
-/// Removes an aggregate's events from version `after + 1` to `through`, with what the indexes say of them; notes in `removed`
-/// what the summaries no longer hold. Returns how many there were.
+/// Removes an aggregate's events from version `after + 1` to `through` and their index entries. Records in `removed`
+/// what the summaries must subtract. Returns how many events there were.
 pub(crate) fn remove(writing: &Writing<'_>, owner: &Owner, after: u64, through: u64, removed: &mut Removed) -> Result<u64> {
     const SQL: &str = select_events!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key");
     let bounds = params![key(owner.aggregate, after), key(owner.aggregate, through)];

@@ -1,4 +1,4 @@
-//! Reading events: none whose checksum is wrong, and none in the place of one that is missing.
+//! Reads events. A wrong checksum or a missing event is an error.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::sqlite::consistency::{Ascending, RESTORE};
 use crate::sqlite::names_cache::{AggregateType, EventType};
 use crate::sqlite::transaction::{Columns, View};
 
-/// The columns of an event as [`Raw::read`] takes them.
+/// The columns of an event, in the order that [`Raw::read`] expects.
 macro_rules! select_events {
     ($columns:literal, $rest:literal) => {
         concat!(
@@ -34,7 +34,7 @@ macro_rules! select_events {
 
 pub(in crate::sqlite) use select_events;
 
-/// Whose events are read, and what their checksums cover of it.
+/// The aggregate whose events are read, and what their checksums cover of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     pub(crate) aggregate: i64,
@@ -49,7 +49,7 @@ impl Owner {
         Owner { aggregate, identity, aggregate_type, aggregate_id: aggregate_id.into() }
     }
 
-    /// The owner of the events of an aggregate that is known by its number.
+    /// The owner of the events of an aggregate, found by the aggregate's number.
     pub(crate) fn by_number(view: &View<'_>, aggregate: i64) -> Result<Owner> {
         let (aggregate_type, aggregate_id) = aggregates::names(view, aggregate)?;
         Ok(Owner::new(aggregate, view.aggregate_type_by_id(aggregate_type)?, &aggregate_id))
@@ -60,7 +60,7 @@ impl Owner {
     }
 }
 
-/// What a fold takes of an event.
+/// The parts of an event that a fold uses.
 pub(crate) struct Folded<'a> {
     pub(crate) version: u64,
     pub(crate) event_type: &'a EventType,
@@ -72,13 +72,13 @@ pub(crate) struct Folded<'a> {
 pub(crate) struct PageEnd {
     /// The version of the last event that was read.
     pub(crate) version: u64,
-    /// The aggregate's events ended, and this is the key of the first event behind them, if there is one. `None`: the page
-    /// was full, or `through` was reached.
+    /// `Some` if the aggregate's events ended: the key of the next aggregate's first event, if there is one. `None` if
+    /// the page was full or `through` was reached.
     pub(crate) behind: Option<Option<i64>>,
 }
 
-/// Gives the events of an aggregate from version `after + 1` to `through`, `limit` at most, to `take`, straight from the
-/// page cache. A gap or a wrong checksum ends it with an error.
+/// Passes the events of an aggregate from version `after + 1` to `through`, `limit` at most, to `take`, straight from
+/// the page cache. A gap or a wrong checksum is an error.
 pub(crate) fn fold_page(
     view: &View<'_>,
     owner: &Owner,
@@ -87,7 +87,7 @@ pub(crate) fn fold_page(
     limit: usize,
     mut take: impl FnMut(Folded<'_>) -> Result<()>,
 ) -> Result<PageEnd> {
-    // Without an upper bound: the row behind the last event tells whether events are missing there.
+    // There is no upper bound, because the row after the last event shows whether events are missing there.
     const SQL: &str =
         "SELECT key, event_type, schema_version, created_at, checksum, data FROM events WHERE key > ?1 ORDER BY key LIMIT ?2";
     let mut end = PageEnd { version: after, behind: Some(None) };
@@ -104,7 +104,7 @@ pub(crate) fn fold_page(
             return Ok(false);
         }
         let version = end.version + 1;
-        // The whole key: a search in a damaged table leads also to rows outside of the range.
+        // Compares the whole key: in a damaged table a search may return rows outside the range.
         if found != key(owner.aggregate, version) {
             return Err(gap(version));
         }
@@ -135,7 +135,7 @@ pub(crate) fn fold_page(
     Ok(end)
 }
 
-/// The event types that one call has met: a look-up without a lock.
+/// The event types that one call has met, for look-ups without a lock.
 fn type_of(view: &View<'_>, met: &mut Vec<Arc<EventType>>, number: i64) -> Result<Arc<EventType>> {
     if let Some(event_type) = met.iter().find(|event_type| event_type.id == number) {
         return Ok(event_type.clone());
@@ -159,7 +159,7 @@ fn damaged(version: u64) -> Error {
         .advice(RESTORE)
 }
 
-/// An event in the page cache, its checksum right.
+/// An event in the page cache whose checksum is right.
 pub(crate) struct Raw<'r> {
     pub(crate) version: u64,
     pub(crate) position: u64,
@@ -241,7 +241,7 @@ impl<'r> Raw<'r> {
         self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
     }
 
-    /// The event as it is given to callers; `tags` are its tags if they were read already.
+    /// The event as callers get it. `tags` are its tags if they were already read.
     pub(crate) fn recorded(
         &self,
         aggregate_type: &AggregateType,
@@ -267,8 +267,8 @@ impl<'r> Raw<'r> {
     }
 }
 
-/// Gives the events of an aggregate from version `after + 1` to `through` to `take`, until it says to stop; upwards or
-/// downwards. A gap is an error.
+/// Passes the events of an aggregate from version `after + 1` to `through` to `take`, upwards or downwards, until it
+/// asks to stop. A gap is an error.
 pub(crate) fn scan_aggregate(
     view: &View<'_>,
     owner: &Owner,
@@ -295,27 +295,27 @@ pub(crate) fn scan_aggregate(
         stopped = !go_on;
         Ok(go_on)
     })?;
-    // With fewer rows than asked for, the scan must have reached its end.
+    // Fewer rows than asked for mean that the scan must have reached its end.
     if !stopped && rows < through.saturating_sub(after) && rows < u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(gap(version_of(rows)));
     }
     Ok(())
 }
 
-/// A row of the log that nobody has looked at.
+/// A row of the log that was not checked yet.
 pub(crate) struct Unread<'r, 't> {
     row: &'r Row<'r>,
     types: &'t mut Vec<Arc<EventType>>,
 }
 
 impl<'r> Unread<'r, '_> {
-    /// The event, if it is as it was written.
+    /// The event, if its checksum is right.
     pub(crate) fn event(self, view: &View<'_>, identity: u64) -> Result<Raw<'r>> {
         Raw::read(view, self.row, identity, self.types)
     }
 }
 
-/// Gives the rows after a key, `limit` at most, of whatever aggregate and in whatever state, to `each`.
+/// Passes the rows after a key, `limit` at most, of any aggregate and in any state, to `each`.
 pub(crate) fn check_page(
     view: &View<'_>,
     after: i64,
@@ -336,7 +336,7 @@ pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Resu
     view.value_if_any("SELECT position FROM events WHERE key = ?1", [key(aggregate, version)])
 }
 
-/// The version through which an aggregate's events are all older than `before` (microseconds); `after` if none is.
+/// The version up to which all events of an aggregate are older than `before` (microseconds); `after` if none is.
 pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
     let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at >= ?3 ORDER BY key LIMIT 1";
     let first: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), before])?;

@@ -1,4 +1,4 @@
-//! The one row that the log as a whole has. An append does not touch it.
+//! The single row about the log as a whole. An append does not touch it.
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::names_cache::Replica;
 use crate::sqlite::transaction::{View, Writing};
 
-/// Makes the row of a new file, with an identity of its own.
+/// Creates the row of a new file, with a new identity.
 pub(crate) fn make(connection: &Connection, now_micros: i64) -> Result<()> {
     connection.execute("INSERT INTO replicas (id, replica_id) VALUES (1, ?1)", [Uuid::now_v7().into_bytes()]).sql()?;
     let sql = "INSERT INTO log_state (id, replica, snapshot_count, snapshots_expired_at, created_at) VALUES (1, 1, 0, 0, ?1)";
@@ -22,12 +22,12 @@ pub(crate) fn replica(view: &View<'_>) -> Result<Replica> {
     view.row(sql, [], |row| Ok(Replica { id: row.get(0)?, replica_id: Uuid::from_bytes(row.get(1)?) }))
 }
 
-/// How many snapshots there are in the file: kept, not counted.
+/// The number of snapshots in the file, which is stored, not counted.
 pub(crate) fn snapshot_count(view: &View<'_>) -> Result<u64> {
     view.value("SELECT snapshot_count FROM log_state WHERE id = 1", [])
 }
 
-/// Notes that there are more snapshots now, or fewer.
+/// Records that the number of snapshots changed.
 pub(crate) fn note_snapshots(writing: &Writing<'_>, change: i64) -> Result<()> {
     if change == 0 {
         return Ok(());
@@ -48,7 +48,7 @@ pub(crate) fn note_expired(writing: &Writing<'_>, at_micros: i64) -> Result<()> 
     Ok(())
 }
 
-/// The size of the file's pages, in bytes; pages in the write-ahead log that are newer are counted once.
+/// The size of the file's pages, in bytes. A page that is also in the write-ahead log counts once.
 pub(crate) fn size_bytes(view: &View<'_>) -> Result<u64> {
     let pages: u64 = view.value("PRAGMA page_count", [])?;
     let page_size: u64 = view.value("PRAGMA page_size", [])?;

@@ -1,4 +1,4 @@
-//! One file for each table family: its rows, and the statements on them. Everything here runs inside a transaction.
+//! One file for each table family: its rows and its statements. Everything here runs inside a transaction.
 
 pub(super) mod aggregates;
 pub(super) mod block_summaries;

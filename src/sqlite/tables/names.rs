@@ -1,4 +1,4 @@
-//! Names and the numbers that stand for them in rows: looked up, and made when an append brings a new one.
+//! Names and their numbers in rows: looked up, and created when an append brings a new name.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::sqlite::consistency::{RESTORE, disagrees};
 use crate::sqlite::names_cache::{AggregateType, EventType};
 use crate::sqlite::transaction::{View, Writing};
 
-/// With no more names than this, a name that the index does not have is looked for in every row: SQLite does not notice
-/// that an index has lost an entry.
+/// Up to this many names, a name that the index does not have is looked for in every row, because SQLite does not
+/// notice that an index has lost an entry.
 const MOST_LOOKED_AT: i64 = 2_000;
 
 impl View<'_> {
-    /// The event type of this name, if any event ever had it.
+    /// The event type with this name, if an event ever had it.
     pub(crate) fn event_type(&self, name: &str) -> Result<Option<Arc<EventType>>> {
         if let Some(known) = self.names.event_type(name) {
             return Ok(Some(known));
@@ -46,7 +46,7 @@ impl View<'_> {
         found
     }
 
-    /// The aggregate type of this name in this tenant, if any aggregate ever had it.
+    /// The aggregate type with this name in this tenant, if an aggregate ever had it.
     pub(crate) fn aggregate_type(&self, tenant: &str, name: &str) -> Result<Option<Arc<AggregateType>>> {
         if let Some(known) = self.names.aggregate_type(tenant, name) {
             return Ok(Some(known));
@@ -106,8 +106,8 @@ impl View<'_> {
         )
     }
 
-    /// The number that stands for a name: in the index and in the row alike. `doubts` are the greatest number there is and
-    /// a look at every row, for a name that the index does not have.
+    /// The number of a name, if index and row agree. For a name that the index does not have, `doubts` has two queries:
+    /// the greatest number, and a scan of all rows.
     fn number_of(&self, sql: &str, doubts: (&str, &str), name: &[&dyn ToSql]) -> Result<Option<i64>> {
         let found: Option<(i64, Option<bool>)> = self.row_if_any(sql, name, |row| Ok((row.get(0)?, row.get(1)?)))?;
         match found {
@@ -125,7 +125,7 @@ impl View<'_> {
 }
 
 impl Writing<'_> {
-    /// The event type of this name; made if there is none.
+    /// The event type with this name; created if there is none.
     pub(crate) fn event_type_or_new(&self, name: &str) -> Result<Arc<EventType>> {
         if let Some(known) = self.event_type(name)? {
             return Ok(known);
@@ -136,7 +136,7 @@ impl Writing<'_> {
         Ok(made)
     }
 
-    /// The number of a tenant; made if there is none.
+    /// The number of a tenant; created if there is none.
     pub(crate) fn tenant_or_new(&self, tenant: &str) -> Result<i64> {
         if let Some(known) = self.tenant_id(tenant)? {
             return Ok(known);
@@ -146,7 +146,7 @@ impl Writing<'_> {
         Ok(id)
     }
 
-    /// The aggregate type of this name in this tenant; both are made if need be.
+    /// The aggregate type with this name in this tenant; both are created if needed.
     pub(crate) fn aggregate_type_or_new(&self, tenant: &str, name: &str) -> Result<Arc<AggregateType>> {
         if let Some(known) = self.aggregate_type(tenant, name)? {
             return Ok(known);
@@ -159,8 +159,8 @@ impl Writing<'_> {
         Ok(made)
     }
 
-    /// Confirms that nothing refers to a number that was just given. A damaged table of names gives a number that it has
-    /// lost a second time, and a new tenant would write into another one's aggregates.
+    /// Confirms that nothing refers to a new number. A damaged table of names may have lost a number and give it again,
+    /// and a new tenant would then write into another one's aggregates.
     fn confirm_unused(&self, refers: &str, id: impl Params) -> Result<()> {
         if self.value(refers, id)? { Err(disagrees()) } else { Ok(()) }
     }
@@ -184,12 +184,12 @@ pub(crate) fn aggregate_types(view: &View<'_>, tenant: &str) -> Result<Vec<Strin
     )
 }
 
-/// How many aggregate types there are in the file, of all tenants.
+/// Counts the aggregate types in the file, of all tenants.
 pub(crate) fn count_aggregate_types(view: &View<'_>) -> Result<usize> {
     view.value("SELECT count(*) FROM aggregate_types NOT INDEXED", [])
 }
 
-/// A list by its index, if the rows give the same.
+/// Reads a list by its index, and fails if the rows give another.
 fn agreed(view: &View<'_>, (by_index, by_row): (&str, &str), params: &[&dyn ToSql]) -> Result<Vec<String>> {
     let name = |row: &rusqlite::Row<'_>| row.get(0);
     let (by_index, mut by_row) = (view.rows(by_index, params, name)?, view.rows(by_row, params, name)?);

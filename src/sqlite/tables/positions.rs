@@ -1,5 +1,5 @@
-//! Positions: where the log ends, and which positions have no event any more. Each position up to the last is that of an
-//! event, or it lies in a hole that a removal made: so an event that a damaged index hides is noticed by who reads the log.
+//! Positions: where the log ends, and which positions no longer have an event. Each position up to the last is that of
+//! an event or lies in a hole that a removal made. So reading the log notices an event that a damaged index hides.
 
 use rusqlite::{Row, params};
 
@@ -9,15 +9,15 @@ use crate::sqlite::checksum;
 use crate::sqlite::consistency::{RESTORE, disagrees};
 use crate::sqlite::transaction::{Columns, View, Writing};
 
-/// A position as SQLite holds it.
+/// A position as SQLite stores it.
 pub(crate) fn number_of(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }
 
-/// The position of the newest event that ever was in the log; 0 if there was none.
+/// The position of the newest event that was ever in the log; 0 if there was none.
 ///
-/// The index of positions is read from its end, and the row that its last entry leads to is compared with it; the entry
-/// before must be the position before. Without that a damaged entry would let positions be given twice.
+/// Reads the end of the index of positions. The last entry must match its row, and the entry before it must be one
+/// position lower. Otherwise a damaged entry could cause positions to be used twice.
 pub(crate) fn last(view: &View<'_>) -> Result<u64> {
     const SQL: &str = "SELECT i.position, (SELECT t.position FROM events t WHERE t.key = i.key), (SELECT max(first) FROM holes)
                        FROM events i ORDER BY i.position DESC LIMIT 2";
@@ -53,7 +53,7 @@ fn disagrees_at(position: u64) -> Error {
     disagrees().at_position(Position::new(position))
 }
 
-/// Positions in a row whose events were removed.
+/// A range of positions whose events were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hole {
     pub(crate) first: u64,
@@ -65,7 +65,7 @@ impl Hole {
         Ok((Hole { first: row.get(0)?, last: row.get(1)? }, row.get(2)?))
     }
 
-    /// The hole of a row that is as it was written.
+    /// The hole, if the row's checksum is right.
     fn checked((hole, sum): (Hole, i64)) -> Result<Hole> {
         if hole.checksum() == sum && hole.first <= hole.last { Ok(hole) } else { Err(disagrees_at(hole.first)) }
     }
@@ -81,7 +81,7 @@ fn last_hole(view: &View<'_>) -> Result<Option<Hole>> {
     found.map(Hole::checked).transpose()
 }
 
-/// The hole in which a position lies.
+/// The hole that contains a position.
 fn hole_at(view: &View<'_>, position: u64) -> Result<Option<Hole>> {
     let sql = "SELECT first, last, checksum FROM holes WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
     let found = view.row_if_any(sql, [number_of(position)], Hole::read)?;
@@ -93,7 +93,7 @@ pub(crate) fn confirm_removed(view: &View<'_>, position: u64) -> Result<()> {
     if hole_at(view, position)?.is_some() { Ok(()) } else { Err(disagrees_at(position)) }
 }
 
-/// Gives the holes after a position, `limit` at most, to `each`; one that is damaged as its error.
+/// Passes the holes after a position, `limit` at most, to `each`; a damaged one as its error.
 pub(crate) fn check_holes(view: &View<'_>, after: i64, limit: usize, mut each: impl FnMut(i64, Result<Hole>)) -> Result<()> {
     let sql = "SELECT first, last, checksum FROM holes WHERE first > ?1 ORDER BY first LIMIT ?2";
     view.each_row(sql, params![after, limit], |row| {
@@ -103,7 +103,7 @@ pub(crate) fn check_holes(view: &View<'_>, after: i64, limit: usize, mut each: i
     })
 }
 
-/// How many positions have no event.
+/// Counts the positions without an event.
 pub(crate) fn removed(view: &View<'_>) -> Result<u64> {
     let mut removed = 0;
     view.each_row("SELECT first, last, checksum FROM holes", [], |row| {
@@ -114,7 +114,7 @@ pub(crate) fn removed(view: &View<'_>) -> Result<u64> {
     Ok(removed)
 }
 
-/// Notes that the events at these positions were removed; they rise.
+/// Records that the events at these rising positions were removed.
 pub(crate) fn add_holes(writing: &Writing<'_>, positions: &[u64]) -> Result<()> {
     for run in positions.chunk_by(|one, next| one + 1 == *next) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
@@ -130,7 +130,7 @@ pub(crate) fn add_holes(writing: &Writing<'_>, positions: &[u64]) -> Result<()> 
     Ok(())
 }
 
-/// Follows the positions of a range through the log, one event after the other.
+/// Checks, event by event, that a range of the log has no unexplained gap.
 pub(crate) struct Walk {
     range: (u64, u64),
     descending: bool,
@@ -139,12 +139,12 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// `range`: first and last position, both included.
+    /// `range` is the first and the last position, both included.
     pub(crate) fn new(range: (u64, u64), descending: bool) -> Walk {
         Walk { range, descending, passed: 0 }
     }
 
-    /// The next event is at this position.
+    /// Accounts for the next event, at this position.
     pub(crate) fn next(&mut self, view: &View<'_>, position: u64) -> Result<()> {
         let (first, last) = self.range;
         let before = if self.descending { last.checked_sub(position) } else { position.checked_sub(first) };
@@ -156,15 +156,15 @@ impl Walk {
         Ok(())
     }
 
-    /// No further event is in the range.
+    /// Accounts for the rest of the range, which has no further event.
     pub(crate) fn end(&mut self, view: &View<'_>) -> Result<()> {
         let (first, last) = self.range;
-        // Not empty: then the whole range may be one of all numbers.
+        // Computed without overflow: the range may cover all numbers.
         let all = (last.saturating_sub(first)).saturating_add(u64::from(first <= last));
         self.skip(view, all)
     }
 
-    /// Passes over the positions up to the one that has `until` others before it: they must be one hole.
+    /// Accounts for the positions before the next event, until `until` are accounted for. They must be one hole.
     fn skip(&mut self, view: &View<'_>, until: u64) -> Result<()> {
         if until == self.passed {
             return Ok(());
@@ -174,7 +174,7 @@ impl Walk {
             false => (first.saturating_add(self.passed), first.saturating_add(until).saturating_sub(1)),
             true => (last.saturating_sub(until).saturating_add(1), last.saturating_sub(self.passed)),
         };
-        // A hole may reach beyond the range, and no further: an event is beside it.
+        // A hole may extend beyond the range, but on the inner side it ends next to an event.
         let is_hole = hole_at(view, from)?.is_some_and(|hole| {
             (hole.first == from || (from == first && hole.first < from)) && (hole.last == to || (to == last && hole.last > to))
         });

@@ -1,4 +1,4 @@
-//! What a projection writes: tables of its own, in the same file and the same transaction as its checkpoint.
+//! The read model: a projection's own tables, written in the same file and transaction as its checkpoint.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,16 +9,17 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::format;
 use crate::sqlite::transaction::{View, Writing};
 
-/// The read model of a projection inside a transaction.
+/// A projection's read model, inside a transaction.
 ///
-/// This is the one place where SQLite shows in the public API: the statements are the application's. In them a table
-/// or index of the projection is written in braces, as in `INSERT INTO {users} …` and `CREATE INDEX {users_by_email} ON
-/// {users} (email)`: while a rebuild fills new tables beside the old ones, the braces stand for the new ones.
+/// This is the one place where SQLite shows in the public API, because the application writes the statements. It writes
+/// the names of the projection's tables and indexes in braces, as in `INSERT INTO {users} …` and `CREATE INDEX
+/// {users_by_email} ON {users} (email)`. While a rebuild fills new tables, the braces stand for those.
 pub struct ReadModel<'a> {
     connection: &'a Connection,
     tables: &'a [String],
     naming: Naming,
-    // Those used last, by the text with braces: to put the names in and to look up the result is half of a small one's cost.
+    // The statements used last, by their text with braces. Replacing the names and looking up the result is half the
+    // cost of a small statement.
     ready: RefCell<Vec<Ready<'a>>>,
 }
 
@@ -28,21 +29,21 @@ impl fmt::Debug for ReadModel<'_> {
     }
 }
 
-/// A statement that is used again and again within a transaction.
+/// A statement that is used repeatedly within a transaction.
 struct Ready<'a> {
     sql: String,
     statement: CachedStatement<'a>,
 }
 
-/// More different statements than that are looked up each time.
+/// If there are more different statements than this, the rest are looked up each time.
 const MOST_READY: usize = 16;
 
 /// What the names in braces stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Naming {
-    /// Part of the names of indexes, which keep theirs when a table is renamed.
+    /// Part of the names of indexes, which keep their names when a table is renamed.
     pub(crate) generation: u64,
-    /// Whether tables are those of a rebuild that is not finished.
+    /// Whether the tables are those of an unfinished rebuild.
     pub(crate) shadow: bool,
 }
 
@@ -60,26 +61,26 @@ impl<'a> ReadModel<'a> {
         ReadModel { connection: writing.connection(), tables, naming, ready: RefCell::default() }
     }
 
-    /// Runs one statement; returns the number of rows that it changed. The statement is prepared once and kept.
+    /// Runs one statement and returns the number of changed rows. The statement is prepared once and kept.
     ///
     /// # Errors
-    /// SQLite's own.
+    /// SQLite's errors.
     pub fn execute(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
         self.with(sql, |statement| statement.execute(params))
     }
 
-    /// Runs statements without parameters, such as those that make the tables.
+    /// Runs statements without parameters, such as those that create the tables.
     ///
     /// # Errors
-    /// SQLite's own.
+    /// SQLite's errors.
     pub fn execute_batch(&self, sql: &str) -> rusqlite::Result<()> {
         self.connection.execute_batch(&self.resolve(sql))
     }
 
-    /// The first row of a query; `None` if it has none.
+    /// The first row of a query; `None` if there is none.
     ///
     /// # Errors
-    /// SQLite's own.
+    /// SQLite's errors.
     pub fn query_row<T>(
         &self,
         sql: &str,
@@ -90,7 +91,7 @@ impl<'a> ReadModel<'a> {
     }
 
     fn with<T>(&self, sql: &str, run: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        // Taken out while it runs: the application's code for a row may run another.
+        // Taken out while it runs, because the application's code for a row may run another statement.
         let known = {
             let mut ready = self.ready.borrow_mut();
             ready.iter().position(|known| known.sql == sql).map(|at| ready.swap_remove(at))
@@ -107,7 +108,7 @@ impl<'a> ReadModel<'a> {
         done
     }
 
-    /// The statement with the real names in it.
+    /// The statement with the real table names.
     pub fn resolve(&self, sql: &str) -> String {
         let mut resolved = String::with_capacity(sql.len() + 32);
         let mut rest = sql;
@@ -118,7 +119,7 @@ impl<'a> ReadModel<'a> {
                     resolved.push_str(&self.name(name));
                     rest = after;
                 }
-                // A brace of the statement's own, in a JSON text for example.
+                // A brace that belongs to the statement, for example in a JSON text.
                 _ => {
                     resolved.push('{');
                     rest = from;
@@ -143,7 +144,7 @@ fn is_identifier(name: &str) -> bool {
         && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
 
-/// Refuses names of tables that cannot be a projection's.
+/// Refuses table names that a projection cannot have.
 pub(crate) fn check_tables(tables: &[String]) -> Result<()> {
     for table in tables {
         let reserved = ["sqlite_", "foldlog_"].iter().any(|prefix| table.to_ascii_lowercase().starts_with(prefix));
@@ -155,12 +156,12 @@ pub(crate) fn check_tables(tables: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a table of this name is in the file.
+/// Whether the file has a table of this name.
 pub(crate) fn exists(view: &View<'_>, table: &str) -> Result<bool> {
     view.value("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE)", params![table])
 }
 
-/// Drops the tables that a rebuild left behind.
+/// Drops tables that an unfinished rebuild left.
 pub(crate) fn drop_shadows(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
     let shadow = Naming { generation: 0, shadow: true };
     tables.iter().try_for_each(|table| writing.batch(&format!("DROP TABLE IF EXISTS {}", shadow.table(table))))
@@ -171,14 +172,14 @@ pub(crate) fn drop_tables(writing: &Writing<'_>, tables: &[String]) -> Result<()
     tables.iter().try_for_each(|table| writing.batch(&format!("DROP TABLE IF EXISTS \"{table}\"")))
 }
 
-/// Puts the tables of a rebuild in place of the projection's.
+/// Replaces a projection's tables by those of a rebuild.
 pub(crate) fn swap(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
     let shadow = Naming { generation: 0, shadow: true };
     drop_tables(writing, tables)?;
     tables.iter().try_for_each(|table| writing.batch(&format!("ALTER TABLE {} RENAME TO \"{table}\"", shadow.table(table))))
 }
 
-/// The table of a projection that keeps documents.
+/// The table of a projection of documents.
 pub(crate) struct DocumentTable {
     create: String,
     get: String,
@@ -200,7 +201,7 @@ impl DocumentTable {
         }
     }
 
-    /// The table of a projection, of whichever rebuild.
+    /// The table of a projection, current or being rebuilt.
     pub(crate) fn of_projection(name: &str) -> DocumentTable {
         DocumentTable::new(&format!("{{{name}}}"))
     }
@@ -222,14 +223,14 @@ impl DocumentTable {
     }
 }
 
-/// Whether there is a table of this name and it holds documents.
+/// Whether a table of this name exists and holds documents.
 pub(crate) fn has_documents(view: &View<'_>, table: &str) -> Result<bool> {
     let columns: Option<String> =
         view.value("SELECT group_concat(name, ' ') FROM (SELECT name FROM pragma_table_info(?1) ORDER BY cid)", params![table])?;
     Ok(columns.as_deref() == Some("tenant key document"))
 }
 
-/// A tenant's document: its JSON text. The table's name has been checked.
+/// A tenant's document, as JSON text. The table's name has been checked.
 pub(crate) fn document(view: &View<'_>, table: &str, tenant: &str, key: &str) -> Result<Option<String>> {
     view.value_if_any(&DocumentTable::new(&format!("\"{table}\"")).get, params![tenant, key])
 }
@@ -242,13 +243,13 @@ pub(crate) fn documents(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<(String, String)>> {
-    // An empty key is a key: only after one that was given is it passed over.
+    // An empty key is valid, so `>` is used only if a key was given.
     let from = if after.is_some() { ">" } else { ">=" };
     let sql = format!("SELECT key, document FROM \"{table}\" WHERE tenant = ?1 AND key {from} ?2 ORDER BY key LIMIT ?3");
     view.rows(&sql, params![tenant, after.unwrap_or(""), limit], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Every row of the application's own query.
+/// All rows of a query that the application wrote.
 pub(crate) fn query<T>(
     view: &View<'_>,
     sql: &str,
@@ -258,7 +259,7 @@ pub(crate) fn query<T>(
     let refused =
         |error: rusqlite::Error| Error::new(ErrorKind::InvalidInput, format!("the query failed: {error}")).caused_by(error);
     let mut statement = view.connection().prepare_cached(sql).map_err(refused)?;
-    // The connection is told to write nothing, but a PRAGMA could tell it otherwise.
+    // The connection is set to read-only, but a PRAGMA could undo that.
     if !statement.readonly() {
         return Err(Error::new(ErrorKind::InvalidInput, "the query is a statement that writes"));
     }

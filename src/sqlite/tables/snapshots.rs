@@ -1,4 +1,4 @@
-//! Snapshots: results of folds, kept as long as they are of use. Those of several folds lie beside each other.
+//! Snapshots: stored results of folds. Several folds may have snapshots of the same aggregate.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ macro_rules! select {
     };
 }
 
-/// The checksum of a snapshot of the aggregate with these names.
+/// The checksum of a snapshot. `identity` covers the aggregate's names.
 fn sum(identity: u64, row: &NewSnapshot<'_>) -> i64 {
     checksum::fields(
         identity,
@@ -43,7 +43,7 @@ fn sum(identity: u64, row: &NewSnapshot<'_>) -> i64 {
     )
 }
 
-/// Reads a snapshot of the aggregate with these names; whether it is as it was written is part of it.
+/// Reads a snapshot, and whether its checksum is right.
 fn read(row: &Row<'_>, identity: u64) -> rusqlite::Result<SnapshotRow> {
     let mut found = SnapshotRow {
         version: row.get(1)?,
@@ -66,7 +66,7 @@ fn range(aggregate: i64) -> [i64; 2] {
     [key(aggregate, 0), key(aggregate, u64::from(u32::MAX))]
 }
 
-/// Saves a snapshot in place of the fold's one at the same version, and deletes all but the fold's newest `retain`.
+/// Saves a snapshot, replacing the fold's snapshot at the same version, and deletes all but the fold's newest `retain`.
 pub(crate) fn save(writing: &Writing<'_>, aggregate: i64, identity: u64, row: &NewSnapshot<'_>, retain: u32) -> Result<()> {
     let [first, last] = range(aggregate);
     let fold = row.fold;
@@ -121,7 +121,7 @@ pub(crate) fn delete_superseded(writing: &Writing<'_>, aggregate: i64, retain: u
     Ok(superseded.len() as u64)
 }
 
-/// Gives the snapshots of an aggregate at or below version `through` to `each`, newest first, until it says to stop.
+/// Passes the snapshots of an aggregate at or below version `through` to `each`, newest first, until it asks to stop.
 pub(crate) fn each_newest_first(
     view: &View<'_>,
     aggregate: i64,
@@ -137,7 +137,7 @@ pub(crate) fn each_newest_first(
     })
 }
 
-/// The version of a fold's newest snapshot of an aggregate; 0 if it has none.
+/// The version of a fold's newest snapshot of an aggregate; 0 if there is none.
 pub(crate) fn newest_version(view: &View<'_>, aggregate: i64, fold: FoldId<'_>) -> Result<u64> {
     let [first, last] = range(aggregate);
     let sql = "SELECT version FROM snapshots WHERE key > ?1 AND key <= ?2 AND fold_name = ?3 AND fold_version = ?4
@@ -156,8 +156,8 @@ pub(crate) fn all(view: &View<'_>, aggregate: i64, identity: u64) -> Result<Vec<
     Ok(all)
 }
 
-/// The version up to which every fold that has snapshots of an aggregate can do without its events: the least of the folds'
-/// newest intact ones; 0 if there is none.
+/// The version up to which no fold with snapshots of an aggregate needs its events: the least of the folds' newest
+/// intact snapshots; 0 if there is none.
 pub(crate) fn covered_through(view: &View<'_>, aggregate: i64, identity: u64) -> Result<u64> {
     let mut newest: BTreeMap<(String, u32, u64), u64> = BTreeMap::new();
     for row in all(view, aggregate, identity)? {
@@ -165,13 +165,13 @@ pub(crate) fn covered_through(view: &View<'_>, aggregate: i64, identity: u64) ->
         let of_fold = newest.entry((row.fold_name, row.fold_version, row.fingerprint)).or_default();
         *of_fold = version.max(*of_fold);
     }
-    // A damaged row may have lost its fold's name, too: it says nothing about another fold.
+    // A damaged row may have lost its fold's name too, so it counts for no fold.
     newest.retain(|_, version| *version > 0);
     Ok(newest.into_values().min().unwrap_or(0))
 }
 
-/// Gives the snapshots after a key, `limit` at most, of whatever aggregate, to `each`; one that cannot be read as its error.
-/// `identity` gives what the checksums of an aggregate's snapshots cover.
+/// Passes the snapshots after a key, `limit` at most, of any aggregate, to `each`; an unreadable one as its error.
+/// `identity` returns what the checksums of an aggregate's snapshots cover.
 pub(crate) fn check_page(
     view: &View<'_>,
     after: i64,
@@ -196,8 +196,8 @@ pub(crate) fn delete_all(writing: &Writing<'_>, aggregate: i64) -> Result<u64> {
     Ok(deleted as u64)
 }
 
-/// Deletes a tenant's snapshots made before `before` (microseconds), `limit` at most; never a fold's newest of an aggregate
-/// whose first events are gone, for its replay has nothing else to start from. Returns how many.
+/// Deletes a tenant's snapshots made before `before` (microseconds), `limit` at most. Keeps a fold's newest snapshot of
+/// an aggregate whose first events are gone, because a replay needs it. Returns how many were deleted.
 pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: usize) -> Result<u64> {
     let sql = "SELECT s.key FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
                CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant
@@ -214,7 +214,7 @@ pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: us
     Ok(expired.len() as u64)
 }
 
-/// Figures over all snapshots of a tenant's aggregate types.
+/// Statistics about all snapshots of a tenant.
 pub(crate) fn totals(view: &View<'_>, tenant: &str) -> Result<SnapshotTotals> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(s.state)), 0), min(s.created_at), max(s.created_at)
                FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
@@ -224,7 +224,7 @@ pub(crate) fn totals(view: &View<'_>, tenant: &str) -> Result<SnapshotTotals> {
     })
 }
 
-/// How many snapshots each aggregate of a tenant has: (aggregate type, aggregate id, snapshots), most first.
+/// The number of snapshots for each aggregate of a tenant: (aggregate type, aggregate id, snapshots), most first.
 pub(crate) fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Result<Vec<(String, String, u64)>> {
     let sql = "SELECT t.name, a.aggregate_id, c.n FROM (SELECT key >> 32 AS id, count(*) AS n FROM snapshots GROUP BY key >> 32) c
                JOIN aggregates a ON a.id = c.id JOIN aggregate_types t ON t.id = a.aggregate_type JOIN tenants n ON n.id = t.tenant
@@ -232,12 +232,12 @@ pub(crate) fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Resul
     view.rows(sql, params![tenant, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
-/// The aggregate of a snapshot's key, and the snapshot's number in it.
+/// Splits a snapshot's key into its aggregate and its number.
 pub(crate) fn split_key(found: i64) -> (i64, u64) {
     (found >> 32, key_version(found))
 }
 
-/// Confirms that a snapshot's aggregate has the events up to its version, or had them.
+/// Confirms that a snapshot's aggregate has, or had, events up to the snapshot's version.
 pub(crate) fn is_reached(view: &View<'_>, aggregate: i64, version: u64) -> Result<bool> {
     Ok(version <= aggregates::at_number(view, aggregate)?.version)
 }

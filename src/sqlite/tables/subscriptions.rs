@@ -1,5 +1,5 @@
-//! Subscriptions: how far each has come, and who leads it. Every row carries a checksum over all of it; a row is read,
-//! changed in Rust and written back whole.
+//! Subscriptions: their checkpoints and leaders. Every row has a checksum over all its columns. A row is read, changed
+//! in Rust and written back whole.
 
 use rusqlite::{Row, params};
 
@@ -15,18 +15,18 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, tenant, name, kind, filter, position, leader, fence, heartbeat, lease_millis, in_hand, deaths, ",
-            "failed_position, failure, version, generation, rebuild_version, rebuild_position, checksum FROM subscriptions ",
+            "failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, checksum FROM subscriptions ",
             $rest
         )
     };
 }
 
-/// A row as it is in the file, whatever happened to it.
+/// A row as it is in the file, damaged or not.
 pub(crate) struct Stored {
     pub(crate) id: i64,
-    /// `None` if they cannot be read.
+    /// `None` if the names cannot be read.
     pub(crate) identity: Option<Identity>,
-    /// What the row says although its checksum is wrong; `None` if it cannot be read at all.
+    /// The content of a row whose checksum is wrong; `None` if it cannot be read at all.
     pub(crate) doubtful: Option<Checkpoint>,
     /// The row, if its checksum is right.
     pub(crate) intact: Option<Checkpoint>,
@@ -35,7 +35,7 @@ pub(crate) struct Stored {
 impl Stored {
     fn read(row: &Row<'_>) -> Result<Stored> {
         let identity = || Some(Identity { tenant: row.at(1).ok()?, name: row.at(2).ok()? });
-        let (intact, doubtful) = match (parse(row), row.at::<i64>(18)) {
+        let (intact, doubtful) = match (parse(row), row.at::<i64>(19)) {
             (Ok(checkpoint), Ok(stored)) if stored == sum(&checkpoint) => (Some(checkpoint), None),
             (Ok(checkpoint), _) => (None, Some(checkpoint)),
             (Err(_), _) => (None, None),
@@ -59,7 +59,8 @@ fn parse(row: &Row<'_>) -> Result<Checkpoint> {
     Ok(Checkpoint {
         id: row.at(0)?,
         identity: Identity { tenant: row.at(1)?, name: row.at(2)? },
-        kind: SubscriptionKind::named(&kind).ok_or_else(|| Error::new(ErrorKind::Corrupt, "there is no such kind"))?,
+        kind: SubscriptionKind::named(&kind)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the kind of a subscription is unknown"))?,
         filter: row.at(4)?,
         position: row.at(5)?,
         leader: row.at(6)?,
@@ -74,18 +75,20 @@ fn parse(row: &Row<'_>) -> Result<Checkpoint> {
         generation: row.at(15)?,
         rebuild_version: row.at(16)?,
         rebuild_position: row.at(17)?,
+        deliveries: row.at(18)?,
     })
 }
 
-/// Part of the format: must never change.
+/// Part of the format: this must never change.
 fn sum(of: &Checkpoint) -> i64 {
     let number = |number: u64| number.to_le_bytes();
     let optional = |number: Option<u64>| [u64::from(number.is_some()), number.unwrap_or(0)];
-    let mut head = Vec::with_capacity(160);
+    let mut head = Vec::with_capacity(168);
     for signed in [of.id, of.fence, of.heartbeat] {
         head.extend(signed.to_le_bytes());
     }
-    for plain in [of.position, u64::from(of.lease_millis), u64::from(of.deaths), u64::from(of.version), of.generation] {
+    let (lease_millis, deaths, version) = (u64::from(of.lease_millis), u64::from(of.deaths), u64::from(of.version));
+    for plain in [of.position, lease_millis, deaths, version, of.generation, of.deliveries] {
         head.extend(number(plain));
     }
     for nullable in [of.in_hand, of.failed_position, of.rebuild_version.map(u64::from), of.rebuild_position] {
@@ -106,7 +109,7 @@ fn sum(of: &Checkpoint) -> i64 {
     )
 }
 
-/// Every row, in the order of their numbers, and without the index over the names.
+/// All rows, in the order of their numbers, read without the index over names.
 pub(crate) fn all(view: &View<'_>) -> Result<Vec<Stored>> {
     let mut all = Vec::new();
     view.each_row(select!("NOT INDEXED ORDER BY id"), [], |row| {
@@ -116,8 +119,8 @@ pub(crate) fn all(view: &View<'_>) -> Result<Vec<Stored>> {
     Ok(all)
 }
 
-/// Looks up by name. Reads every row, so that a damaged index hides none; a damaged row is an error unless an intact one
-/// has the name.
+/// Looks up a subscription by name. Reads every row, so that a damaged index hides none. A damaged row is an error
+/// unless an intact one has the name.
 pub(crate) fn find(view: &View<'_>, identity: &Identity) -> Result<Option<Checkpoint>> {
     let mut damaged: Option<Stored> = None;
     for stored in all(view)? {
@@ -141,24 +144,24 @@ pub(crate) fn by_id(view: &View<'_>, id: i64) -> Result<Option<Checkpoint>> {
     found.map(Stored::checked).transpose()
 }
 
-/// The row of the one who leads; `None` if another leads by now.
+/// The leader's row; `None` if another runner leads now.
 pub(crate) fn led(view: &View<'_>, lead: Lead) -> Result<Option<Checkpoint>> {
     let row = by_id(view, lead.id)?.ok_or_else(|| Error::new(ErrorKind::NotFound, "the subscription was removed"))?;
     Ok((row.fence == lead.fence && row.leader.is_some()).then_some(row))
 }
 
-/// A checkpoint that lies beyond the end of the log is damage, too: events would be passed over.
+/// A checkpoint after the end of the log is damage too: events would be skipped.
 pub(crate) fn check_position(checkpoint: &Checkpoint, last: u64) -> Result<()> {
     let most = checkpoint.position.max(checkpoint.rebuild_position.unwrap_or(0));
     if most <= last {
         return Ok(());
     }
     let name = &checkpoint.identity.name;
-    let what = format!("the subscription {name:?} stands at position {most}, the log ends at {last}");
+    let what = format!("the subscription {name:?} is at position {most}, but the log ends at {last}");
     Err(Error::new(ErrorKind::Corrupt, what).at_position(Position::new(most)).advice(ADVICE))
 }
 
-/// The number that a new row takes.
+/// The number for a new row.
 pub(crate) fn next_id(view: &View<'_>) -> Result<i64> {
     view.value("SELECT coalesce(max(id), 0) + 1 FROM subscriptions", [])
 }
@@ -166,8 +169,8 @@ pub(crate) fn next_id(view: &View<'_>) -> Result<i64> {
 pub(crate) fn insert(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
     writing.insert(
         "INSERT INTO subscriptions (id, tenant, name, kind, filter, position, leader, fence, heartbeat, lease_millis, in_hand,
-           deaths, failed_position, failure, version, generation, rebuild_version, rebuild_position, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+           deaths, failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         params![
             of.id,
             of.identity.tenant,
@@ -187,18 +190,19 @@ pub(crate) fn insert(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
             of.generation,
             of.rebuild_version,
             of.rebuild_position,
+            of.deliveries,
             sum(of)
         ],
     )?;
     Ok(())
 }
 
-/// Writes a row back. The names stay, and with them the index over them.
+/// Writes a row back. The names do not change, so the index over them does not either.
 pub(crate) fn save(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
     writing.execute(
         "UPDATE subscriptions SET kind = ?2, filter = ?3, position = ?4, leader = ?5, fence = ?6, heartbeat = ?7,
            lease_millis = ?8, in_hand = ?9, deaths = ?10, failed_position = ?11, failure = ?12, version = ?13,
-           generation = ?14, rebuild_version = ?15, rebuild_position = ?16, checksum = ?17 WHERE id = ?1",
+           generation = ?14, rebuild_version = ?15, rebuild_position = ?16, deliveries = ?17, checksum = ?18 WHERE id = ?1",
         params![
             of.id,
             of.kind.as_str(),
@@ -216,6 +220,7 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
             of.generation,
             of.rebuild_version,
             of.rebuild_position,
+            of.deliveries,
             sum(of)
         ],
     )?;
@@ -228,12 +233,12 @@ pub(crate) fn remove(writing: &Writing<'_>, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// The row with this name although it may be damaged: to put it right or to remove it.
+/// The row with this name even if it is damaged, to repair or remove it.
 pub(crate) fn find_anyhow(view: &View<'_>, identity: &Identity) -> Result<Option<Stored>> {
     Ok(all(view)?.into_iter().find(|stored| stored.identity.as_ref() == Some(identity)))
 }
 
-/// As [`find`], of a name that must be there.
+/// As [`find`], for a name that must exist.
 pub(crate) fn named(view: &View<'_>, identity: &Identity) -> Result<Checkpoint> {
     find(view, identity)?.ok_or_else(|| unknown(&identity.name))
 }
@@ -261,10 +266,11 @@ mod tests {
             generation: 1,
             rebuild_version: None,
             rebuild_position: None,
+            deliveries: 3,
         }
     }
 
-    // The number is part of the format: files hold it.
+    // Files hold this number: it is part of the format.
     #[test]
     fn the_checksum_is_frozen_and_covers_every_column() {
         let base = checkpoint();
@@ -287,9 +293,10 @@ mod tests {
             Checkpoint { generation: 2, ..base.clone() },
             Checkpoint { rebuild_version: Some(0), ..base.clone() },
             Checkpoint { rebuild_position: Some(0), ..base.clone() },
+            Checkpoint { deliveries: 2, ..base.clone() },
         ];
         assert!(others.iter().all(|other| sum(other) != FROZEN));
     }
 
-    const FROZEN: i64 = -3_619_174_587_206_853_429;
+    const FROZEN: i64 = 5_415_390_743_554_941_469;
 }

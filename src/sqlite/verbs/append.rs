@@ -1,4 +1,4 @@
-//! Appending: expected versions checked, events inserted, all in one transaction.
+//! Appending: expected versions are checked and events inserted, all in one transaction.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::storage::load::{LoadRequest, Loaded, Loader};
 use crate::storage::snapshots::NewSnapshot;
 
 impl Database {
-    /// Appends, or finds that the same append was made before.
+    /// Appends, or returns the earlier result if the same append was made before.
     pub(crate) fn append(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<AppendOutcome> {
         self.write(|writing| append(writing, request, inline))
     }
@@ -43,7 +43,8 @@ impl Transaction for InTurn<'_> {
 }
 
 impl Database {
-    /// Loads an aggregate, if it has events, and lets `work` append in the same transaction. If `work` fails nothing is kept.
+    /// Loads an aggregate, if it has events, and lets `work` append in the same transaction. If `work` fails, nothing
+    /// is kept.
     pub(crate) fn load_in_turn<L: Loader, T>(
         &self,
         request: &LoadRequest<'_>,
@@ -61,7 +62,7 @@ impl Database {
         })
     }
 
-    /// What an append would do, in a transaction that is rolled back.
+    /// Runs an append in a transaction that is rolled back, and returns what it would do.
     pub(crate) fn rehearse(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<Rehearsed> {
         let ((appended, events), changes) = self.rehearse_in(inline, |writing| {
             let outcome = append(writing, request, inline)?;
@@ -79,7 +80,7 @@ impl Database {
     }
 }
 
-/// Appends in a transaction that is open.
+/// Appends in an open transaction.
 pub(crate) fn append(
     writing: &Writing<'_>,
     request: &AppendRequest<'_>,
@@ -96,17 +97,18 @@ pub(crate) fn append(
     Ok(outcome)
 }
 
-/// Whether the ids of an append were free.
+/// Whether the ids of an append were unused.
 #[derive(PartialEq, Eq)]
 enum Claim {
     Free,
-    /// The first one is in the log already. Nothing was written.
+    /// The first id is already in the log. Nothing was written.
     Known,
 }
 
-/// Notes the ids that the caller gave with the positions that their events will have.
+/// Records the given ids with the positions that their events will get.
 ///
-/// This comes before the expected version: the append may have been made before, and the aggregate have gone on since.
+/// Must come before the check of the expected version: after an earlier identical append the aggregate may have moved
+/// on.
 fn claim_ids(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Result<Claim> {
     let events = || request.appends.iter().flat_map(|append| &append.events);
     if events().all(|event| event.id.is_none()) {
@@ -165,14 +167,14 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
     Ok(outcome)
 }
 
-/// An append on its way into the file.
+/// An append that is being inserted.
 struct Inserting<'a> {
     inserter: Inserter<'a>,
     writing: &'a Writing<'a>,
     request: &'a AppendRequest<'a>,
     now: i64,
     commit_id: u64,
-    /// Of the event that was inserted last.
+    /// The position of the event inserted last.
     position: u64,
     tags: std::slice::Iter<'a, Option<String>>,
     tagged: Vec<(&'a str, u64)>,
@@ -220,7 +222,7 @@ impl<'a> Inserting<'a> {
     }
 }
 
-/// The aggregate of a part, made if need be; its version is as expected.
+/// The aggregate of a part, created if needed, at the expected version.
 fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &AggregateAppend) -> Result<(Owner, AggregateRow)> {
     let aggregate_type = writing.aggregate_type_or_new(request.tenant, &append.aggregate_type)?;
     let row = aggregates::find(writing, aggregate_type.id, &append.aggregate_id)?;
@@ -235,7 +237,7 @@ fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &Agg
     Ok((Owner::new(row.id, aggregate_type, &append.aggregate_id), row))
 }
 
-/// Checks the aggregates that nothing is appended to.
+/// Checks the aggregates that are only expected to be at a version.
 fn check_others(writing: &Writing<'_>, request: &AppendRequest<'_>) -> Result<()> {
     for check in request.checks {
         let found = lookup::find(writing, request.tenant, &check.aggregate_type, &check.aggregate_id)?;

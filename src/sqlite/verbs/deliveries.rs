@@ -1,4 +1,4 @@
-//! Deliveries of outboxes: leased, marked, given up, taken up again.
+//! Deliveries of outboxes: leased, marked, given up, retried.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -11,22 +11,22 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::{deliveries, subscriptions};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
-use crate::sqlite::verbs::subscriptions::{advance, page_after};
+use crate::sqlite::verbs::subscriptions::{move_on, page_after};
 use crate::storage::delivery::{
     Batch, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
 };
 
-/// Bytes of data loaded at once for events that are tried again.
+/// The most bytes of data loaded at a time for retries.
 const BATCH_BYTES: usize = 1 << 20;
-/// Rows changed in one transaction when there may be many.
+/// The most rows changed in one transaction.
 const ROWS_AT_ONCE: usize = 512;
 
-/// What comes of a transaction under the lead: `None` if another runner leads by now.
+/// The result of a transaction under the lead: `None` if another runner leads now.
 type UnderLead<T> = Result<Option<T>>;
 
 impl Database {
-    /// Leases the next events of the log, durably: nothing leaves the process before it is on the disk. Those of aggregates
-    /// that are held up wait. A batch of nothing if there is nothing new.
+    /// Leases the next events of the log, durably: nothing leaves the process before it is on the disk. Events of held
+    /// aggregates wait. The batch is empty if there is nothing new.
     pub(crate) fn lease_new(&self, lead: Lead, tenant: &str, filter: &Filter, rules: &Rules) -> UnderLead<Option<Batch>> {
         let page = self.read(|view| {
             let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
@@ -39,10 +39,10 @@ impl Database {
         self.write_durably(|writing| lease_page(writing, lead, page, rules.holds))
     }
 
-    /// Leases what is due to be tried again, and what waits directly behind it.
+    /// Leases deliveries that are due again, and those that wait directly behind them.
     pub(crate) fn lease_due(&self, lead: Lead, rules: &Rules) -> UnderLead<Option<Batch>> {
         let due = |view: &View<'_>, limit: usize| deliveries::due(view, lead.id, rules.holds, rules.now, limit);
-        // Without a write transaction as long as nothing is due.
+        // No write transaction as long as nothing is due.
         if self.read(|view| due(view, 1))?.is_empty() {
             return Ok(Some(None));
         }
@@ -61,7 +61,7 @@ impl Database {
         })
     }
 
-    /// Leases the first delivery that a runner died with.
+    /// Leases the first delivery that a dead runner left leased.
     pub(crate) fn lease_orphan(&self, lead: Lead, rules: &Rules) -> UnderLead<Option<Batch>> {
         if self.read(|view| deliveries::first_leased(view, lead.id))?.is_none() {
             return Ok(Some(None));
@@ -69,7 +69,7 @@ impl Database {
         self.write_durably(|writing| {
             let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
             let Some(orphan) = deliveries::first_leased(writing, lead.id)? else { return Ok(Some(None)) };
-            // All of the batch that the dead one had has rows, so the checkpoint can stand behind it.
+            // The dead runner's whole batch has rows, so the checkpoint can move past it.
             let reached = row.position.max(deliveries::last_position(writing, lead.id)?);
             let item = match orphan.attempts >= rules.max_attempts {
                 true => leased(orphan, Err("the process died in the last attempt".to_owned())),
@@ -79,13 +79,14 @@ impl Database {
         })
     }
 
-    /// Writes down what became of a batch; what was not tried is as it was before. `false` if another runner leads by now.
+    /// Records the outcomes of a batch. Events that were not tried stay as they were. `false` if another runner leads
+    /// now.
     pub(crate) fn mark(&self, lead: Lead, batch: &Batch, outcomes: &[Outcome], rules: &Rules) -> Result<bool> {
         self.write_in_background(|writing| mark(writing, lead, batch, outcomes, rules))
     }
 
-    /// Once under each lead, until it returns `false`: another policy or another clock may have ruled before. What waits
-    /// behind nothing is due; so is what falls due later than it can.
+    /// To be called once under each lead until it returns `false`, because a runner with another policy or clock may
+    /// have led before. What waits for nothing becomes due, and so does what is due later than possible.
     pub(crate) fn tidy_deliveries(&self, lead: Lead, rules: &Rules, latest: i64) -> Result<bool> {
         let misplaced = |view: &View<'_>| {
             let mut rows = deliveries::waiting_for_nothing(view, lead.id, rules.holds, ROWS_AT_ONCE)?;
@@ -106,14 +107,17 @@ impl Database {
         })
     }
 
-    /// When the next one falls due; `None` if nothing is to be tried again.
+    /// When the next delivery falls due; `None` if there is none.
     pub(crate) fn next_due(&self, lead: Lead, rules: &Rules) -> Result<Option<i64>> {
         self.read(|view| deliveries::next_due(view, lead.id, rules.holds))
     }
 
-    /// How many deliveries of an outbox are in which state.
+    /// The number of an outbox's deliveries by state.
     pub(crate) fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts> {
-        self.read(|view| deliveries::count(view, outbox))
+        self.read(|view| match subscriptions::by_id(view, outbox)? {
+            Some(row) => deliveries::count(view, &row),
+            None => Ok(DeliveryCounts::default()),
+        })
     }
 
     /// Dead letters after a position, each with its event if that can be read.
@@ -124,6 +128,12 @@ impl Database {
         limit: usize,
     ) -> Result<VecDeque<(Delivery, Option<RecordedEvent>)>> {
         self.read(|view| {
+            // Once for each iteration, because it counts all rows.
+            if after == 0
+                && let Some(row) = subscriptions::by_id(view, outbox)?
+            {
+                deliveries::check_number(view, &row)?;
+            }
             let rows = deliveries::dead(view, outbox, after, limit)?;
             rows.into_iter()
                 .map(|row| Ok((event_at(view, row.position)?.ok(), row)))
@@ -132,9 +142,10 @@ impl Database {
         })
     }
 
-    /// Changes the dead letter at a position, or the first ones of all; returns how many.
+    /// Changes the dead letter at a position, or else the first ones of all; returns how many.
     pub(crate) fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64> {
         self.write(|writing| {
+            let Some(mut row) = subscriptions::by_id(writing, outbox)? else { return Ok(0) };
             let letters = match position {
                 Some(position) => deliveries::at(writing, outbox, position)?.into_iter().collect(),
                 None => deliveries::dead(writing, outbox, 0, ROWS_AT_ONCE)?,
@@ -146,11 +157,14 @@ impl Database {
                 match change {
                     LetterChange::Revive => deliveries::save(writing, &due_now(letter))?,
                     LetterChange::Discard => {
-                        deliveries::remove(writing, outbox, letter.position)?;
-                        // Under the stricter policy: what the other one lets through is not waiting.
+                        deliveries::remove(writing, &mut row, letter.position)?;
+                        // Under the stricter policy: nothing waits that the other one lets through.
                         release(writing, outbox, aggregate, true, 0)?;
                     }
                 }
+            }
+            if change == LetterChange::Discard {
+                subscriptions::save(writing, &row)?;
             }
             Ok(changed)
         })
@@ -158,7 +172,7 @@ impl Database {
 }
 
 fn due_now(letter: Delivery) -> Delivery {
-    // No time at all: due whatever the clocks say.
+    // The time 0 is due whatever the clocks say.
     Delivery { state: DeliveryState::Retry, attempts: 0, due_at: 0, ..letter }
 }
 
@@ -168,7 +182,7 @@ fn event_at(view: &View<'_>, position: u64) -> Result<Result<RecordedEvent, Stri
     match scan::read_after(view, "", &everything, position.saturating_sub(1), 1) {
         Ok((events, _)) => {
             let found = events.into_iter().find(|event| event.position == position);
-            Ok(found.ok_or_else(|| "the event is not in the file any more".to_owned()))
+            Ok(found.ok_or_else(|| "the event is no longer in the file".to_owned()))
         }
         Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io) => Err(error),
         // One damaged event must not hold up the others.
@@ -181,7 +195,7 @@ fn leased(before: Delivery, event: Result<RecordedEvent, String>) -> Leased {
     Leased { position: before.position, aggregate: before.aggregate, attempt, before: Some(before), event }
 }
 
-/// Leases a delivery that has a row: the attempt is counted now, so that a death in it counts.
+/// Leases a delivery that has a row. The attempt is counted now, so that a death during it counts.
 fn lease_again(writing: &Writing<'_>, before: Delivery) -> Result<Leased> {
     let event = event_at(writing, before.position)?;
     let attempts = before.attempts.saturating_add(1);
@@ -190,10 +204,10 @@ fn lease_again(writing: &Writing<'_>, before: Delivery) -> Result<Leased> {
 }
 
 fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> UnderLead<Option<Batch>> {
-    let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+    let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(None) };
     let mut items = Vec::new();
     if row.position != page.after {
-        // Somebody moved the checkpoint since the events were read.
+        // The checkpoint was moved since the events were read.
         return Ok(Some(Some(Batch { items, reached: row.position, source: Source::New })));
     }
     for event in page.events {
@@ -205,19 +219,21 @@ fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> Und
         let held = deliveries::is_held(writing, lead.id, aggregate, holds)?;
         let (state, attempts) = if held { (DeliveryState::Waiting, 0) } else { (DeliveryState::Leased, 1) };
         let delivery = Delivery { subscription: lead.id, position, aggregate, state, attempts, due_at: 0, last_error: None };
-        deliveries::insert(writing, &delivery)?;
+        deliveries::insert(writing, &mut row, &delivery)?;
         if !held {
             items.push(Leased { position, aggregate, attempt: 1, before: None, event: Ok(event) });
         }
     }
     if items.is_empty() {
-        // Nothing is out: this is all that there is to mark.
-        advance(writing, lead, page.scanned, None)?;
+        // Nothing is to be published, so only the checkpoint moves.
+        move_on(&mut row, page.scanned, None);
     }
+    subscriptions::save(writing, &row)?;
     Ok(Some(Some(Batch { items, reached: page.scanned, source: Source::New })))
 }
 
 fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], rules: &Rules) -> Result<bool> {
+    let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(false) };
     let id = lead.id;
     let untried = batch.items.get(outcomes.len()..).unwrap_or_default();
     let is_new = batch.source == Source::New;
@@ -225,29 +241,27 @@ fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], 
         Some(last) if is_new && !untried.is_empty() => last.position,
         _ => batch.reached,
     };
-    if !advance(writing, lead, reached, None)? {
-        return Ok(false);
-    }
+    move_on(&mut row, reached, None);
     for (item, outcome) in batch.items.iter().zip(outcomes) {
         let (state, due_at, reason) = match outcome {
             Outcome::Held => continue,
             Outcome::Delivered => {
-                deliveries::remove(writing, id, item.position)?;
+                deliveries::remove(writing, &mut row, item.position)?;
                 continue;
             }
             Outcome::Retry { due_at, reason } => (DeliveryState::Retry, *due_at, reason),
             Outcome::Dead(reason) => (DeliveryState::Dead, 0, reason),
         };
-        if let Some(row) = deliveries::at(writing, id, item.position)? {
-            deliveries::save(writing, &Delivery { state, due_at, last_error: Some(reason.clone()), ..row })?;
+        if let Some(delivery) = deliveries::at(writing, id, item.position)? {
+            deliveries::save(writing, &Delivery { state, due_at, last_error: Some(reason.clone()), ..delivery })?;
         }
         if state == DeliveryState::Retry || rules.holds {
-            // Nobody knows whether what the dead one had leased behind an orphan was tried: it counts.
+            // Nobody knows whether the dead runner tried what it had leased behind an orphan, so the attempt counts.
             hold_back(writing, id, item, batch.source != Source::Orphan)?;
         }
     }
     if is_new && !untried.is_empty() {
-        deliveries::remove_after(writing, id, reached)?;
+        deliveries::remove_after(writing, &mut row, reached)?;
     }
     for before in untried.iter().filter_map(|item| item.before.as_ref()) {
         deliveries::save(writing, before)?;
@@ -258,10 +272,12 @@ fn mark(writing: &Writing<'_>, lead: Lead, batch: &Batch, outcomes: &[Outcome], 
             release(writing, id, aggregate, rules.holds, rules.now)?;
         }
     }
+    subscriptions::save(writing, &row)?;
     Ok(true)
 }
 
-/// Lets what was leased of an aggregate behind a failed one wait. `untried`: their attempts were counted but not made.
+/// Makes leased deliveries behind a failed one of their aggregate wait. `untried`: their attempts were counted but not
+/// made.
 fn hold_back(writing: &Writing<'_>, subscription: i64, failed: &Leased, untried: bool) -> Result<()> {
     let mut after = failed.position;
     loop {
@@ -277,7 +293,7 @@ fn hold_back(writing: &Writing<'_>, subscription: i64, failed: &Leased, untried:
     }
 }
 
-/// Lets the first of an aggregate go on if it was waiting: what was before it is through.
+/// Releases the first delivery of an aggregate if it was waiting: the ones before it are done.
 fn release(writing: &Writing<'_>, subscription: i64, aggregate: i64, holds: bool, now: i64) -> Result<()> {
     match deliveries::head_of(writing, subscription, aggregate, holds)? {
         Some(head) if head.state == DeliveryState::Waiting => {
@@ -327,8 +343,11 @@ mod tests {
         let many = 2 * ROWS_AT_ONCE as u64;
         database
             .write(|writing| {
-                deliveries::insert(writing, &row(1, now + DAY / 2))?;
-                (2..=many).try_for_each(|position| deliveries::insert(writing, &row(position, now + 3_650 * DAY)))
+                let mut outbox = subscriptions::by_id(writing, lead.id)?.unwrap();
+                deliveries::insert(writing, &mut outbox, &row(1, now + DAY / 2))?;
+                (2..=many)
+                    .try_for_each(|position| deliveries::insert(writing, &mut outbox, &row(position, now + 3_650 * DAY)))?;
+                subscriptions::save(writing, &outbox)
             })
             .unwrap();
         while database.tidy_deliveries(lead, &rules, now + DAY).unwrap() {}

@@ -1,4 +1,4 @@
-//! Loading an aggregate: its newest usable snapshot, then the events after it.
+//! Loads an aggregate: its newest usable snapshot, then the events after it.
 
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Version;
@@ -9,16 +9,17 @@ use crate::sqlite::tables::snapshots;
 use crate::sqlite::transaction::View;
 use crate::storage::load::{FoldedEvent, LoadRequest, Loaded, Loader, Until};
 
-/// Events folded in one read transaction: a long replay pins no write-ahead log.
+/// Events folded in one read transaction. Long replays use several, so that they do not keep the write-ahead log from
+/// being emptied.
 const PAGE: usize = 1_024;
-/// Snapshots that a replay looks at before it starts from the first event.
+/// The most snapshots that a replay tries before it starts from the first event.
 const SNAPSHOTS_TRIED: usize = 32;
 
-/// A load on its way.
+/// The state of a load.
 struct Progress {
     /// The version of the last event that was folded, or of the snapshot.
     version: u64,
-    /// The version of the last event that was looked at: a replay to a time passes over later events.
+    /// The version of the last event that was read: a replay to a time skips later events.
     scanned: u64,
     folded: u64,
     from_snapshot: Option<u64>,
@@ -27,7 +28,7 @@ struct Progress {
 }
 
 impl Database {
-    /// Gives an aggregate's snapshot and events to `loader`. Long histories take several read transactions.
+    /// Passes an aggregate's snapshot and events to `loader`. Long histories take several read transactions.
     pub(crate) fn load(&self, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<Loaded> {
         let (owner, mut progress) = self.read(|view| begin(view, request, loader))?;
         while !progress.has_ended {
@@ -41,7 +42,7 @@ impl Database {
     }
 }
 
-/// As [`Database::load`], in a transaction that is open.
+/// As [`Database::load`], in an open transaction.
 pub(super) fn load(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<Loaded> {
     let (owner, mut progress) = begin(view, request, loader)?;
     while !progress.has_ended {
@@ -52,7 +53,7 @@ pub(super) fn load(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl
 
 fn finish(progress: &Progress) -> Result<Loaded> {
     if progress.version == 0 {
-        return Err(not_found("the aggregate has no events as old as was asked for"));
+        return Err(not_found("the aggregate has no events up to the requested time"));
     }
     Ok(Loaded {
         version: progress.version,
@@ -67,12 +68,12 @@ fn not_found(what: impl Into<String>) -> Error {
 }
 
 fn history_removed(through: u64) -> Error {
-    let what = format!("events up to version {through} were removed and no usable snapshot stands in for them");
+    let what = format!("events up to version {through} were removed and no usable snapshot replaces them");
     Error::new(ErrorKind::HistoryRemoved, what)
         .advice("replay to a version at or after a snapshot of this fold version, or restore the events")
 }
 
-/// Finds the aggregate, takes its newest usable snapshot and the first page of events.
+/// Finds the aggregate, and loads its newest usable snapshot and the first page of events.
 fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<(Owner, Progress)> {
     let no_events = || not_found("the aggregate has no events");
     let aggregate_type = view.aggregate_type(request.tenant, request.aggregate_type)?.ok_or_else(no_events)?;
@@ -94,7 +95,7 @@ fn check_reached(view: &View<'_>, owner: &Owner, version: u64) -> Result<()> {
     if version == 0 {
         return Err(not_found("there is no state at version 0: the first event makes version 1"));
     }
-    // Most often it is there; where not, it takes a look at the end to say so.
+    // The event usually exists. If not, the aggregate's end is read for the error.
     if events::position_of(view, owner.aggregate, version)?.is_some() {
         return Ok(());
     }
@@ -119,7 +120,7 @@ fn offer_snapshots(
     let mut left = SNAPSHOTS_TRIED;
     snapshots::each_newest_first(view, owner.aggregate, owner.identity, through, |snapshot| {
         let (version, latest_event_at, is_intact) = (snapshot.version, snapshot.latest_event_at, snapshot.is_intact);
-        // Nothing is wrong with one that holds a later event than is wanted.
+        // A snapshot with later events than wanted is not damaged.
         let is_too_late = is_intact
             && match request.until {
                 Until::Time(time) => latest_event_at > time,
@@ -178,7 +179,7 @@ fn next_page(
     Ok(())
 }
 
-/// That the first events are missing has a reason if they were removed.
+/// If the first events were removed, says so instead of reporting a gap.
 fn explain_gap(view: &View<'_>, owner: &Owner, after: u64, error: Error) -> Error {
     match aggregates::removed(view, owner.aggregate) {
         Ok((purged, archived)) if purged.max(archived) > after => history_removed(purged.max(archived)),
@@ -186,7 +187,7 @@ fn explain_gap(view: &View<'_>, owner: &Owner, after: u64, error: Error) -> Erro
     }
 }
 
-/// Confirms that an aggregate ends at a version: what lies behind is the beginning of another one, and the last event is there.
+/// Confirms that an aggregate ends at a version: the last event exists, and the next key begins another aggregate.
 fn confirm_end(view: &View<'_>, owner: &Owner, version: u64, folded: u64, behind: Option<i64>) -> Result<()> {
     if let Some(behind) = behind {
         aggregates::confirm_begins(view, behind, version)?;
@@ -194,7 +195,7 @@ fn confirm_end(view: &View<'_>, owner: &Owner, version: u64, folded: u64, behind
     if folded > 0 {
         return Ok(());
     }
-    // Nothing was folded: a snapshot is at the end, or the events are gone.
+    // Nothing was folded: a snapshot is at the end, or the events are missing.
     let actual = aggregates::at_number(view, owner.aggregate)?;
     if actual.removed_through() > version {
         return Err(history_removed(actual.removed_through()));

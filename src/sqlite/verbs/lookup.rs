@@ -1,4 +1,4 @@
-//! Single things: an event by its id, names, an aggregate's version, where the log ends.
+//! Look-ups: an event by id, names, an aggregate's version, the end of the log.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Database {
         self.read(|view| Ok(find(view, tenant, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.version)))
     }
 
-    /// The position of the newest event that ever was in the log; 0 if there was none.
+    /// The position of the newest event that was ever in the log; 0 if there was none.
     pub(crate) fn last_position(&self) -> Result<u64> {
         self.read(positions::last)
     }
@@ -49,7 +49,7 @@ impl Database {
         })
     }
 
-    /// How many aggregates of a type there are.
+    /// Counts the aggregates of a type.
     pub(crate) fn count_aggregates(&self, tenant: &str, aggregate_type: &str) -> Result<u64> {
         self.read(|view| match view.aggregate_type(tenant, aggregate_type)? {
             Some(aggregate_type) => aggregates::count(view, aggregate_type.id),
@@ -57,13 +57,13 @@ impl Database {
         })
     }
 
-    /// What the log as a whole holds; nothing is counted.
+    /// Facts about the whole log, read without counting.
     pub(crate) fn facts(&self) -> Result<LogFacts> {
         self.read(|view| {
             let last_position = positions::last(view)?;
             Ok(LogFacts {
                 last_position,
-                // Every position has an event, but for those of removed events.
+                // Every position has an event, except those of removed events.
                 events: last_position.saturating_sub(positions::removed(view)?),
                 snapshots: log_state::snapshot_count(view)?,
                 size_bytes: log_state::size_bytes(view)?,
@@ -71,7 +71,7 @@ impl Database {
         })
     }
 
-    /// The first aggregates of the file by number, of whatever tenant, with what they hold; `limit` at most.
+    /// The first aggregates of the file by number, of any tenant, with their numbers of events; `limit` at most.
     pub(crate) fn first_aggregates(&self, limit: usize) -> Result<Vec<Held>> {
         self.read(|view| {
             let page = aggregates::page_of_all(view, 0, limit)?;
@@ -79,7 +79,7 @@ impl Database {
         })
     }
 
-    /// What these aggregates hold now.
+    /// The numbers of events that these aggregates have now.
     pub(crate) fn held(&self, aggregates: Vec<(i64, Arc<str>)>) -> Result<Vec<Held>> {
         self.read(|view| aggregates.into_iter().map(|(number, aggregate_id)| held(view, number, aggregate_id)).collect())
     }
@@ -102,7 +102,7 @@ pub(super) fn find(
     Ok(Some((row, Owner::new(row.id, aggregate_type, aggregate_id))))
 }
 
-/// Gives the event at a position to `take`; `None` if there is none.
+/// Passes the event at a position to `take`; `None` if there is none.
 pub(in crate::sqlite) fn at_position<T>(
     view: &View<'_>,
     position: u64,
@@ -111,7 +111,7 @@ pub(in crate::sqlite) fn at_position<T>(
     const SQL: &str = select_events!("", "events i LEFT JOIN events e ON e.key = i.key WHERE i.position = ?1");
     let (mut take, mut taken) = (Some(take), None);
     view.each_row(SQL, params![positions::number_of(position)], |row| {
-        // An entry of the index that leads to another event, or to none.
+        // The index entry leads to another event or to none.
         if row.at::<Option<u64>>(1)? != Some(position) {
             return Err(disagrees());
         }

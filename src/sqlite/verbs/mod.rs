@@ -1,4 +1,4 @@
-//! What the library asks of this engine: whole operations, each in a transaction of its own.
+//! The verbs of this engine: whole operations, each in its own transaction.
 
 mod append;
 mod deliveries;

@@ -1,4 +1,4 @@
-//! Projections: their tables, made, filled, built anew, swapped and dropped; and what the application reads from them.
+//! Projections: their tables are created, filled, rebuilt, swapped and dropped; and the application's queries on them.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::sqlite::verbs::scan;
 use crate::sqlite::verbs::subscriptions::{advance, blank, filter_text, page_after};
 use crate::storage::delivery::{Applied, Checkpoint, Lead, Page, ProjectionSpec, Rebuilt, SubscriptionKind, Taken};
 
-/// How long one transaction of a projection may hold the file: so long an append of another process waits at the most.
+/// How long one transaction of a projection may hold the write lock, and so delay an append of another process.
 const HOLDS: Duration = Duration::from_millis(8);
-/// How long it may when somebody in this process waits.
+/// The same if a thread of this process waits.
 const HOLDS_WANTED: Duration = Duration::from_millis(1);
-/// Events that are read at once in the transaction that takes them; and so few may be left for the last part of a rebuild.
+/// Events read at a time in the transaction that applies them. A rebuild finishes when at most this many are left.
 const TAIL: usize = 512;
 
-/// Takes an event into the tables: the application's code, measured, its panics caught.
+/// Applies an event to the tables: the application's code, measured, with its panics caught.
 pub(crate) type Apply = dyn Fn(&RecordedEvent, &ReadModel<'_>) -> Result<()> + Send + Sync;
 
-/// Makes a projection's tables: the application's code.
+/// Creates a projection's tables: the application's code.
 pub(crate) type Create = dyn Fn(&ReadModel<'_>) -> Result<()>;
 
 /// A projection that runs inside the appends of this process.
@@ -37,7 +37,7 @@ pub(crate) struct InlineProjection {
     pub(crate) apply: Box<Apply>,
 }
 
-/// Takes into the tables whatever was appended since they were filled last, in the append's own transaction.
+/// Applies what was appended since the tables were last filled, in the append's own transaction.
 pub(crate) fn run_inline(writing: &Writing<'_>, projections: &[Arc<InlineProjection>]) -> Result<()> {
     projections.iter().try_for_each(|projection| projection.run(writing))
 }
@@ -49,7 +49,7 @@ impl InlineProjection {
             Some(row) => Some(row),
             None => subscriptions::find(writing, &self.spec.identity)?,
         };
-        // Removed, or taken over by another definition: that one takes up these events.
+        // It was removed, or another definition took over and will apply these events.
         let Some(mut row) = found.filter(|row| row.version == self.spec.version) else { return Ok(()) };
         let last = scan::last_position(writing)?;
         subscriptions::check_position(&row, last)?;
@@ -67,7 +67,7 @@ fn serving(row: &Checkpoint) -> Naming {
     Naming { generation: row.generation, shadow: false }
 }
 
-/// Takes everything up to the end of the log; returns how many events.
+/// Applies everything up to the end of the log; returns the number of events.
 fn take_tail(
     writing: &Writing<'_>,
     spec: &ProjectionSpec,
@@ -87,13 +87,13 @@ fn take_tail(
 }
 
 impl Database {
-    /// Makes the row and the tables of a projection if there are none; returns the row's number.
+    /// Creates a projection's row and tables if there are none; returns the row's number.
     pub(crate) fn ensure_projection(&self, spec: &ProjectionSpec, create: &Create) -> Result<i64> {
         read_model::check_tables(&spec.tables)?;
         let stands = |view: &View<'_>| {
             let Some(row) = subscriptions::find(view, &spec.identity)? else { return Ok(None) };
             if row.kind != SubscriptionKind::Projection {
-                let what = format!("{:?} is the name of a subscription of kind {} already", row.identity.name, row.kind);
+                let what = format!("{:?} is already the name of a subscription of kind {}", row.identity.name, row.kind);
                 return Err(Error::new(ErrorKind::InvalidInput, what));
             }
             subscriptions::check_position(&row, scan::last_position(view)?)?;
@@ -118,12 +118,12 @@ impl Database {
         })
     }
 
-    /// Whether the tables are of another definition.
+    /// Whether the tables were made by another definition.
     pub(crate) fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool> {
         self.read(|view| Ok(check_definition(&subscriptions::named(view, &spec.identity)?, spec).is_err()))
     }
 
-    /// The next events of a projection for the one who leads; `None` if another leads by now.
+    /// The next events for a projection's leader; `None` if another runner leads now.
     pub(crate) fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
             let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
@@ -132,8 +132,8 @@ impl Database {
         })
     }
 
-    /// Takes events into the tables and moves the checkpoint, in one transaction: as many as fit into the time that it
-    /// may last, `limit` at most.
+    /// Applies events to the tables and moves the checkpoint, in one transaction: as many as its time allows, `limit`
+    /// at most.
     pub(crate) fn apply_page(
         &self,
         lead: Lead,
@@ -165,7 +165,7 @@ impl Database {
         }
     }
 
-    /// The events that come next for the tables that are being built.
+    /// The next events for the tables that are being rebuilt.
     pub(crate) fn next_for_rebuild(&self, spec: &ProjectionSpec, limit: usize) -> Result<Page> {
         self.read(|view| {
             let row = subscriptions::named(view, &spec.identity)?;
@@ -174,7 +174,8 @@ impl Database {
         })
     }
 
-    /// Takes events into the tables that are being built. The part that comes to the end of the log puts them in place.
+    /// Applies events to the tables that are being rebuilt. The page that reaches the end of the log puts them in
+    /// place.
     pub(crate) fn rebuild_page(
         &self,
         spec: &ProjectionSpec,
@@ -185,8 +186,9 @@ impl Database {
     ) -> Result<Applied<Rebuilt>> {
         let failed_after = Cell::new(None);
         let part = |writing: &Writing<'_>| self.rebuild_part(writing, spec, page, limit, (create, apply), &failed_after);
-        // What came before the last part is built again if it is lost; that the new tables are in place must not be lost.
-        // If more is appended meanwhile it is not the last: then it waits for the disk in vain.
+        // A power cut may lose earlier pages, which are then built again. The last page puts the new tables in place
+        // and must not be lost, so it waits for the disk. If more was appended meanwhile it is not the last, and waits
+        // needlessly.
         let done = match page.last.saturating_sub(page.scanned) <= TAIL as u64 {
             true => self.write(part),
             false => self.write_in_background(part),
@@ -238,7 +240,7 @@ impl Database {
         Ok(Some(Rebuilt { taken, more, last, finished }))
     }
 
-    /// Takes events into the tables, as many as fit into the time that a transaction may last.
+    /// Applies as many events to the tables as the transaction's time allows.
     fn take(
         &self,
         model: &ReadModel<'_>,
@@ -262,8 +264,7 @@ impl Database {
         Ok(Taken { reached: page.scanned, events: page.events.len() })
     }
 
-    /// Forgets a projection and drops its tables, those of an unfinished rebuild included; `false` if there is no such
-    /// projection.
+    /// Deletes a projection and its tables, those of an unfinished rebuild included; `false` if there is none.
     pub(crate) fn drop_projection(&self, spec: &ProjectionSpec) -> Result<bool> {
         read_model::check_tables(&spec.tables)?;
         self.write(|writing| {
@@ -274,7 +275,7 @@ impl Database {
         })
     }
 
-    /// Every row of the application's own query; it cannot write.
+    /// All rows of a query that the application wrote; it cannot write.
     pub(crate) fn query_read_model<T>(
         &self,
         sql: &str,
@@ -284,7 +285,7 @@ impl Database {
         self.read(|view| read_model::query(view, sql, params, row))
     }
 
-    /// A tenant's document: its JSON text.
+    /// A tenant's document, as JSON text.
     pub(crate) fn document(&self, name: &str, tenant: &str, key: &str) -> Result<Option<String>> {
         self.in_documents(name, |view| read_model::document(view, name, tenant, key))
     }
@@ -299,7 +300,7 @@ impl Database {
         self.read(|view| match read_model::has_documents(view, name)? {
             true => read(view),
             false => Err(Error::new(ErrorKind::NotFound, format!("there are no documents {name:?}"))
-                .advice("make them first, with Store::projection or Store::project_inline")),
+                .advice("create them first, with Store::projection or Store::project_inline")),
         })
     }
 }
@@ -311,17 +312,17 @@ fn failed<T>(failed_after: &Cell<Option<usize>>, error: Error) -> Result<Applied
     }
 }
 
-/// How far the tables of this version are built; `None` if they are not there yet.
+/// How far the tables of this version are built; `None` if they do not exist yet.
 fn built(row: &Checkpoint, spec: &ProjectionSpec) -> Option<u64> {
     row.rebuild_position.filter(|_| row.rebuild_version == Some(spec.version))
 }
 
-/// Makes a projection's row. Tables that were there before are somebody else's: another tenant's projection of the same
-/// name, one that was removed, or the application's own. Their rows must not be mixed with ours.
+/// Creates a projection's row. Tables that already exist belong to somebody else: to another tenant's projection of the
+/// same name, to one that was removed, or to the application. Their rows must not mix with ours.
 fn make(writing: &Writing<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
     for table in spec.tables.iter() {
         if read_model::exists(writing, table)? {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} is in the file already"))
+            return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} already exists in the file"))
                 .advice("choose another name, or drop it; one projection serves several tenants with Filter::all_tenants"));
         }
     }
@@ -335,12 +336,12 @@ fn make(writing: &Writing<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
     Ok(made)
 }
 
-/// The tables must be of this definition.
+/// Fails unless the tables were made by this definition.
 fn check_definition(row: &Checkpoint, spec: &ProjectionSpec) -> Result<()> {
     let name = &row.identity.name;
     let what = if row.version != spec.version {
         let (tables, definition) = (row.version, spec.version);
-        format!("the tables of the projection {name:?} are of version {tables}, its definition is of version {definition}")
+        format!("the tables of the projection {name:?} have version {tables}, its definition has version {definition}")
     } else if row.filter != filter_text(&spec.filter)? {
         format!("the filter of the projection {name:?} has changed since its tables were built")
     } else {

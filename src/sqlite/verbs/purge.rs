@@ -1,4 +1,4 @@
-//! Purging: taking old events out of the file for good, some aggregates in each transaction.
+//! Purging: removes old events for good, from several aggregates in each transaction.
 
 use super::lookup;
 use crate::model::error::Result;
@@ -12,12 +12,12 @@ use crate::sqlite::transaction::Writing;
 use crate::sqlite::verbs::readers::{Reader, readers};
 use crate::storage::upkeep::{PurgePlan, Purged};
 
-/// Aggregates purged in one transaction, so that none holds the file for long.
+/// Aggregates purged in one transaction, so that none holds the write lock for long.
 const AGGREGATES_AT_ONCE: usize = 64;
 
 impl Database {
-    /// Purges the next aggregates of a tenant after a number; returns what it did and the number to go on from, `None` at the
-    /// end. A dry run does the whole work and is rolled back.
+    /// Purges the next aggregates of a tenant, after a number. Returns what it did, and the number to continue from:
+    /// `None` at the end. A dry run does all the work and is rolled back.
     pub(crate) fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)> {
         let work = |writing: &Writing<'_>| {
             let readers = if plan.pass_readers { Vec::new() } else { readers(writing, tenant)? };
@@ -38,7 +38,7 @@ impl Database {
 struct Pass<'a> {
     writing: &'a Writing<'a>,
     plan: &'a PurgePlan,
-    /// Who must not be overtaken.
+    /// The readers that may still need events.
     readers: Vec<Reader>,
     removed: Removed,
     purged: Purged,
@@ -94,8 +94,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The version through which every reader has passed an aggregate's events, of those from version `removed + 1` to
-    /// `through`. What that holds back is noted.
+    /// The version up to which every reader has passed an aggregate's events, of those from version `removed + 1` to
+    /// `through`. Records what is held back.
     fn passed(&mut self, aggregate: i64, removed: u64, through: u64) -> Result<u64> {
         let mut passed_by_all = through;
         for reader in &self.readers {

@@ -1,4 +1,4 @@
-//! How far the readers of the log have come: what may be taken from it without their missing it.
+//! How far the readers of the log have come, and so which events a purge may remove.
 
 use rusqlite::params;
 
@@ -13,13 +13,13 @@ pub(crate) struct Reader {
     pub(crate) name: String,
     pub(crate) all_tenants: bool,
     id: i64,
-    /// Nothing up to here is left to do, but for what `deliveries` holds.
+    /// Every event up to here is done, except those with rows in `deliveries`.
     position: u64,
 }
 
 impl Reader {
     fn of(checkpoint: Checkpoint) -> Reader {
-        // The tables that are being built need what the ones that serve have long had.
+        // A rebuild needs events that the current tables already have.
         let building = checkpoint.rebuild_version.and(checkpoint.rebuild_position).unwrap_or(u64::MAX);
         Reader {
             all_tenants: checkpoint.identity.tenant.is_empty(),
@@ -29,23 +29,25 @@ impl Reader {
         }
     }
 
-    /// The version through which it has passed an aggregate's events, of those from version `removed + 1` to `through`.
+    /// The version up to which it has passed an aggregate's events, of those from version `removed + 1` to `through`.
     pub(crate) fn passed(&self, view: &View<'_>, aggregate: i64, removed: u64, through: u64) -> Result<u64> {
         let first = position_of(view, aggregate, removed + 1)?.unwrap_or(0);
-        // Rows before the first event that is there are dead letters of events that are gone: nothing can be kept for them.
+        // Rows before the first existing event are dead letters whose events were removed. Nothing can be kept for
+        // them.
         let position = match deliveries::first_of(view, self.id, aggregate, first)? {
             Some(undelivered) => self.position.min(undelivered.saturating_sub(1)),
             None => self.position,
         };
         match position_of(view, aggregate, through)? {
-            // Most often, and without a look at the others: positions rise with versions.
+            // The usual case, which needs no look at the other events: positions rise with versions.
             Some(last) if last <= position => Ok(through),
             _ => through_position(view, aggregate, removed, through, position),
         }
     }
 }
 
-/// All readers of a tenant's events, in the order of their names. A damaged one is an error: nobody knows what it needs.
+/// All readers of a tenant's events, in the order of their names. A damaged one is an error, because nobody knows what
+/// it needs.
 pub(crate) fn readers(view: &View<'_>, tenant: &str) -> Result<Vec<Reader>> {
     let mut readers = Vec::new();
     for stored in subscriptions::all(view)? {
@@ -63,7 +65,7 @@ fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u
     view.value_if_any("SELECT position FROM events WHERE key = ?1", params![key(aggregate, version)])
 }
 
-/// The version through which an aggregate's events all lie at this position or before; `after` if none does.
+/// The version up to which all events of an aggregate are at this position or before; `after` if none is.
 fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
     let first_beyond: Option<i64> = view.value_if_any(
         "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1",

@@ -1,4 +1,4 @@
-//! Making anew what is derived from the events: SQLite's indexes, the index of ids, the index of tags, the summaries.
+//! Recreates what is derived from the events: SQLite's indexes, the index of ids, the index of tags, the summaries.
 
 use super::super::tables::events::{Owner, check_page};
 use crate::model::error::Result;
@@ -11,15 +11,15 @@ use crate::storage::upkeep::Reindexed;
 const PAGE: usize = 1_024;
 
 impl Database {
-    /// Makes every index anew, in one transaction. `progress` returns whether to go on; otherwise nothing is changed and the
-    /// result is `false`.
+    /// Recreates every index in one transaction. `progress` returns whether to go on; if it stops, nothing is changed
+    /// and the result is `false`.
     pub(crate) fn reindex(&self, mut progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
         let mut goes_on = true;
         let done = self.write(|writing| {
             goes_on = reindex(writing, &mut progress)?;
             match goes_on {
                 true => Ok(()),
-                // Ends the transaction without a commit.
+                // An error ends the transaction without a commit.
                 false => Err(crate::model::error::Error::new(crate::model::error::ErrorKind::Busy, "stopped")),
             }
         });
@@ -47,7 +47,7 @@ fn reindex(writing: &Writing<'_>, progress: &mut impl FnMut(Reindexed) -> bool) 
                 Some(owner) if owner.aggregate == found >> 32 => owner,
                 _ => Owner::by_number(writing, found >> 32)?,
             };
-            // One that is damaged has no ids and tags to be found by; `verify` names it.
+            // A damaged event has no readable ids and tags; `verify` names it.
             if let Ok(raw) = unread.event(writing, owner.identity) {
                 let tenant = owner.aggregate_type.tenant_id;
                 if raw.has_given_id {

@@ -1,4 +1,4 @@
-//! Repeated appends: the caller gave its events ids, and the log has them already.
+//! Repeated appends: the caller gave the events ids, and the log already has these events.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::sqlite::tables::event_ids;
 use crate::sqlite::transaction::View;
 use crate::storage::append::{AppendRequest, Appended};
 
-/// Whether the tenant has an event with an id that the store made itself.
+/// Whether the tenant has an event with an id that the store itself made.
 pub(super) fn is_known_as_made(view: &View<'_>, tenant: i64, id: Uuid, last: u64) -> Result<bool> {
     for position in event_ids::made(id, last) {
         let found =
@@ -26,13 +26,13 @@ pub(super) fn is_known_as_made(view: &View<'_>, tenant: i64, id: Uuid, last: u64
     Ok(false)
 }
 
-/// The result of an append that was made before.
+/// The result of an earlier, identical append.
 ///
-/// All of its events must be in the log with the same content, in the same order and in a commit of their own; anything else
-/// is an error, for the log would otherwise hold a part twice or not at all.
+/// All events must be in the log with the same content, in the same order and in one commit of their own. Anything else
+/// is an error, because the log would otherwise hold a part twice or not at all.
 pub(super) fn find(view: &View<'_>, request: &AppendRequest<'_>) -> Result<Vec<Appended>> {
     let mut appended = Vec::with_capacity(request.appends.len());
-    // The events of a commit are at its id and the positions after it.
+    // The events of a commit are at its id and at the positions after it.
     let mut next: Option<(Position, Position)> = None;
     for append in request.appends {
         let aggregate = AggregateRef::new(request.tenant, &append.aggregate_type, &append.aggregate_id);
@@ -60,15 +60,15 @@ pub(super) fn find(view: &View<'_>, request: &AppendRequest<'_>) -> Result<Vec<A
     }
     match next {
         Some((after, commit_id)) if lookup::commit_id_at(view, after.get())? == Some(commit_id.get()) => {
-            Err(Error::new(ErrorKind::DuplicateEventId, "the events are in the log already, as a part of a larger append")
+            Err(Error::new(ErrorKind::DuplicateEventId, "the events are already in the log, as part of a larger append")
                 .at_position(after)
-                .advice("an append that is repeated must be the same in every event"))
+                .advice("a repeated append must have the same events"))
         }
         _ => Ok(appended),
     }
 }
 
-/// What differs between an event of the log and the one that is to be appended.
+/// What differs between a stored event and the one to append.
 fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent) -> Option<&'static str> {
     if stored.aggregate() != *aggregate {
         Some("its aggregate")
@@ -87,24 +87,24 @@ fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent
     }
 }
 
-const ADVICE: &str = "give new events new ids; an append that is repeated must be the same in every event";
+const ADVICE: &str = "give new events new ids; a repeated append must have the same events";
 
 fn another(aggregate: &AggregateRef, stored: &RecordedEvent, difference: &str) -> Error {
-    let what = format!("an event with the id {} is in the log already; {difference} differs", stored.id);
+    let what = format!("an event with the id {} is already in the log; {difference} differs", stored.id);
     Error::new(ErrorKind::DuplicateEventId, what).of(aggregate).at_position(stored.position).advice(ADVICE)
 }
 
 fn missing(aggregate: &AggregateRef) -> Error {
-    Error::new(ErrorKind::DuplicateEventId, "some of the events are in the log already, others are not")
+    Error::new(ErrorKind::DuplicateEventId, "some of the events are already in the log, others are not")
         .of(aggregate)
         .advice(ADVICE)
 }
 
-/// An id in the middle of an append is in the log, and the one before it is not.
+/// The error for an append that has a known id after an unknown one.
 pub(super) fn partly_known(id: Uuid) -> Error {
     Error::new(
         ErrorKind::DuplicateEventId,
-        format!("an event with the id {id} is in the log already, and an event before it is not"),
+        format!("an event with the id {id} is already in the log, but an event before it is not"),
     )
     .advice(ADVICE)
 }

@@ -1,4 +1,4 @@
-//! Reading events across aggregates, or those of one, page by page. Between two pages nothing is held open.
+//! Reads events, across aggregates or of one, page by page. Nothing is held open between two pages.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::sqlite::tables::{event_tags, names};
 use crate::sqlite::transaction::{Columns, View};
 use crate::storage::scan::{ScanCursor, Selection};
 
-/// Rows looked at in one read transaction.
+/// The most rows read in one transaction.
 const ROWS_AT_ONCE: usize = 2_048;
-/// A page ends when its events have this many bytes.
+/// A page ends when its events reach this many bytes.
 const BYTES_AT_ONCE: usize = 1 << 20;
-/// Of more types than this the index of types is believed.
+/// With more aggregate types than this, their index is trusted instead of reading every row.
 const MOST_TYPES_LOOKED_AT: usize = 2_000;
 
 impl Database {
-    /// Reads the next events of a selection, `room` at most, to `ready`.
+    /// Passes the next events of a selection, `room` at most, to `ready`.
     pub(crate) fn scan(
         &self,
         tenant: &str,
@@ -42,7 +42,7 @@ impl Database {
         self.read(|view| scan(view, tenant, selection, cursor, &mut Page::new(room, ready)))
     }
 
-    /// How many events of a selection there are.
+    /// Counts the events of a selection.
     pub(crate) fn count(&self, tenant: &str, selection: &Selection) -> Result<u64> {
         let (mut cursor, mut counted) = (ScanCursor::default(), 0);
         while !cursor.is_finished() {
@@ -52,7 +52,8 @@ impl Database {
     }
 }
 
-/// The next events after a position that a filter wants, `limit` at most, and the position up to which the log was looked at.
+/// The next events after a position that match a filter, `limit` at most, and the position up to which the log was
+/// read.
 pub(crate) fn read_after(
     view: &View<'_>,
     tenant: &str,
@@ -70,9 +71,9 @@ pub(crate) fn read_after(
     Ok((ready, scanned.max(after)))
 }
 
-/// Takes events that are wanted.
+/// Receives matching events.
 trait Take {
-    /// Takes an event; returns whether there is room for another.
+    /// Takes an event and returns whether there is room for another.
     fn take(
         &mut self,
         raw: &Raw<'_>,
@@ -82,7 +83,7 @@ trait Take {
     ) -> Result<bool>;
 }
 
-/// Events of one page, and when it is full.
+/// The events of one page, and its limits.
 struct Page<'a> {
     ready: &'a mut VecDeque<RecordedEvent>,
     room: usize,
@@ -168,16 +169,16 @@ fn scan_one(
     })
 }
 
-/// A filter in the file's numbers.
+/// A filter translated to the file's numbers.
 struct Conditions<'f> {
     types: Wanted,
-    /// The tenant's number; of use only with tags.
+    /// The tenant's number; only used for tags.
     tenant: i64,
     all_of: &'f [String],
     any_of: &'f [String],
 }
 
-/// How an event meets the conditions on tags.
+/// Whether and how events must match tags.
 enum Tags {
     NotAsked,
     Carried(Vec<String>),
@@ -219,7 +220,7 @@ impl<'f> Conditions<'f> {
         Ok(if all && any { Tags::Carried(tags) } else { Tags::Missing })
     }
 
-    /// The positions in a range of events that carry the tags, `limit` at most. The range may go on behind the last.
+    /// The positions in a range of events that carry the tags, `limit` at most, and where to continue in the range.
     fn tagged(&self, view: &View<'_>, range: (u64, u64), descending: bool, limit: usize) -> Result<Vec<u64>> {
         if let ([tag], []) | ([], [tag]) = (self.all_of, self.any_of) {
             return event_tags::positions(view, (self.tenant, tag), range, descending, limit);
@@ -238,7 +239,7 @@ impl<'f> Conditions<'f> {
         Ok(found)
     }
 
-    /// The next position that every tag has: each tag's list is asked in turn for its next one, until they agree.
+    /// The next position that has every tag. Each tag's list is asked in turn for its next position, until all agree.
     fn next_tagged(&self, view: &View<'_>, from: u64, descending: bool) -> Result<Option<u64>> {
         let mut target = from;
         'agree: loop {
@@ -275,7 +276,7 @@ fn numbers(found: impl Iterator<Item = Result<Option<i64>>>) -> Result<BTreeSet<
     found.filter_map(Result::transpose).collect()
 }
 
-/// The numbers of the aggregate types that a filter wants; `None` for all that are in the file.
+/// The numbers of the aggregate types that a filter wants; `None` for all types of the file.
 fn aggregate_types(view: &View<'_>, tenant: &str, tenant_id: i64, filter: &Filter) -> Result<Option<BTreeSet<i64>>> {
     let wanted = &filter.aggregate_types;
     if !wanted.is_empty() && !filter.all_tenants {
@@ -331,7 +332,7 @@ fn scan_all(view: &View<'_>, tenant: &str, selection: &Selection, cursor: &mut S
     Ok(())
 }
 
-/// A range of positions that is read in one go.
+/// A range of positions to read.
 struct Range<'a> {
     view: &'a View<'a>,
     wanted: &'a Conditions<'a>,
@@ -340,7 +341,7 @@ struct Range<'a> {
     limit: usize,
 }
 
-/// How the reading of a range ended.
+/// How reading a range ended.
 struct Read {
     rows: usize,
     /// Whether there is room for more events.
@@ -348,7 +349,7 @@ struct Read {
 }
 
 impl Range<'_> {
-    /// Reads every event of the range. Each position is accounted for.
+    /// Reads every event of the range, and checks that no position is unexplained.
     fn read(&self, cursor: &mut ScanCursor, page: &mut impl Take) -> Result<Read> {
         const UP: &str = select_events!(
             ", a.aggregate_type, a.aggregate_id",
@@ -382,7 +383,7 @@ impl Range<'_> {
         Ok(read)
     }
 
-    /// Reads the events of the range that carry the wanted tags.
+    /// Reads the events of the range that carry the tags.
     fn read_tagged(&self, cursor: &mut ScanCursor, page: &mut impl Take) -> Result<Read> {
         let found = self.wanted.tagged(self.view, self.range, self.newest_first, self.limit)?;
         for (rows, position) in found.iter().enumerate() {
@@ -413,7 +414,7 @@ impl Range<'_> {
         }
     }
 
-    /// The whole range was read.
+    /// Marks the whole range as read.
     fn pass_all(&self, cursor: &mut ScanCursor) {
         match self.newest_first {
             true => cursor.pass(self.range.0, true),
@@ -422,7 +423,7 @@ impl Range<'_> {
     }
 }
 
-/// Names that a scan has met.
+/// The names that a scan has met.
 #[derive(Default)]
 struct Names {
     event_types: Vec<Arc<crate::sqlite::names_cache::EventType>>,
@@ -430,7 +431,7 @@ struct Names {
 }
 
 impl Names {
-    /// Whose event a row is, by the columns behind those of the event.
+    /// The owner of a row's event, from the columns after those of the event.
     fn of_row<'r>(&mut self, view: &View<'_>, row: &'r rusqlite::Row<'_>) -> Result<(Arc<AggregateType>, &'r str)> {
         let orphan = || Error::new(ErrorKind::Corrupt, "the event's aggregate is missing from the file");
         let number: i64 = row.get(12).map_err(|_| orphan())?;

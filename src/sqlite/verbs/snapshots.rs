@@ -7,7 +7,7 @@ use crate::sqlite::tables::{log_state, names, snapshots};
 use crate::sqlite::transaction::Writing;
 use crate::storage::snapshots::{NewSnapshot, SnapshotCounts, SnapshotRow, SnapshotTotals};
 
-/// Snapshots deleted in one transaction, so that none holds the file for long.
+/// The most snapshots deleted in one transaction, so that none holds the write lock for long.
 const EXPIRE_AT_ONCE: usize = 1_000;
 
 fn not_found() -> Error {
@@ -15,8 +15,8 @@ fn not_found() -> Error {
 }
 
 impl Database {
-    /// Saves a snapshot, and deletes all but the fold's newest `retain`. With `patiently` it waits for its turn; otherwise it
-    /// returns `false` if somebody else is writing.
+    /// Saves a snapshot and deletes all but the fold's newest `retain`. With `patiently` it waits for its turn;
+    /// otherwise it returns `false` if somebody else is writing.
     pub(crate) fn save_snapshot(
         &self,
         tenant: &str,
@@ -52,7 +52,7 @@ impl Database {
         })
     }
 
-    /// The snapshots of an aggregate, newest first, damaged ones among them.
+    /// The snapshots of an aggregate, newest first, damaged ones included.
     pub(crate) fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>> {
         self.read(|view| match lookup::find(view, tenant, aggregate_type, aggregate_id)? {
             Some((row, owner)) => snapshots::all(view, row.id, owner.identity),
@@ -60,7 +60,7 @@ impl Database {
         })
     }
 
-    /// Deletes all snapshots of an aggregate; refuses if its replay has nothing else to start from.
+    /// Deletes all snapshots of an aggregate; refuses if a replay needs one to start from.
     pub(crate) fn delete_snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
         self.write(|writing| {
             let (row, _) = lookup::find(writing, tenant, aggregate_type, aggregate_id)?.ok_or_else(not_found)?;
@@ -92,8 +92,9 @@ impl Database {
         }
     }
 
-    /// Notes that the scheduled clean-up runs now, if `is_due` says so of the time when it ran last (microseconds; 0: never);
-    /// returns the tenants whose snapshots are to be looked at. Of several processes one finds it due.
+    /// Records that the scheduled clean-up runs now, if `is_due` returns true for the time of its last run
+    /// (microseconds; 0: never). Returns the tenants whose snapshots are to be checked. Of several processes only one
+    /// finds it due.
     pub(crate) fn begin_expiry(&self, now: i64, is_due: impl Fn(i64) -> bool) -> Result<Vec<String>> {
         if !self.read(|view| Ok(is_due(log_state::snapshots_expired_at(view)?)))? {
             return Ok(Vec::new());
@@ -107,7 +108,7 @@ impl Database {
         })
     }
 
-    /// Figures over a tenant's snapshots, and how many aggregates have, `limit` of them.
+    /// Figures over a tenant's snapshots, and the number for each aggregate, `limit` of them.
     pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, SnapshotCounts)> {
         self.read(|view| Ok((snapshots::totals(view, tenant)?, snapshots::by_aggregate(view, tenant, limit)?)))
     }

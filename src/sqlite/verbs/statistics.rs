@@ -1,4 +1,4 @@
-//! Counting, mostly without counting: summaries know how many events of which types there are.
+//! Statistics, mostly added up from the summaries.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::sqlite::transaction::View;
 use crate::storage::lookup::EventCounts;
 
 impl Database {
-    /// How many events of each type a tenant has, and how many aggregates.
+    /// A tenant's events by type, and the number of its aggregates.
     pub(crate) fn event_counts(&self, tenant: &str) -> Result<EventCounts> {
         self.read(|view| {
             let types = types_of(view, tenant)?;
@@ -28,7 +28,7 @@ impl Database {
         })
     }
 
-    /// How many events a tenant has: of one aggregate type or all, of these event types or all.
+    /// Counts a tenant's events: of one aggregate type or all, of these event types or all.
     pub(crate) fn count_by_type(&self, tenant: &str, aggregate_types: &[String], event_types: &[String]) -> Result<u64> {
         self.read(|view| {
             let types = types_of(view, tenant)?;
@@ -44,7 +44,7 @@ impl Database {
         })
     }
 
-    /// How many events of these types, or of all, an aggregate has in the log.
+    /// Counts an aggregate's events in the log, of these types or of all.
     pub(crate) fn count_of_aggregate(&self, tenant: &str, names: (&str, &str), event_types: &[String]) -> Result<u64> {
         self.read(|view| {
             let Some((row, owner)) = lookup::find(view, tenant, names.0, names.1)? else { return Ok(0) };

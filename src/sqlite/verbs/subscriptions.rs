@@ -1,4 +1,4 @@
-//! Checkpoints: made, found, led, moved.
+//! Subscriptions: created, found, led, moved.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,12 @@ use crate::storage::delivery::{
     Checkpoint, Claim, Claimed, FilterChange, Identity, Lead, NewSubscription, Page, Pulse, StartFrom, SubscriptionKind,
 };
 
-/// A claim that waited this share of the lease for the file is decided anew: the leader may have waited, too.
+/// A claim that waited longer than this share of the lease for the write lock is not decided yet: the leader may have
+/// waited too.
 const PATIENCE_SHARE: u32 = 4;
 
 impl Database {
-    /// Makes a subscription unless there is one of this name, which must then have the same kind and filter.
+    /// Creates a subscription. If one of this name exists, it must have the same kind and filter.
     pub(crate) fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()> {
         let filter = filter_text(new.filter)?;
         let fits = |known: Option<Checkpoint>| match known {
@@ -40,7 +41,7 @@ impl Database {
         })
     }
 
-    /// Every subscription of a tenant, by name, and behind them those that read all tenants; with the last position.
+    /// All subscriptions of a tenant by name, then those that read all tenants; and the last position.
     pub(crate) fn subscriptions(&self, tenant: &str) -> Result<(Vec<Checkpoint>, u64)> {
         self.read(|view| {
             let last = scan::last_position(view)?;
@@ -58,10 +59,10 @@ impl Database {
         })
     }
 
-    /// Takes the lead, or asks the one who has it whether it lives.
+    /// Takes the lead, or asks the leader whether it is alive.
     pub(crate) fn lead(&self, claim: &Claim<'_>) -> Result<Claimed> {
         let began = Instant::now();
-        // After a power cut nobody leads anyway.
+        // A power cut may undo this, but after one nobody leads anyway.
         self.write_relaxed(|writing| {
             let row = subscriptions::named(writing, claim.identity)?;
             let waited = began.elapsed() >= Duration::from_millis(u64::from(row.lease_millis)) / PATIENCE_SHARE;
@@ -69,17 +70,17 @@ impl Database {
         })
     }
 
-    /// What can be seen of the leader.
+    /// The leader's heartbeat, as other runners see it.
     pub(crate) fn pulse(&self, identity: &Identity) -> Result<Pulse> {
         self.read(|view| Ok(subscriptions::named(view, identity)?.pulse()))
     }
 
-    /// As [`Database::pulse`], for the leader itself; `None` if it leads no longer.
+    /// As [`Database::pulse`], for the leader itself; `None` if it no longer leads.
     pub(crate) fn own_pulse(&self, lead: Lead) -> Result<Option<Pulse>> {
         self.read(|view| Ok(subscriptions::led(view, lead)?.map(|row| row.pulse())))
     }
 
-    /// Says that the leader lives; `None` if it leads no longer.
+    /// Records that the leader is alive; `None` if it no longer leads.
     pub(crate) fn beat(&self, lead: Lead) -> Result<Option<Pulse>> {
         self.write_relaxed(|writing| {
             let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(None) };
@@ -89,7 +90,7 @@ impl Database {
         })
     }
 
-    /// Gives the lead away, so that the next one need not wait.
+    /// Gives up the lead, so that the next runner need not wait.
     pub(crate) fn resign(&self, lead: Lead) -> Result<()> {
         self.write_relaxed(|writing| {
             let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(()) };
@@ -98,7 +99,7 @@ impl Database {
         })
     }
 
-    /// The next events for the one who leads; `None` if another leads by now.
+    /// The next events for the leader; `None` if another runner leads now.
     pub(crate) fn next_page(&self, lead: Lead, tenant: &str, filter: &Filter, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
             let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
@@ -106,13 +107,13 @@ impl Database {
         })
     }
 
-    /// Moves the checkpoint, and notes which event is handled next if that is worth it; `false` if another leads by now,
-    /// and then nothing is written.
+    /// Moves the checkpoint, and notes the next event if asked to. `false`, without a write, if another runner leads
+    /// now.
     pub(crate) fn advance(&self, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool> {
         self.write_relaxed(|writing| advance(writing, lead, position, in_hand))
     }
 
-    /// Notes at which event it stopped, and why.
+    /// Records the event at which it stopped, and why.
     pub(crate) fn note_failure(&self, lead: Lead, position: u64, failure: &str) -> Result<()> {
         self.write(|writing| {
             let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(()) };
@@ -122,7 +123,7 @@ impl Database {
         })
     }
 
-    /// Passes over the event at which it stopped or died; `None` if there is none.
+    /// Skips the event at which it stopped or died; `None` if there is none.
     pub(crate) fn skip(&self, identity: &Identity) -> Result<Option<u64>> {
         self.write(|writing| {
             let mut row = subscriptions::named(writing, identity)?;
@@ -134,7 +135,7 @@ impl Database {
         })
     }
 
-    /// Lets the event be tried again at which it died; `None` if there is none.
+    /// Clears the failure so that the event is tried again; `None` if there is none.
     pub(crate) fn forgive(&self, identity: &Identity) -> Result<Option<u64>> {
         self.write(|writing| {
             let mut row = subscriptions::named(writing, identity)?;
@@ -145,7 +146,7 @@ impl Database {
         })
     }
 
-    /// Takes the lead away from whoever has it; returns whether somebody had.
+    /// Takes the lead from the runner that has it; returns whether there was one.
     pub(crate) fn break_lease(&self, identity: &Identity) -> Result<bool> {
         self.write(|writing| {
             let mut row = subscriptions::named(writing, identity)?;
@@ -155,7 +156,7 @@ impl Database {
         })
     }
 
-    /// Moves a checkpoint on purpose. What an outbox has noted of later events is forgotten. Puts a damaged row right, too.
+    /// Moves a checkpoint on request. An outbox forgets its deliveries of later events. Also repairs a damaged row.
     pub(crate) fn seek(&self, identity: &Identity, position: u64) -> Result<()> {
         self.write(|writing| {
             let mut row = find_to_mend(writing, identity)?;
@@ -168,19 +169,19 @@ impl Database {
         })
     }
 
-    /// Begins anew: a projection must then be rebuilt. Puts a damaged row right, too.
+    /// Starts over; a projection must then be rebuilt. Also repairs a damaged row.
     pub(crate) fn reset(&self, identity: &Identity) -> Result<()> {
         self.write(|writing| {
             let mut row = find_to_mend(writing, identity)?;
             if row.kind == SubscriptionKind::Projection {
-                // No definition has this version, so that nothing is taken into the tables before they are rebuilt.
+                // No definition has version 0, so nothing is applied to the tables before they are rebuilt.
                 (row.version, row.rebuild_version, row.rebuild_position) = (0, None, None);
             }
             move_to(writing, &mut row, 0)
         })
     }
 
-    /// Forgets a subscription and its deliveries, also a damaged one; `false` if there is none of this name.
+    /// Deletes a subscription and its deliveries, damaged or not; `false` if there is none of this name.
     pub(crate) fn remove_subscription(&self, identity: &Identity) -> Result<bool> {
         self.write(|writing| match subscriptions::find_anyhow(writing, identity)? {
             Some(stored) => subscriptions::remove(writing, stored.id).map(|()| true),
@@ -197,7 +198,7 @@ impl Database {
     }
 }
 
-/// The same text for the same filter, whatever order its lists have.
+/// The filter as text: the same for equal filters, whatever the order of their lists.
 pub(super) fn filter_text(filter: &Filter) -> Result<String> {
     let mut filter = filter.clone();
     for list in [&mut filter.aggregate_types, &mut filter.event_types, &mut filter.tags, &mut filter.any_tag] {
@@ -215,13 +216,13 @@ fn find_checked(view: &View<'_>, identity: &Identity) -> Result<Option<Checkpoin
     Ok(found)
 }
 
-/// Whether a subscription is as it is wanted; an error if it cannot become so by itself.
+/// Whether a subscription already is as requested; an error if only the application can decide.
 fn fits(known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<bool> {
     let name = &known.identity.name;
     if known.kind != new.kind {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("{name:?} is the name of a subscription of kind {} already", known.kind),
+            format!("{name:?} is already the name of a subscription of kind {}", known.kind),
         ));
     }
     if known.filter == filter || new.on_filter_change.is_some() {
@@ -232,10 +233,10 @@ fn fits(known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<b
         format!("the filter of {name:?} has changed: it was {}, it is {filter}", known.filter),
     )
     .at_position(Position::new(known.position))
-    .advice("say by on_filter_change whether the new one counts from now or from the beginning; or use another name"))
+    .advice("say with on_filter_change whether the new filter applies from now or from the beginning, or use another name"))
 }
 
-/// Makes the subscription, or takes over its new filter.
+/// Creates the subscription, or sets its new filter.
 fn make(writing: &Writing<'_>, new: &NewSubscription<'_>, filter: String) -> Result<Checkpoint> {
     if let Some(mut known) = find_checked(writing, new.identity)? {
         if fits(&known, new, &filter)? {
@@ -279,6 +280,7 @@ pub(super) fn blank(id: i64, identity: &Identity, kind: SubscriptionKind) -> Che
         generation: 1,
         rebuild_version: None,
         rebuild_position: None,
+        deliveries: 0,
     }
 }
 
@@ -288,7 +290,7 @@ fn check_reached(position: u64, last: u64) -> Result<()> {
     }
     Err(Error::new(ErrorKind::InvalidInput, format!("the log ends at position {last}"))
         .at_position(Position::new(position))
-        .advice("give a position that the log has reached: events between would be passed over"))
+        .advice("give a position that the log has reached: events up to it would be skipped"))
 }
 
 fn take(writing: &Writing<'_>, mut row: Checkpoint, claim: &Claim<'_>, waited: bool) -> Result<Claimed> {
@@ -307,10 +309,11 @@ fn take(writing: &Writing<'_>, mut row: Checkpoint, claim: &Claim<'_>, waited: b
     if let Some(position) = row.deadly() {
         let deaths = row.deaths;
         (row.leader, row.failed_position) = (None, Some(position));
-        row.failure = Some(format!("the process died while it handled this event, {deaths} times noted"));
+        row.failure = Some(format!("the process died while it handled this event, {deaths} times as far as noted"));
         subscriptions::save(writing, &row)?;
         return Ok(Claimed::Deadly { position, deaths });
     }
+    deliveries::check_number(writing, &row)?;
     row.fence = row.fence.wrapping_add(i64::from(row.leader != Some(claim.runner)));
     row.leader = Some(claim.runner);
     row.heartbeat = raised(row.heartbeat);
@@ -331,39 +334,46 @@ pub(super) fn page_after(view: &View<'_>, row: &Checkpoint, tenant: &str, filter
     Ok(Page { after: row.position, events, scanned, last })
 }
 
-/// Moves the checkpoint of the one who leads. It says by it that it lives.
+/// Moves the leader's checkpoint, which also counts as a heartbeat.
 pub(super) fn advance(writing: &Writing<'_>, lead: Lead, position: u64, in_hand: Option<u64>) -> Result<bool> {
     let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(false) };
+    move_on(&mut row, position, in_hand);
+    subscriptions::save(writing, &row)?;
+    Ok(true)
+}
+
+/// As [`advance`], on a row that the caller saves.
+pub(super) fn move_on(row: &mut Checkpoint, position: u64, in_hand: Option<u64>) {
     row.position = position;
     row.heartbeat = raised(row.heartbeat);
     (row.failed_position, row.failure) = (None, None);
     if row.in_hand != in_hand {
         (row.in_hand, row.deaths) = (in_hand, 0);
     }
-    subscriptions::save(writing, &row)?;
-    Ok(true)
 }
 
 fn forget_failure(row: &mut Checkpoint) {
     (row.failed_position, row.failure, row.in_hand, row.deaths) = (None, None, None, 0);
 }
 
-/// Whoever led can write no more; returns whether somebody did.
+/// Ends the current lead: the leader can write no more. Returns whether there was one.
 fn depose(row: &mut Checkpoint) -> bool {
     row.fence = row.fence.wrapping_add(1);
     row.leader.take().is_some()
 }
 
 fn move_to(writing: &Writing<'_>, row: &mut Checkpoint, position: u64) -> Result<()> {
-    // A runner that leads goes on from the new position only if it takes the lead anew.
+    // A running leader continues from the new position only after it has taken the lead again.
     depose(row);
     forget_failure(row);
     row.position = position;
-    deliveries::remove_after(writing, row.id, position)?;
+    deliveries::remove_after(writing, row, position)?;
+    // A requested move decides what is published again, so it also corrects the number.
+    row.deliveries = deliveries::number(writing, row.id)?;
     subscriptions::save(writing, row)
 }
 
-/// The row with this name; if it is damaged, what can be read of it.
+/// The row with this name; if it is damaged, whatever can be read of it.
 fn find_to_mend(view: &View<'_>, identity: &Identity) -> Result<Checkpoint> {
     let Some(stored) = subscriptions::find_anyhow(view, identity)? else {
         return subscriptions::named(view, identity);
@@ -371,7 +381,7 @@ fn find_to_mend(view: &View<'_>, identity: &Identity) -> Result<Checkpoint> {
     match (&stored.intact, &stored.doubtful) {
         (None, Some(doubtful)) => {
             let mut mended = doubtful.clone();
-            // Part of the names of indexes: another one than any that is in use.
+            // Part of the names of indexes, so it must differ from any in use.
             mended.generation = mended.generation % 1_000_000 + 1_000_000;
             Ok(mended)
         }

@@ -1,4 +1,4 @@
-//! Subscriptions and deliveries.
+//! Verifies subscriptions and deliveries.
 
 use rusqlite::params;
 
@@ -14,7 +14,8 @@ use crate::storage::delivery::Delivery;
 const RESET: &str = "copy the file; then reset or seek the subscription, or restore a backup";
 const SEEK: &str = "copy the file; then seek the outbox to a position before it, or restore a backup";
 
-/// Every subscription: its checksum, its place in the log, its filter, and that it is found under its name.
+/// Checks every subscription: its checksum, its position, its filter, its number of deliveries, and that the index
+/// finds its name.
 pub(crate) fn all_subscriptions(view: &View<'_>, found: &mut Found) -> Result<()> {
     let last = scan::last_position(view)?;
     for stored in subscriptions::all(view)? {
@@ -32,6 +33,10 @@ pub(crate) fn all_subscriptions(view: &View<'_>, found: &mut Found) -> Result<()
         if serde_json::from_str::<Filter>(&checkpoint.filter).is_err() {
             found.add(Damage::new(format!("the filter of the subscription {name:?} is not one")).advice(RESET));
         }
+        match deliveries::check_number(view, &checkpoint) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => found.add(damage_of(&error).advice(deliveries::RECOUNT)),
+            checked => checked?,
+        }
         let indexed: Option<i64> = view.value_if_any(
             "SELECT id FROM subscriptions WHERE tenant = ?1 AND name = ?2",
             params![checkpoint.identity.tenant, name],
@@ -43,14 +48,15 @@ pub(crate) fn all_subscriptions(view: &View<'_>, found: &mut Found) -> Result<()
     Ok(())
 }
 
-/// How far the walk over the deliveries has come.
+/// The progress of the check of deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveriesCursor {
     after: (i64, i64),
     pub(crate) rows: u64,
 }
 
-/// Every delivery: its checksum, its outbox, its event, its place before the checkpoint, and that both indexes show it.
+/// Checks every delivery: its checksum, its outbox, its event, that it is not after the checkpoint, and that both
+/// indexes contain it.
 pub(crate) fn all_deliveries(view: &View<'_>, cursor: &mut DeliveriesCursor, found: &mut Found) -> Result<bool> {
     let (mut seen, after) = (0, cursor.after);
     view.each_row(
@@ -89,7 +95,7 @@ fn check(view: &View<'_>, delivery: &Delivery, found: &mut Found) -> Result<()> 
     match subscriptions::by_id(view, subscription) {
         Ok(None) => complain("a delivery belongs to no subscription")?,
         Ok(Some(row)) if position > row.position => {
-            // While a batch is out, or after a death with it, its rows lie beyond the checkpoint.
+            // While a batch is being published, or after its runner died, its rows are after the checkpoint.
             let is_out: bool = view.value(
                 "SELECT EXISTS (SELECT 1 FROM deliveries WHERE subscription = ?1 AND state = 'leased' AND position > ?2)",
                 params![subscription, row.position],
@@ -99,7 +105,7 @@ fn check(view: &View<'_>, delivery: &Delivery, found: &mut Found) -> Result<()> 
             }
         }
         Ok(Some(_)) => {}
-        // That was said of the subscription.
+        // The check of subscriptions has reported it.
         Err(error) if error.kind() == ErrorKind::Corrupt => {}
         Err(error) => return Err(error),
     }
@@ -131,10 +137,10 @@ fn check(view: &View<'_>, delivery: &Delivery, found: &mut Found) -> Result<()> 
     Ok(())
 }
 
-/// An index that shows more than there is has another number of entries.
+/// Compares the numbers of entries: an index with too many would otherwise go unnoticed.
 fn check_counts(view: &View<'_>, found: &mut Found) -> Result<()> {
     let count = |sql: &str| view.value::<u64>(sql, []);
-    // With a condition, for a bare count takes whatever index is the smallest.
+    // The condition is needed, because a bare count uses whichever index is smallest.
     let rows = count("SELECT count(*) FROM deliveries NOT INDEXED")?;
     for (name, sql) in [
         (
@@ -154,7 +160,7 @@ fn check_counts(view: &View<'_>, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// How the outbox is called, in quotes, or its number.
+/// The name of the outbox, in quotes, or else its number.
 fn name_of(view: &View<'_>, id: i64) -> Result<String> {
     let name: Option<String> = view.value_if_any("SELECT name FROM subscriptions WHERE id = ?1", params![id])?;
     Ok(name.map_or_else(|| format!("number {id}"), |name| format!("{name:?}")))

@@ -1,4 +1,4 @@
-//! What is derived from the log: the index of ids, the index of tags, the summaries, the snapshots.
+//! Verifies what is derived from the log: the index of ids, the index of tags, the summaries, the snapshots.
 
 use super::{PAGE, RowsCursor};
 use crate::model::damage::{Damage, Found};
@@ -8,10 +8,10 @@ use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, s
 use crate::sqlite::transaction::View;
 use crate::sqlite::verbs::lookup;
 
-/// Summaries looked at in one read transaction; each stands for 512 events or more.
+/// Summaries checked in one read transaction; each covers 512 events or more.
 const SUMMARIES_AT_ONCE: usize = 4;
 
-/// Every entry of the index of ids: it leads to an event with this id, of this tenant.
+/// Checks every entry of the index of ids: it must lead to an event of this tenant with this id.
 pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Found) -> Result<bool> {
     let mut seen = 0;
     let mut last = None;
@@ -22,7 +22,7 @@ pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Foun
         });
         if !matches!(is_it, Ok(Some(true))) {
             let damage = Damage::new("the index of event ids names an event that does not have the id");
-            found.add(damage.at_position(position).advice("reindex makes the index anew"));
+            found.add(damage.at_position(position).advice("reindex recreates the index"));
         }
         last = Some((tenant, id));
         Ok(())
@@ -31,14 +31,14 @@ pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Foun
     Ok(seen == PAGE)
 }
 
-/// Every entry of the index of tags: its event exists, is the tenant's, and carries the tag.
+/// Checks every entry of the index of tags: its event must exist, be the tenant's, and carry the tag.
 pub(super) fn tags(view: &View<'_>, cursor: &mut event_tags::Entry, found: &mut Found) -> Result<bool> {
     let page = event_tags::page(view, cursor, PAGE)?;
     for (tenant, tag, position) in &page {
         let position = position.cast_unsigned();
         if !matches!(event_tags::is_true(view, *tenant, tag, position), Ok(true)) {
             let damage = Damage::new("the index of tags names an event that does not carry the tag");
-            found.add(damage.at_position(position).advice("reindex makes the index anew"));
+            found.add(damage.at_position(position).advice("reindex recreates the index"));
         }
     }
     let more = page.len() == PAGE;
@@ -46,9 +46,9 @@ pub(super) fn tags(view: &View<'_>, cursor: &mut event_tags::Entry, found: &mut 
     Ok(more)
 }
 
-/// Every summary of a block of positions, against the events in the block.
+/// Checks every summary against the events of its block.
 pub(super) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
-    let advice = "queries by time or type may miss events of this block; reindex makes the summaries anew";
+    let advice = "queries by time or type may miss events of this block; reindex recreates the summaries";
     let last = positions::last(view)?;
     let mut seen = 0;
     for block in block_summaries::expected(last, cursor.id).take(SUMMARIES_AT_ONCE) {
@@ -69,9 +69,9 @@ pub(super) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
     Ok(false)
 }
 
-/// Every snapshot: whose it is, and its checksum.
+/// Checks every snapshot: its checksum, its aggregate and its version.
 pub(super) fn snapshots(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
-    let advice = "replay passes it over; delete_snapshots removes it unless the first events were removed";
+    let advice = "replays ignore it; delete_snapshots removes it unless the first events were removed";
     let mut seen = 0;
     rows::check_page(view, cursor.id, PAGE, |found_key, read| {
         seen += 1;
@@ -80,13 +80,13 @@ pub(super) fn snapshots(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
         let (aggregate, _) = rows::split_key(found_key);
         let owner = match Owner::by_number(view, aggregate) {
             Ok(owner) => owner,
-            Err(error) => return found.add(Damage::new(format!("the snapshot belongs to nobody: {error}"))),
+            Err(error) => return found.add(Damage::new(format!("the snapshot belongs to no aggregate: {error}"))),
         };
         let (what, version) = match read(owner.identity) {
             Ok(row) if !row.is_intact => ("the snapshot's checksum is wrong", Some(row.version)),
             Ok(row) if rows::is_reached(view, aggregate, row.version).unwrap_or(true) => return,
-            Ok(row) => ("the snapshot is of a version that is not reached", Some(row.version)),
-            Err(_) => ("the snapshot holds a value of a kind that was never written there", None),
+            Ok(row) => ("the snapshot is of a version that the aggregate has not reached", Some(row.version)),
+            Err(_) => ("the snapshot holds a value of a type that was never written there", None),
         };
         let damage = Damage::new(what).of(owner.reference()).advice(advice);
         found.add(version.into_iter().fold(damage, Damage::at_version));

@@ -1,4 +1,4 @@
-//! The log itself: every event, every position, every hole.
+//! Verifies the log itself: every event, every position, every hole.
 
 use rusqlite::params;
 
@@ -12,12 +12,12 @@ use crate::sqlite::tables::positions::{self, Walk};
 use crate::sqlite::tables::{aggregates, event_ids, event_tags};
 use crate::sqlite::transaction::View;
 
-const REINDEX: &str = "a query or a repeated append may not find the event; reindex makes the index anew";
+const REINDEX: &str = "a query or a repeated append may not find the event; reindex recreates the index";
 
-/// How far the walk over the events has come.
+/// The progress of the check of events.
 #[derive(Debug, Default)]
 pub(super) struct EventsCursor {
-    /// The last key that was looked at.
+    /// The last key that was checked.
     key: i64,
     rows: u64,
     run: Option<Run>,
@@ -33,20 +33,20 @@ impl Cursor for EventsCursor {
     }
 }
 
-/// The events of one aggregate, as they go by.
+/// The events of one aggregate, as the check reaches them.
 #[derive(Debug)]
 struct Run {
     aggregate: i64,
-    /// `None` if the aggregate or its names are missing, which was said.
+    /// `None` if the aggregate or its names are missing, which was already reported.
     owner: Option<Owner>,
     removed: u64,
     version: u64,
 }
 
-/// Every event: checksum, version, and that the indexes of positions, ids and tags lead to it.
+/// Checks every event: its checksum, its version, and that the indexes of positions, ids and tags lead to it.
 pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Found) -> Result<bool> {
     if let Some(run) = &mut cursor.run {
-        // Since the last page a purge may have come.
+        // A purge may have run since the last page.
         run.removed = removed(view, run.aggregate, found);
     }
     let EventsCursor { key: last_key, rows, run } = cursor;
@@ -86,7 +86,7 @@ fn removed(view: &View<'_>, aggregate: i64, found: &mut Found) -> u64 {
 fn begin(view: &View<'_>, aggregate: i64, first_key: i64, found: &mut Found) -> Run {
     let owner = Owner::by_number(view, aggregate)
         .map_err(|error| {
-            let what = format!("the events from version {} on belong to nobody: {error}", key_version(first_key));
+            let what = format!("the events from version {} on belong to no aggregate: {error}", key_version(first_key));
             found.add(Damage::new(what).at_version(key_version(first_key)));
         })
         .ok();
@@ -101,7 +101,7 @@ fn check_version(run: &mut Run, version: u64, found: &mut Found) {
         let what = if version > expected {
             format!("the events from version {expected} to {} are missing", version - 1)
         } else {
-            format!("there is an event at version {version}, up to {} all are said to be removed", run.removed)
+            format!("there is an event at version {version}, but all up to {} are recorded as removed", run.removed)
         };
         let damage = Damage::new(what).at_version(version.min(expected));
         found.add(match &run.owner {
@@ -135,7 +135,7 @@ fn check_indexes(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Foun
     Ok(())
 }
 
-/// Every hole: its checksum, and that it does not touch the one before.
+/// Checks every hole: its checksum, and that it does not touch the one before.
 pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let (mut seen, mut last) = (0, None);
     positions::check_holes(view, cursor.id, PAGE, |first, hole| {
@@ -145,7 +145,7 @@ pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found)
         match hole {
             Ok(hole) => {
                 if last.is_some_and(|last| hole.first <= last + 1) {
-                    found.add(Damage::new("two notes of removed positions touch each other").at_position(hole.first));
+                    found.add(Damage::new("two records of removed positions touch each other").at_position(hole.first));
                 }
                 last = Some(hole.last);
             }
@@ -155,7 +155,7 @@ pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found)
     Ok(seen == PAGE)
 }
 
-/// Every position in order: that of an event, or in a hole.
+/// Checks every position in order: it must be that of an event, or in a hole.
 pub(super) fn positions(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let sql = "SELECT position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
     let page: Vec<i64> = view.rows(sql, params![cursor.id, PAGE], |row| row.get(0))?;
@@ -168,7 +168,7 @@ pub(super) fn positions(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
         if let Err(error) = walk.next(view, position.cast_unsigned()) {
             let damage = match *position > expected {
                 true => {
-                    Damage::new(format!("no event is at positions {expected} to {}, and no removal explains that", position - 1))
+                    Damage::new(format!("no event is at positions {expected} to {}, and no removal explains this", position - 1))
                 }
                 false => damage_of(&error),
             };

@@ -1,7 +1,7 @@
-//! Checks of the whole file, page by page. Each check looks at one page inside one read transaction, adds what is wrong to
-//! `found`, moves its cursor on, and says whether there is more.
+//! Checks the whole file, page by page. Each check reads one page in one read transaction, adds its findings to
+//! `found`, moves its cursor, and returns whether there is more.
 //!
-//! Nothing here believes an index: what was found along one path is looked up along another.
+//! No index is trusted here: what was found along one path is looked up along another.
 
 mod delivery;
 mod derived;
@@ -19,12 +19,12 @@ use crate::sqlite::tables::{log_state, positions};
 use crate::sqlite::transaction::View;
 use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 
-/// Rows looked at in one read transaction.
+/// Rows checked in one read transaction.
 const PAGE: usize = 1_024;
-/// Complaints that SQLite is asked for.
+/// The most complaints that SQLite is asked for.
 const MOST_COMPLAINTS: u32 = 100;
-/// Unreadable stretches in a row that a check passes over before it gives up on the rest of a table: the stretches double in
-/// length, so that it gets past any that a table can have.
+/// How many unreadable stretches in a row a check skips before it gives up on the rest of a table. Each stretch is
+/// twice as long as the last, so the skips get past any that a table can have.
 const STRETCHES: u32 = 62;
 
 impl Database {
@@ -40,7 +40,7 @@ impl Database {
     }
 }
 
-/// Walks through tables. An error ends a page, never the verification.
+/// Checks tables page by page. An error ends a page, never the verification.
 struct Walk<'p> {
     fresh: Fresh,
     found: Found,
@@ -48,16 +48,16 @@ struct Walk<'p> {
     stopped: bool,
 }
 
-/// How far a walk over rows with numbers has come.
+/// The progress of a check of numbered rows.
 #[derive(Debug, Default)]
 struct RowsCursor {
     id: i64,
     rows: u64,
 }
 
-/// A walk that can be put forward past what cannot be read.
+/// A cursor that can be moved past unreadable rows.
 trait Cursor {
-    /// The number of the last row that was looked at.
+    /// The number of the last row that was checked.
     fn id(&mut self) -> &mut i64;
     fn rows(&self) -> u64;
 }
@@ -117,7 +117,7 @@ impl Walk<'_> {
         self.pages(step, total, RowsCursor::default(), page)
     }
 
-    /// Page after page; what cannot be read is said once and passed over. Returns how many rows were looked at.
+    /// Checks page after page. What cannot be read is reported once and skipped. Returns how many rows were checked.
     fn pages<C: Cursor>(
         &mut self,
         step: VerifyStep,
@@ -170,7 +170,7 @@ impl Walk<'_> {
     }
 }
 
-/// What an error says, as a finding.
+/// Turns an error into a finding.
 fn damage_of(error: &Error) -> Damage {
     let mut damage = Damage::new(error.detail());
     damage.aggregate = error.aggregate().cloned();
@@ -183,13 +183,13 @@ fn count(view: &View<'_>, table: &str) -> Result<u64> {
     view.value(&format!("SELECT count(*) FROM {table}"), [])
 }
 
-/// How many rows there are to look at, for the progress; 0 if even that cannot be told.
+/// The numbers of rows to check, for the progress; 0 if even these cannot be read.
 fn sizes(view: &View<'_>) -> (u64, u64, u64) {
     let size = |table| count(view, table).unwrap_or(0);
     (size("events"), size("aggregates"), size("snapshots"))
 }
 
-/// What SQLite itself says of its pages, tables and indexes.
+/// Asks SQLite to check its pages, tables and indexes.
 fn structure(view: &View<'_>, found: &mut Found) -> Result<()> {
     let sql = format!("PRAGMA integrity_check({MOST_COMPLAINTS})");
     let complaints: Vec<String> = view.rows(&sql, [], |row| row.get(0))?;
@@ -201,7 +201,7 @@ fn structure(view: &View<'_>, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// The totals that are kept, against counts. One transaction, for they belong together.
+/// Compares the stored totals with counts, in one transaction so that they match.
 fn totals(view: &View<'_>, found: &mut Found) -> Result<()> {
     let rows = count(view, "log_state")?;
     if rows != 1 {
@@ -213,16 +213,18 @@ fn totals(view: &View<'_>, found: &mut Found) -> Result<()> {
     }
     let (counted, kept) = (count(view, "snapshots")?, log_state::snapshot_count(view)?);
     if counted != kept {
-        let what = format!("there are {counted} snapshots, the log says {kept}");
+        let what = format!("there are {counted} snapshots, but the stored number is {kept}");
         found.add(Damage::new(what).advice("only the statistics are wrong; restore a backup when you can"));
     }
     let (events, last, removed) = (count(view, "events NOT INDEXED")?, positions::last(view)?, positions::removed(view)?);
     if events + removed != last {
-        found.add(Damage::new(format!("of {last} positions {events} have an event and {removed} are said to have none")));
+        found.add(Damage::new(format!("of {last} positions {events} have an event and {removed} are recorded as removed")));
     }
     let purged: u64 = view.value("SELECT coalesce(sum(max(purged_through, archived_through)), 0) FROM removals", [])?;
     if purged != removed {
-        found.add(Damage::new(format!("the aggregates lost {purged} events by removal, the positions {removed}")));
+        found.add(Damage::new(format!(
+            "{purged} events were removed by the records of the aggregates, {removed} by those of the positions"
+        )));
     }
     Ok(())
 }

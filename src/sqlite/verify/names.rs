@@ -1,4 +1,4 @@
-//! Names: of tenants, types and replicas; of aggregates, and the index over them.
+//! Verifies names: of tenants, types and replicas; of aggregates, and the index of those.
 
 use rusqlite::params;
 use rusqlite::types::Value;
@@ -11,9 +11,9 @@ use crate::sqlite::tables::aggregates::{self, number};
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::transaction::{Columns, View};
 
-const REINDEX: &str = "an aggregate may seem not to exist; reindex makes the index anew";
+const REINDEX: &str = "an aggregate may seem not to exist; reindex recreates the index";
 
-/// A table of names, and how its rows are found by name.
+/// A table of names, and its queries.
 pub(super) enum NamesOf {
     EventTypes,
     Tenants,
@@ -33,7 +33,7 @@ impl NamesOf {
         }
     }
 
-    /// The rows after a number, and the number of a name.
+    /// The queries for the rows after a number, and for the number of a name.
     fn statements(&self) -> (&'static str, &'static str) {
         match self {
             NamesOf::EventTypes => (
@@ -56,7 +56,7 @@ impl NamesOf {
     }
 }
 
-/// Every name: readable, belonging to somebody, and found under itself.
+/// Checks every name: it must be readable, belong to an existing row, and be found by the index.
 pub(super) fn names(view: &View<'_>, of: &NamesOf, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let (rows, by_name) = of.statements();
     let mut seen = 0;
@@ -77,7 +77,7 @@ pub(super) fn names(view: &View<'_>, of: &NamesOf, cursor: &mut RowsCursor, foun
     Ok(seen == PAGE)
 }
 
-/// Every aggregate: its checksum, its type, its place in the index, where its events begin and end.
+/// Checks every aggregate: its checksum, its type, its entry in the index, the ends of its events.
 pub(super) fn aggregates(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let sql = "SELECT id FROM aggregates NOT INDEXED WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut order = Ascending::after(cursor.id);
@@ -103,7 +103,7 @@ pub(super) fn aggregates(view: &View<'_>, cursor: &mut RowsCursor, found: &mut F
     Ok(ids.len() == PAGE)
 }
 
-/// Every entry of the index of aggregates by name: it leads to an aggregate of this name.
+/// Checks every entry of the index of aggregates: it must lead to an aggregate of this name.
 pub(super) fn aggregate_index(view: &View<'_>, cursor: &mut (i64, String), found: &mut Found) -> Result<bool> {
     let sql = "SELECT aggregate_type, aggregate_id, id FROM aggregates WHERE (aggregate_type, aggregate_id) > (?1, ?2)
                ORDER BY aggregate_type, aggregate_id LIMIT ?3";
@@ -114,7 +114,7 @@ pub(super) fn aggregate_index(view: &View<'_>, cursor: &mut (i64, String), found
         let (aggregate_type, aggregate_id, id): (i64, String, i64) = (row.at(0)?, row.at(1)?, row.at(2)?);
         order.next((aggregate_type, aggregate_id.clone()))?;
         if !matches!(aggregates::names(view, id), Ok(names) if names == (aggregate_type, aggregate_id)) {
-            let what = format!("a name leads to aggregate number {id}, which is not there or has another name");
+            let what = format!("a name leads to aggregate number {id}, which is missing or has another name");
             found.add(Damage::new(what).advice(REINDEX));
         }
         Ok(true)
