@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Clock, Documents, Durability, Error, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
-    SnapshotPolicy, SnapshotReason, Store,
+    Clock, Documents, Durability, Error, ExecuteError, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query,
+    RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -135,7 +135,7 @@ impl File {
         for kind in KINDS {
             let lists = store.json_aggregates(kind);
             answers.push(told(lists.ids().collect::<foldlog::Result<Vec<_>>>()));
-            answers.push(told(store.count_events(Some(kind), None, Some("Made"))));
+            answers.push(told(store.count(Filter::new().aggregate_type(kind).event_type("Made"))));
             answers.push(told(
                 lists.verify_snapshots(|_| std::ops::ControlFlow::Continue(())).map(|report| (report.snapshots, report.damages)),
             ));
