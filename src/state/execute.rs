@@ -97,7 +97,7 @@ impl<F: Fold> Deciding<'_, F> {
     }
 
     /// Loads the aggregate, if it has events. Saves a snapshot that is due.
-    fn load(&self) -> Result<Option<Loaded<F::State>>> {
+    pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
         let loaded = self.load_alone()?;
         if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
             // A snapshot is a cache, so a failure to write one is ignored.

@@ -91,7 +91,7 @@ impl File {
             }
             Call::Execute { kind, id } => {
                 let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
-                told(executed.map(|executed| (executed.state, executed.version)).map_err(ExecuteError::flatten))
+                told(executed.map(|executed| (executed.state, executed.version)).map_err(foldlog::ExecuteError::flatten))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
@@ -135,7 +135,7 @@ impl File {
         for kind in KINDS {
             let lists = store.json_aggregates(kind);
             answers.push(told(lists.ids().collect::<foldlog::Result<Vec<_>>>()));
-            answers.push(told(store.count_events(Some(kind), None, Some("Made"))));
+            answers.push(told(store.count(Filter::new().aggregate_type(kind).event_type("Made"))));
             answers.push(told(
                 lists.verify_snapshots(|_| std::ops::ControlFlow::Continue(())).map(|report| (report.snapshots, report.damages)),
             ));
