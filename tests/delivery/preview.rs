@@ -180,7 +180,7 @@ fn what_fails_fails_as_the_append_would_and_leaves_nothing() {
     assert_eq!((refused.kind(), refused.position().unwrap().get()), (ErrorKind::Handler, 2));
     let empty = articles.preview("nut", |_| Ok::<_, foldlog::Error>([event("", 1)])).unwrap_err();
     assert_eq!(foldlog::Error::from(empty).kind(), ErrorKind::InvalidInput);
-    let nothing = articles.preview("nut", |_| Ok::<[NewEvent; 0], foldlog::Error>([])).unwrap();
+    let nothing = articles.preview("nut", |_| [] as [NewEvent; 0]).unwrap();
     assert!(nothing.events.is_empty() && nothing.version == 1);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _ = articles.preview("nut", |_| -> Result<[NewEvent; 0], foldlog::Error> { panic!("on purpose") });

@@ -91,7 +91,7 @@ impl File {
             }
             Call::Execute { kind, id } => {
                 let executed = lists(kind).execute(IDS[id], |_| Ok::<_, Error>([event(1)]));
-                told(executed.map(|executed| (executed.state, executed.version)).map_err(ExecuteError::flatten))
+                told(executed.map(|executed| (executed.state, executed.version)).map_err(foldlog::ExecuteError::flatten))
             }
             Call::Snapshot { kind, id } => told(lists(kind).create_snapshot(IDS[id], SnapshotReason::Manual)),
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
