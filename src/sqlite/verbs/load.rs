@@ -219,10 +219,16 @@ fn next_page_with_context(
         _ => row.version,
     };
     events::scan_aggregate(view, owner, (progress.scanned, through), false, PAGE, |raw| {
+        if let Until::Position(position) = request.until
+            && raw.position > position
+        {
+            // Positions rise with versions, so nothing later is wanted. A later time does not tell that.
+            progress.scanned = through;
+            return Ok(false);
+        }
         progress.scanned = raw.version;
         let is_wanted = match request.until {
             Until::Time(time) => raw.created_at <= time,
-            Until::Position(position) => raw.position <= position,
             _ => true,
         };
         if is_wanted {
