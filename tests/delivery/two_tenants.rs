@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Clock, Documents, Durability, Error, ExecuteError, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query,
-    RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
+    Clock, Documents, Durability, Error, Expected, Filter, Message, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
+    SnapshotPolicy, SnapshotReason, Store,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
