@@ -1,15 +1,15 @@
 //! Appends and questions of any sort, and the answers of a plain list.
 #![no_main]
 
-use std::ops::ControlFlow::Continue;
 use arbitrary::Arbitrary;
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Batch, Clock, ErrorKind, Expected, NewEvent, Options, Purge, Query, Result, SnapshotPolicy, SnapshotReason, Store,
+    Batch, Clock, ErrorKind, Expected, Filter, NewEvent, Options, Purge, Query, Result, SnapshotPolicy, SnapshotReason, Store,
 };
 use foldlog_fuzz::look_at;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
+use std::ops::ControlFlow::Continue;
 
 const TENANTS: [&str; 2] = ["default", "acme"];
 const KINDS: [&str; 2] = ["list", "book"];
@@ -228,24 +228,23 @@ impl World {
 
 impl Question {
     fn query(&self) -> Query {
+        let mut filter = Filter::new();
         let mut query = Query::new();
         match (self.kind, self.id) {
-            (Some(kind), Some(id)) => query = query.aggregate(of(KINDS, kind), of(IDS, id)),
-            (Some(kind), None) => query = query.aggregate_type(of(KINDS, kind)),
+            (Some(kind), Some(id)) => query = Query::aggregate(of(KINDS, kind), of(IDS, id)),
+            (Some(kind), None) => filter = filter.aggregate_type(of(KINDS, kind)),
             _ => {}
         }
-        for event_type in &self.event_types {
-            query = query.event_type(of(TYPES, *event_type));
-        }
-        query = self.tag.map_or(query.clone(), |tag| query.tag(of(TAGS, tag)));
-        query = self.from.map_or(query.clone(), |from| query.from(at(from)));
-        query = self.to.map_or(query.clone(), |to| query.to(at(to)));
+        filter = filter.event_types(self.event_types.iter().map(|event_type| of(TYPES, *event_type)));
+        filter = self.tag.map_or(filter.clone(), |tag| filter.tag(of(TAGS, tag)));
+        filter = self.from.map_or(filter.clone(), |from| filter.from(at(from)));
+        filter = self.to.map_or(filter.clone(), |to| filter.to(at(to)));
+        query = query.filter(if self.all_tenants { filter.all_tenants() } else { filter });
         query = self.after_position.map_or(query.clone(), |position| query.after_position(position));
         query = self.up_to_position.map_or(query.clone(), |position| query.up_to_position(position));
         query = self.after_version.map_or(query.clone(), |version| query.after_version(version));
         query = if self.newest_first { query.newest_first() } else { query };
-        query = self.limit.map_or(query.clone(), |limit| query.limit(limit.into()));
-        if self.all_tenants { query.all_tenants() } else { query }
+        self.limit.map_or(query.clone(), |limit| query.limit(limit.into()))
     }
 
     fn answer(&self, rows: &[Row], tenant: &str) -> Vec<u64> {
