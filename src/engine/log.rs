@@ -62,8 +62,8 @@ verbs! {
     fn prune_snapshots(&self, tenant: &str, names: (&str, &str), retain: u32) -> Result<u64>;
     /// Deletes a tenant's snapshots that were made before a time, in microseconds; returns how many.
     fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<u64>;
-    /// Figures over a tenant's snapshots, and the number for each aggregate: (type, id, snapshots), most first.
-    fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, Vec<(String, String, u64)>)>;
+    /// Figures over a tenant's snapshots; names `limit` aggregates at most.
+    fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals>;
 }
 
 impl Engine {

@@ -66,4 +66,6 @@ pub(crate) struct SnapshotTotals {
     pub(crate) bytes: u64,
     pub(crate) oldest: Option<i64>,
     pub(crate) newest: Option<i64>,
+    /// How many each aggregate has: (type, id, snapshots), most first.
+    pub(crate) by_aggregate: Vec<(String, String, u64)>,
 }

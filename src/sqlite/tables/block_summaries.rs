@@ -211,7 +211,7 @@ pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<
 
 /// Writes the summaries that a block completes on higher levels.
 fn summarise_above(writing: &Writing<'_>, mut block: Block) -> Result<()> {
-    while block.level + 1 < LEVELS && (block.number + 1) % FAN == 0 {
+    while block.level + 1 < LEVELS && (block.number + 1).is_multiple_of(FAN) {
         let mut whole = Summary::EMPTY;
         for part in block.number + 1 - FAN..=block.number {
             whole.merge(find(writing, Block { number: part, ..block })?);

@@ -108,8 +108,8 @@ impl Database {
         })
     }
 
-    /// Figures over a tenant's snapshots, and the number for each aggregate: (type, id, snapshots), most first.
-    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, Vec<(String, String, u64)>)> {
-        self.read(|view| Ok((snapshots::totals(view, tenant)?, snapshots::by_aggregate(view, tenant, limit)?)))
+    /// Figures over a tenant's snapshots; names `limit` aggregates at most.
+    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals> {
+        self.read(|view| snapshots::totals(view, tenant, limit))
     }
 }
