@@ -12,7 +12,7 @@ use crate::storage::append::{AppendOutcome, AppendRequest, Rehearsed, Transactio
 use crate::storage::load::{LoadRequest, Loaded, Loader};
 use crate::storage::lookup::{EventCounts, Held, LogFacts};
 use crate::storage::scan::{ScanCursor, Selection};
-use crate::storage::snapshots::{NewSnapshot, SnapshotCounts, SnapshotRow, SnapshotTotals};
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotTotals};
 
 verbs! {
     /// Runs an append in a transaction that is rolled back, and returns what it would do.
@@ -62,8 +62,8 @@ verbs! {
     fn prune_snapshots(&self, tenant: &str, names: (&str, &str), retain: u32) -> Result<u64>;
     /// Deletes a tenant's snapshots that were made before a time, in microseconds; returns how many.
     fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<u64>;
-    /// Figures over a tenant's snapshots, and the number for each aggregate, `limit` of them.
-    fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, SnapshotCounts)>;
+    /// Figures over a tenant's snapshots; names `limit` aggregates at most.
+    fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals>;
 }
 
 impl Engine {

@@ -179,11 +179,11 @@ pub struct SnapshotsOf {
 }
 
 pub(crate) fn statistics(scope: &Scope) -> Result<SnapshotStatistics> {
-    let (totals, by_aggregate) = scope.engine().snapshot_totals(&scope.tenant, AGGREGATES_NAMED)?;
+    let totals = scope.engine().snapshot_totals(&scope.tenant, AGGREGATES_NAMED)?;
     let of = |(aggregate_type, aggregate_id, snapshots)| SnapshotsOf { aggregate_type, aggregate_id, snapshots };
     Ok(SnapshotStatistics {
         total_snapshots: totals.count,
-        snapshots_by_aggregate: by_aggregate.into_iter().map(of).collect(),
+        snapshots_by_aggregate: totals.by_aggregate.into_iter().map(of).collect(),
         average_snapshot_size: totals.bytes.checked_div(totals.count).unwrap_or(0),
         oldest_snapshot: totals.oldest.map(from_micros).transpose()?,
         newest_snapshot: totals.newest.map(from_micros).transpose()?,

@@ -60,13 +60,12 @@ impl SnapshotRow {
     }
 }
 
-/// The number of snapshots of each aggregate: (type, id, snapshots), most first.
-pub(crate) type SnapshotCounts = Vec<(String, String, u64)>;
-
 /// Statistics about all snapshots of a tenant.
 pub(crate) struct SnapshotTotals {
     pub(crate) count: u64,
     pub(crate) bytes: u64,
     pub(crate) oldest: Option<i64>,
     pub(crate) newest: Option<i64>,
+    /// How many each aggregate has: (type, id, snapshots), most first.
+    pub(crate) by_aggregate: Vec<(String, String, u64)>,
 }

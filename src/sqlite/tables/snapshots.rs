@@ -215,17 +215,19 @@ pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: us
 }
 
 /// Statistics about all snapshots of a tenant.
-pub(crate) fn totals(view: &View<'_>, tenant: &str) -> Result<SnapshotTotals> {
+pub(crate) fn totals(view: &View<'_>, tenant: &str, limit: usize) -> Result<SnapshotTotals> {
+    let by_aggregate = by_aggregate(view, tenant, limit)?;
     let sql = "SELECT count(*), coalesce(sum(octet_length(s.state)), 0), min(s.created_at), max(s.created_at)
                FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
                CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant WHERE n.name = ?1";
     view.row(sql, [tenant], |row| {
-        Ok(SnapshotTotals { count: row.get(0)?, bytes: row.get(1)?, oldest: row.get(2)?, newest: row.get(3)? })
+        let (count, bytes) = (row.get(0)?, row.get(1)?);
+        Ok(SnapshotTotals { count, bytes, oldest: row.get(2)?, newest: row.get(3)?, by_aggregate })
     })
 }
 
 /// The number of snapshots for each aggregate of a tenant: (aggregate type, aggregate id, snapshots), most first.
-pub(crate) fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Result<Vec<(String, String, u64)>> {
+fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Result<Vec<(String, String, u64)>> {
     let sql = "SELECT t.name, a.aggregate_id, c.n FROM (SELECT key >> 32 AS id, count(*) AS n FROM snapshots GROUP BY key >> 32) c
                JOIN aggregates a ON a.id = c.id JOIN aggregate_types t ON t.id = a.aggregate_type JOIN tenants n ON n.id = t.tenant
                WHERE n.name = ?1 ORDER BY c.n DESC, t.name, a.aggregate_id LIMIT ?2";

@@ -5,7 +5,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::Database;
 use crate::sqlite::tables::{log_state, names, snapshots};
 use crate::sqlite::transaction::Writing;
-use crate::storage::snapshots::{NewSnapshot, SnapshotCounts, SnapshotRow, SnapshotTotals};
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotTotals};
 
 /// The most snapshots deleted in one transaction, so that none holds the write lock for long.
 const EXPIRE_AT_ONCE: usize = 1_000;
@@ -108,8 +108,8 @@ impl Database {
         })
     }
 
-    /// Figures over a tenant's snapshots, and the number for each aggregate, `limit` of them.
-    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<(SnapshotTotals, SnapshotCounts)> {
-        self.read(|view| Ok((snapshots::totals(view, tenant)?, snapshots::by_aggregate(view, tenant, limit)?)))
+    /// Figures over a tenant's snapshots; names `limit` aggregates at most.
+    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals> {
+        self.read(|view| snapshots::totals(view, tenant, limit))
     }
 }
