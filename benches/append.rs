@@ -23,7 +23,7 @@ fn append(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     turn = (turn + 1) % ORDERS;
                     let version = versions[turn];
-                    orders.append_events(&order_id(turn as u64), version, (version..version + count).map(new_event)).unwrap();
+                    orders.append_events(order_id(turn as u64), version, (version..version + count).map(new_event)).unwrap();
                     versions[turn] += count;
                 })
             });

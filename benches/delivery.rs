@@ -107,7 +107,7 @@ fn inline(directory: &Path, _: u64, table: &mut Table) {
             for _ in 0..10 {
                 *turn += 1;
                 let events = (0..100).map(|n| new_event(*turn * 100 + n));
-                store.append("order", &order_id(*turn % 50), Expected::Any, events).unwrap();
+                store.append("order", order_id(*turn % 50), Expected::Any, events).unwrap();
             }
         }) / 10
     };
@@ -336,7 +336,7 @@ fn appends(store: &Store, lasts: Duration, waits: &mut Vec<f64>) -> f64 {
     while started.elapsed() < lasts {
         count += 1;
         let event = new_event(count);
-        let wait = timed(|| store.append("order", &order_id(count % 50), Expected::Any, [event]).unwrap());
+        let wait = timed(|| store.append("order", order_id(count % 50), Expected::Any, [event]).unwrap());
         waits.push(wait.as_secs_f64() * 1e3);
     }
     count as f64 / started.elapsed().as_secs_f64()

@@ -14,7 +14,7 @@ fn read(criterion: &mut Criterion) {
     let (store, floor) = pair(directory.path(), "log", Durability::Fast, Indexes::default());
     fill_interleaved(&store, &[EVENTS / 200; 200]);
     fill_floor_interleaved(&floor, &[EVENTS / 200; 200]);
-    store.append("order", &order_id(0), Expected::Any, [NewEvent::new("Refunded", &7).unwrap()]).unwrap();
+    store.append("order", order_id(0), Expected::Any, [NewEvent::new("Refunded", &7).unwrap()]).unwrap();
     let count = |query: Query| store.read(query).map(Result::unwrap).count();
 
     let mut group = criterion.benchmark_group("read");

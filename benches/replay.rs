@@ -14,7 +14,7 @@ fn replay(criterion: &mut Criterion) {
         let orders = store.aggregates::<Order>();
         fill_one(&store, &order_id(0), 0, length - 50);
         fill_floor(&floor, &order_id(0), 0, length - 50);
-        orders.create_snapshot(&order_id(0), SnapshotReason::Manual).unwrap();
+        orders.create_snapshot(order_id(0), SnapshotReason::Manual).unwrap();
         fill_one(&store, &order_id(0), length - 50, 50);
         floor.transaction(|| floor.snapshot_within(&order_id(0)));
         fill_floor(&floor, &order_id(0), length - 50, 50);
@@ -23,14 +23,13 @@ fn replay(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("replay/full");
         group.throughput(Throughput::Elements(length)).sample_size(if length > 10_000 { 10 } else { 50 });
         group.bench_function(BenchmarkId::new("foldlog", length), |bencher| {
-            bencher.iter(|| every_event.replay(&order_id(0)).unwrap())
+            bencher.iter(|| every_event.replay(order_id(0)).unwrap())
         });
         group.bench_function(BenchmarkId::new("floor", length), |bencher| bencher.iter(|| floor.replay(&order_id(0))));
         group.finish();
 
         let mut group = criterion.benchmark_group("replay/snapshot");
-        group
-            .bench_function(BenchmarkId::new("foldlog", length), |bencher| bencher.iter(|| orders.replay(&order_id(0)).unwrap()));
+        group.bench_function(BenchmarkId::new("foldlog", length), |bencher| bencher.iter(|| orders.replay(order_id(0)).unwrap()));
         group.bench_function(BenchmarkId::new("floor", length), |bencher| {
             bencher.iter(|| floor.replay_from_snapshot(&order_id(0)))
         });

@@ -132,7 +132,7 @@ fn with_snapshots(directory: &Path, durability: Durability, mode: &str, lines: &
         });
     });
     let costs = appends(50, 300, 10, [ours, theirs]);
-    assert_eq!(handle.latest_snapshot(&order_id(0)).unwrap().map(|snapshot| snapshot.version.get()), Some(700));
+    assert_eq!(handle.latest_snapshot(order_id(0)).unwrap().map(|snapshot| snapshot.version.get()), Some(700));
     line(lines, format!("append 100, {mode}, with default snapshots, per event"), 100, costs, None);
 }
 
@@ -183,7 +183,7 @@ pub fn ids(directory: &Path, events: u64, lines: &mut Table) {
         let entry = |n| Entry { id: Some(id()), ..Entry::order(n) };
         let filled = events / 10 / 1_000;
         for n in 0..1_000 {
-            store.append(ORDER, &order_id(n), Expected::Any, (0..filled).map(event)).unwrap();
+            store.append(ORDER, order_id(n), Expected::Any, (0..filled).map(event)).unwrap();
             floor.append(&order_id(n), 0, (0..filled).map(entry)).unwrap();
         }
         let (warm_up, single) = (100, 2_000);

@@ -21,7 +21,7 @@ pub fn size(directory: &Path, events: u64, lines: &mut Table) {
     assert_eq!(store.read(Query::new()).map(Result::unwrap).count() as u64, events);
     lines.value(format!("memory grown by reading {events} events"), grown(before), "MB", 16.0);
     let before = peak_bytes();
-    assert_eq!(store.aggregates::<Order>().without_snapshots().replay(&order_id(0)).unwrap().version, events);
+    assert_eq!(store.aggregates::<Order>().without_snapshots().replay(order_id(0)).unwrap().version, events);
     lines.value(format!("memory grown by replaying {events} events"), grown(before), "MB", 16.0);
     drop(store);
     let floor_path = directory.join("one-floor.db");

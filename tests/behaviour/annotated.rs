@@ -95,8 +95,8 @@ fn ids_are_whatever_displays() {
     accounts.append(AccountId(uuid), Expected::New, deposits(1)).unwrap();
     accounts.append(uuid, 1, deposits(1)).unwrap();
     accounts.append(uuid.to_string(), 2, deposits(1)).unwrap();
-    accounts.append(&uuid.to_string(), 3, deposits(1)).unwrap();
-    accounts.execute(&AccountId(uuid), |_| deposits(1)).unwrap();
+    accounts.append(uuid.to_string(), 3, deposits(1)).unwrap();
+    accounts.execute(AccountId(uuid), |_| deposits(1)).unwrap();
     store.commit(Batch::new().append_to(&accounts, uuid, 5, deposits(1)).unwrap()).unwrap();
     assert_eq!(accounts.replay(&*uuid.to_string()).unwrap().version, 6);
     assert_eq!((accounts.version(uuid).unwrap(), accounts.history(uuid).count()), (6.into(), 6));

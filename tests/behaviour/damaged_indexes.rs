@@ -137,7 +137,7 @@ fn lost_entries_of_names_tags_and_ids_are_named_and_mended() {
         let place = Place::new();
         let store = place.open();
         for n in 0..10 {
-            store.append("list", &format!("l-{n}"), 0, [noted(n).id(id(n)).tag(format!("t-{n}")).tag("all")]).unwrap();
+            store.append("list", format!("l-{n}"), 0, [noted(n).id(id(n)).tag(format!("t-{n}")).tag("all")]).unwrap();
         }
         store.maintenance().checkpoint().unwrap();
         drop(store);
@@ -149,7 +149,7 @@ fn lost_entries_of_names_tags_and_ids_are_named_and_mended() {
         };
 
         let store = damaged("aggregate_id", lost, 10);
-        refused(store.json_aggregates("list").replay(&format!("l-{lost}")), ErrorKind::NotFound);
+        refused(store.json_aggregates("list").replay(format!("l-{lost}")), ErrorKind::NotFound);
         assert_eq!(store.json_aggregates("list").ids().collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 9);
         named_and_mended(&store, "not found under its name");
         assert_eq!(store.json_aggregates("list").ids().collect::<foldlog::Result<Vec<_>>>().unwrap().len(), 10);

@@ -91,8 +91,8 @@ fn a_store_in_memory_is_one_store_to_all_its_threads() {
             let store = store.clone();
             scope.spawn(move || {
                 for n in 0..25 {
-                    store.append("list", &format!("l-{writer}"), n, [noted(n)]).unwrap();
-                    assert_eq!(store.version("list", &format!("l-{writer}")).unwrap(), n + 1);
+                    store.append("list", format!("l-{writer}"), n, [noted(n)]).unwrap();
+                    assert_eq!(store.version("list", format!("l-{writer}")).unwrap(), n + 1);
                 }
             });
         }

@@ -151,7 +151,7 @@ fn the_log_beside_the_file_stays_small_under_readers() {
     let mut events = store.read(Query::new());
     for n in 0..26 {
         let batch = (0..100).map(|_| NewEvent::with_json("Written", text.clone()));
-        store.append("list", &format!("b-{n}"), 0, batch).unwrap();
+        store.append("list", format!("b-{n}"), 0, batch).unwrap();
         events.by_ref().take(50).for_each(|event| drop(event.unwrap()));
     }
     // 26 MB were written through a log of 16 MiB.

@@ -172,7 +172,7 @@ fn a_reader_follows_while_other_processes_write() {
 
 fn first_opening(file: &Path, worker: u64) {
     let store = patient().open(file).unwrap();
-    store.append("list", &format!("l-{worker}"), Expected::New, [noted(worker, 0)]).unwrap();
+    store.append("list", format!("l-{worker}"), Expected::New, [noted(worker, 0)]).unwrap();
 }
 
 #[test]

@@ -205,9 +205,9 @@ fn a_purge_of_many_aggregates() {
     let store = place.open();
     let lists = store.json_aggregates("list");
     for n in 0..150 {
-        lists.append(&format!("l-{n}"), 0, [noted(n).created_at(at(0))]).unwrap();
+        lists.append(format!("l-{n}"), 0, [noted(n).created_at(at(0))]).unwrap();
         if n % 3 == 0 {
-            lists.create_snapshot(&format!("l-{n}"), SnapshotReason::Manual).unwrap();
+            lists.create_snapshot(format!("l-{n}"), SnapshotReason::Manual).unwrap();
         }
     }
     let report = store.maintenance().purge(later()).unwrap();

@@ -153,7 +153,7 @@ fn everything_is_rebuilt_with_counts_failures_and_progress() {
     let store = place.open();
     let accounts = store.aggregates::<Account>();
     for n in 0..300 {
-        accounts.append(&format!("a-{n:03}"), 0, deposits(n % 10 + 1)).unwrap();
+        accounts.append(format!("a-{n:03}"), 0, deposits(n % 10 + 1)).unwrap();
     }
     store.append("account", "a-007", 8, [crate::support::noted(1)]).unwrap();
     store.append("list", "not an account", 0, [crate::support::noted(1)]).unwrap();

@@ -28,11 +28,11 @@ fn make() -> Vec<u8> {
     let acme = store.tenant("acme");
     for number in 0..700 {
         let tagged = event(number).tag(format!("t-{}", number % 5)).tag("all");
-        store.append("order", &format!("o-{}", number % 5), Expected::Any, [tagged]).unwrap();
-        acme.append("order", &format!("o-{}", number % 2), Expected::Any, [event(number)]).unwrap();
+        store.append("order", format!("o-{}", number % 5), Expected::Any, [tagged]).unwrap();
+        acme.append("order", format!("o-{}", number % 2), Expected::Any, [event(number)]).unwrap();
     }
     for id in 0..5 {
-        store.json_aggregates("order").create_snapshot(&format!("o-{id}"), SnapshotReason::Manual).unwrap();
+        store.json_aggregates("order").create_snapshot(format!("o-{id}"), SnapshotReason::Manual).unwrap();
     }
     drop((acme, store));
     std::fs::read(&path).unwrap()
@@ -202,8 +202,8 @@ fn writers_beside_it_are_not_mistaken_for_damage() {
         .verify(|_| {
             // Between any two pages something happens, at both ends of the log.
             number += 1;
-            orders.append(&format!("o-{}", number % 7), Expected::Any, [event(number).tag("all")]).unwrap();
-            orders.create_snapshot(&format!("o-{}", number % 5), SnapshotReason::Manual).unwrap();
+            orders.append(format!("o-{}", number % 7), Expected::Any, [event(number).tag("all")]).unwrap();
+            orders.create_snapshot(format!("o-{}", number % 5), SnapshotReason::Manual).unwrap();
             store
                 .maintenance()
                 .purge(Purge::created_before(chrono::Utc::now()).aggregate("order", format!("o-{}", number % 5)))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use foldlog::{Aggregate, Filter, Query, Replayed, SnapshotPolicy};
+use foldlog::{Aggregate, Filter, Replayed, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

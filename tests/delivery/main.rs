@@ -38,7 +38,7 @@ pub fn store() -> (tempfile::TempDir, Store) {
 /// Appends `Counted` events with the numbers `from..to` to one of ten counters each.
 pub fn count(store: &Store, from: u64, to: u64) {
     for n in from..to {
-        store.append("counter", &format!("c-{}", n % 10), Expected::Any, [event(n)]).unwrap();
+        store.append("counter", format!("c-{}", n % 10), Expected::Any, [event(n)]).unwrap();
     }
 }
 

@@ -16,7 +16,7 @@ fn exercise(store: &Store) {
     for n in 0..10 {
         let of_tenant = store.tenant(&format!("tenant-{n}"));
         append(&of_tenant, &format!("agg-{n}"), &format!("Type{n}"));
-        of_tenant.append("account", &format!("agg-{n}"), 9, [event("Refused")]).unwrap_err();
+        of_tenant.append("account", format!("agg-{n}"), 9, [event("Refused")]).unwrap_err();
     }
 }
 
@@ -65,7 +65,7 @@ fn the_default_bound_is_a_thousand() {
         let store = Options::new().in_memory().unwrap();
         for n in 0..1_010 {
             append(&store, &format!("agg-{n}"), &format!("Type{n}"));
-            store.append("account", &format!("agg-{n}"), 9, [event("Refused")]).unwrap_err();
+            store.append("account", format!("agg-{n}"), 9, [event("Refused")]).unwrap_err();
         }
         assert_eq!(values(metrics, "event_store_events_by_aggregate"), 1_000);
         assert_eq!(values(metrics, "event_store_conflicts_total"), 1_001);

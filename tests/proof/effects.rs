@@ -40,7 +40,7 @@ impl Projection for Sums {
 
 fn append(store: &Store, events: u64) -> Result<(), Error> {
     for n in 0..events {
-        store.append("counter", &format!("c-{}", n % 3), Expected::Any, [NewEvent::new("Counted", &n)?])?;
+        store.append("counter", format!("c-{}", n % 3), Expected::Any, [NewEvent::new("Counted", &n)?])?;
     }
     Ok(())
 }

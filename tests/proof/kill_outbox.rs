@@ -167,7 +167,7 @@ impl Log {
         for _ in 0..events {
             let owner = random.below(5);
             let event = NewEvent::new("Counted", &()).expect("an event");
-            let appended = self.store.append("counter", &format!("c-{owner}"), Expected::Any, [event]).expect("appends");
+            let appended = self.store.append("counter", format!("c-{owner}"), Expected::Any, [event]).expect("appends");
             self.owners.insert(appended.position.get(), owner);
         }
     }

@@ -13,7 +13,6 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, RecordedEvent, Store};
-use rusqlite::{Connection, OpenFlags};
 
 use super::powercut::{PATH, goes_on};
 use crate::support::disk::Disk;
