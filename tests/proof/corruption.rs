@@ -219,8 +219,8 @@ impl fmt::Display for Harm {
 pub enum Harms {
     /// Bits and bytes changed, sectors zeroed, ends cut off: every answer must be the truth or an error.
     Rot,
-    /// A page of a table or of an index that has lost entries, or has some twice or in each other's place: every answer must be
-    /// the truth or an error.
+    /// A page of a table or of an index that has lost entries, or has some twice or in each other's place, and is well formed all
+    /// the same. `verify` must find it; a read need not.
     Entries,
     /// A page written to another page's place: each page is sound in itself. `verify` must find it; a read need not.
     MisdirectedWrites,
@@ -385,7 +385,8 @@ fn check(
     write(disk, sound, files, (truth, &report), (harm, harms), random, outcome)
 }
 
-/// What is missing is allowed if `verify` names the damage; what never was is not, unless whole pages are in the wrong place.
+/// What is missing is allowed if `verify` names the damage; what never was is not, unless the damage left each page well formed,
+/// as no disk's bad bits do.
 fn told(
     harm: &Harm,
     harms: Harms,
@@ -395,7 +396,7 @@ fn told(
     outcome: &mut Outcome,
 ) -> Result<(), String> {
     let verified = report.damages.first();
-    if report.is_clean() || worth == Some(Worth::Changed) && harms != Harms::MisdirectedWrites {
+    if report.is_clean() || worth == Some(Worth::Changed) && harms == Harms::Rot {
         return Err(format!("{what}; verify: {verified:?}"));
     }
     outcome.count("short answers that verify explains", 1);

@@ -163,7 +163,7 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "lost-entries",
-        promise: "14: a page that has lost or mixed up its entries is never silent",
+        promise: "14: verify finds a page that has lost or mixed up its entries",
         rounds: 20_000,
         part: 250,
         threads: 2,

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldlog::{
-    Aggregate, Error, ErrorKind, EventId, Expected, Filter, Json, Message, NewEvent, PublishError, Query, RecordedEvent, Store,
-    Subscription, SubscriptionStatus,
+    Aggregate, Error, ErrorKind, EventId, Expected, Filter, Json, Message, NewEvent, PublishError, Query, RecordedEvent,
+    Replayed, Store, Subscription, SubscriptionStatus,
 };
 
 use crate::support::model::{Account, AccountEvent, World, accounts};
@@ -233,18 +233,26 @@ impl Questions {
 
     fn about_an_aggregate(&mut self, tenant: String, id: String, world: &Rc<World>) {
         let name = format!("{tenant}/{id}");
+        // The state at an earlier version is one from which something is missing.
+        let of_version = |replayed: Result<Replayed<Account>, Error>, world: &World, tenant: &str, id: &str| match replayed {
+            Ok(of) if of.state == world.state(&(tenant.to_owned(), id.to_owned()), of.version.get()) => {
+                Answer::Number(of.version.get())
+            }
+            other => value(other.map(|of| (of.version, of.state))),
+        };
         for snapshots in [true, false] {
             let (tenant, id, world) = (tenant.clone(), id.clone(), world.clone());
             self.read(format!("replay {name}, with snapshots: {snapshots}"), move |store| {
                 let accounts = accounts(store, &tenant);
                 let replayed = if snapshots { accounts.replay(&id) } else { accounts.without_snapshots().replay(&id) };
-                // The state at an earlier version is one from which something is missing.
-                match replayed {
-                    Ok(of) if of.state == world.state(&(tenant.clone(), id.clone()), of.version.get()) => {
-                        Answer::Number(of.version.get())
-                    }
-                    other => value(other.map(|of| (of.version, of.state))),
-                }
+                of_version(replayed, &world, &tenant, &id)
+            });
+        }
+        {
+            let (tenant, id, world) = (tenant.clone(), id.clone(), world.clone());
+            self.read(format!("replay to a time {name}"), move |store| {
+                let time = "2026-01-15T00:00:00Z".parse().expect("a time");
+                of_version(accounts(store, &tenant).replay_to_time(&id, time), &world, &tenant, &id)
             });
         }
         let mut ask = |what: &str, ask: fn(&Store, &str, &str) -> Answer| {
@@ -253,10 +261,6 @@ impl Questions {
         };
         ask("replay to version 9", |store, tenant, id| {
             value(accounts(store, tenant).replay_to_version(id, 9).map(|replayed| replayed.state))
-        });
-        ask("replay to a time", |store, tenant, id| {
-            let time = "2026-01-15T00:00:00Z".parse().expect("a time");
-            value(accounts(store, tenant).replay_to_time(id, time).map(|replayed| (replayed.version, replayed.state)))
         });
         ask("history", |store, tenant, id| list(&store.tenant(tenant), Query::aggregate(Account::TYPE, id)));
         ask("version", |store, tenant, id| number(store.tenant(tenant).version(Account::TYPE, id).map(|version| version.get())));

@@ -102,8 +102,9 @@ pub(crate) fn at_number(view: &View<'_>, id: i64) -> Result<AggregateRow> {
 /// A damaged key could invent a version or hide the last event. So the key before the last must be one version lower,
 /// and the next key must begin another aggregate.
 fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u64, u64)) -> Result<AggregateRow> {
-    const SQL: &str = "SELECT key, (SELECT key FROM events WHERE key > ?2 ORDER BY key LIMIT 1)
-                       FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 2";
+    // The next key is looked for from the last one, not from the end of the range: a damaged key is then met.
+    const SQL: &str = "SELECT e.key, (SELECT n.key FROM events n WHERE n.key > e.key ORDER BY n.key LIMIT 1)
+                       FROM events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key DESC LIMIT 2";
     let (mut last, mut before_last, mut behind) = (None, None, None);
     view.each_row(SQL, [key(id, 0), key(id, Version::MAX.get())], |row| {
         match last {
@@ -124,6 +125,9 @@ fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u
         return Err(contradiction(what).at_version(Version::new(version)));
     }
     if let Some(behind) = behind {
+        if behind <= key(id, Version::MAX.get()) {
+            return Err(disagrees().at_version(Version::new(version)));
+        }
         confirm_begins(view, behind, version)?;
     }
     Ok(AggregateRow { id, version, purged_through, archived_through })

@@ -98,7 +98,9 @@ impl Reference {
     }
 
     fn append_as(&mut self, which: Which, numbers: &[(u8, u32)]) {
-        let known = |id: u8| self.kept.iter().any(|(_, used, _)| used.iter().any(|(used, _)| *used == id));
+        // An id is unique in its tenant.
+        let known =
+            |id: u8| self.kept.iter().any(|(owner, used, _)| owner.0 == which.0 && used.iter().any(|(used, _)| *used == id));
         let ids = numbers.iter().map(|(id, _)| *id);
         let mut distinct: Vec<u8> = ids.clone().collect();
         distinct.sort_unstable();
