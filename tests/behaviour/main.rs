@@ -15,6 +15,7 @@ mod golden;
 mod hostile_paths;
 mod hostile_settings;
 mod idempotency;
+mod layers;
 mod limited_read;
 mod limits;
 mod model;

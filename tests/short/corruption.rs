@@ -19,7 +19,7 @@ fn a_damaged_write_ahead_log_answers_with_one_truth_or_with_an_error() {
 }
 
 #[test]
-fn entries_that_a_page_has_lost_or_mixed_up_are_never_silent() {
+fn verify_names_entries_that_a_page_has_lost_or_mixed_up() {
     let mut random = Random::new(seed());
     let sounds = [Sound::closed(560, false, &mut random), Sound::closed(560, true, &mut random)];
     corruption::run(&sounds, Harms::Entries, 400, seed()).expect_clean();
