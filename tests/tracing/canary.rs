@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldlog::rusqlite::Connection;
+use foldlog::rusqlite::config::DbConfig;
 use foldlog::{
     Documents, Durability, Error, Expected, HandlerError, Message, Metadata, NewEvent, Options, Projection, PublishError, Purge,
     Query, ReadModel, RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
@@ -166,6 +167,7 @@ fn delivers(said: &Said, store: &Store) {
 /// Damage in the midst of payloads, and all that then speaks of it.
 fn damaged(said: &Said, store: &Store) {
     let raw = Connection::open(store.path().unwrap()).unwrap();
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
     raw.execute_batch("UPDATE events SET data = data || ' ' WHERE position = 2; UPDATE snapshots SET state = state || ' '")
         .unwrap();
     raw.execute_batch(
