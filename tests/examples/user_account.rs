@@ -34,7 +34,7 @@ fn one_json_object_with_all_figures() {
     let trail = json["audit_trail"].as_array().unwrap();
     assert_eq!(trail.len(), 8);
     assert_eq!((&trail[0]["metadata"]["userId"], &trail[0]["metadata"]["ipAddress"]), (&json!("u-ada"), &json!("192.0.2.7")));
-    assert_eq!(json["snapshots"]["snapshotsByAggregate"].as_object().unwrap().len(), 4);
+    assert_eq!(json["snapshots"]["snapshotsByAggregate"].as_array().unwrap().len(), 4);
 }
 
 #[test]
