@@ -2,6 +2,7 @@
 
 use super::snapshots::SnapshotRow;
 use crate::model::error::Result;
+use crate::model::place::Version;
 
 /// How far to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,16 @@ pub(crate) enum Until {
     Time(i64),
     /// Events at or before this position.
     Position(u64),
+}
+
+impl Until {
+    /// The highest version that may be looked at.
+    pub(crate) fn through(self) -> u64 {
+        match self {
+            Until::Version(version) => version,
+            Until::Now | Until::Time(_) | Until::Position(_) => Version::MAX.get(),
+        }
+    }
 }
 
 /// A request to load an aggregate.

@@ -113,10 +113,7 @@ fn offer_snapshots(
     progress: &mut Progress,
     loader: &mut impl Loader,
 ) -> Result<()> {
-    let through = match request.until {
-        Until::Version(version) => version,
-        _ => Version::MAX.get(),
-    };
+    let through = request.until.through();
     let mut left = SNAPSHOTS_TRIED;
     snapshots::each_newest_first(view, owner.aggregate, owner.identity, through, |snapshot| {
         let (version, latest_event_at, is_intact) = (snapshot.version, snapshot.latest_event_at, snapshot.is_intact);
@@ -148,10 +145,7 @@ fn next_page(
     if request.with_context || matches!(request.until, Until::Time(_) | Until::Position(_)) {
         return next_page_with_context(view, request, owner, progress, loader);
     }
-    let through = match request.until {
-        Until::Version(version) => version,
-        _ => Version::MAX.get(),
-    };
+    let through = request.until.through();
     let before = progress.scanned;
     let page = events::fold_page(view, owner, before, through, PAGE, |event| {
         progress.latest_event_at = progress.latest_event_at.max(event.created_at);
@@ -214,10 +208,7 @@ fn next_page_with_context(
     if row.removed_through() > progress.scanned {
         return Err(history_removed(row.removed_through()));
     }
-    let through = match request.until {
-        Until::Version(version) => version.min(row.version),
-        _ => row.version,
-    };
+    let through = request.until.through().min(row.version);
     events::scan_aggregate(view, owner, (progress.scanned, through), false, PAGE, |raw| {
         if let Until::Position(position) = request.until
             && raw.position > position
