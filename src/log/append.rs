@@ -38,6 +38,7 @@ pub struct Batch {
     tenant: Option<Arc<str>>,
     appends: Vec<AggregateAppend>,
     checks: Vec<AggregateAppend>,
+    skip_existing: bool,
 }
 
 impl Batch {
@@ -88,6 +89,30 @@ impl Batch {
             expected: expected.into(),
             events: Vec::new(),
         });
+        self
+    }
+
+    /// Leaves out events that the log already has, by their ids, and appends the others: for an import that is resumed,
+    /// whatever the borders of its batches were before. [`Appended::skipped`](crate::Appended::skipped) counts them.
+    ///
+    /// What is left out must have the same content, as for a repeated append. An event without an id is always
+    /// appended. If an aggregate's expected version is given exactly, its known events must be the first ones and at
+    /// those versions, and the others must follow them directly. With [`Expected::Any`] and [`Expected::Existing`] they
+    /// may be anywhere. An aggregate of which all events are known is not checked.
+    ///
+    /// ```
+    /// use foldlog::{Batch, EventId, Expected, NewEvent, Store};
+    ///
+    /// let store = Store::in_memory()?;
+    /// let event = |n: u128| NewEvent::new("Imported", &()).map(|event| event.id(EventId::from_u128(n)));
+    /// let events = |last: u128| (1..=last).map(event).collect::<Result<Vec<_>, _>>();
+    /// store.commit(Batch::new().append("list", "a", Expected::New, events(4)?))?;
+    /// let done = store.commit(Batch::new().append("list", "a", Expected::New, events(10)?).skip_existing())?;
+    /// assert_eq!((done[0].skipped, done[0].version.get()), (4, 10));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn skip_existing(mut self) -> Batch {
+        self.skip_existing = true;
         self
     }
 
@@ -159,7 +184,10 @@ fn measured(
         .and_then(|checked| append(&request(scope, batch, &checked, snapshots)))
         .map_err(|error| error.during("append"));
     match &done {
-        Ok(outcome) => gauges::appended(scope, timer, batch.events().map(|event| &*event.event_type), &outcome.touched),
+        Ok(outcome) => {
+            let written = batch.events().filter(|event| event.id.is_none_or(|id| !outcome.skipped.contains(&id)));
+            gauges::appended(scope, timer, written.map(|event| &*event.event_type), &outcome.touched);
+        }
         Err(error) => {
             scope.meter().failed("append", error);
             span.failed(error);
@@ -182,6 +210,7 @@ fn request<'a>(scope: &'a Scope, batch: &'a Batch, checked: &'a Checked, snapsho
         tags: &checked.tags,
         trace: checked.trace.as_ref(),
         clock: &scope.options().clock,
+        skip_existing: batch.skip_existing,
         snapshot: snapshots.save.map(|snapshot| (snapshot, scope.options().snapshots.retained())),
         fold: snapshots.fold,
     }

@@ -16,4 +16,5 @@ pub(crate) mod json;
 pub(crate) mod metadata;
 pub(crate) mod place;
 pub(crate) mod redacted;
+pub(crate) mod same_json;
 pub(crate) mod trace_context;

@@ -108,12 +108,6 @@ impl TraceContext {
     }
 }
 
-/// Whether stored metadata equals what the caller gives now. A trace context that the store added does not count.
-pub(crate) fn is_same(stored: Option<&Json>, given: Option<&Json>) -> bool {
-    let traced = || TraceContext::of_metadata(stored?)?.added_to(given);
-    stored == given || stored.is_some_and(|stored| traced().as_deref() == Some(stored.as_str()))
-}
-
 #[derive(Deserialize)]
 struct Carried {
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! Appending: requests and results.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub(crate) struct AppendRequest<'a> {
     pub(crate) trace: Option<&'a TraceContext>,
     /// Read under the write lock, so that times made by the store rise with the positions.
     pub(crate) clock: &'a Clock,
+    /// Whether events that the log already has are left out.
+    pub(crate) skip_existing: bool,
     /// A snapshot of the first aggregate's state after the new events, and how many snapshots of its fold to keep. Its
     /// latest event time does not yet include the new events.
     pub(crate) snapshot: Option<(NewSnapshot<'a>, u32)>,
@@ -48,11 +51,13 @@ pub(crate) trait Transaction {
 }
 
 /// The result of an append.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct AppendOutcome {
     pub(crate) appended: Vec<Appended>,
     /// What each part did to its aggregate; empty if the same append was already in the log.
     pub(crate) touched: Vec<Touched>,
+    /// The ids of the events that were left out, because the log already had them.
+    pub(crate) skipped: HashSet<EventId>,
     /// See [`AppendRequest::fold`].
     pub(crate) newest_snapshot: Option<u64>,
 }
@@ -92,6 +97,9 @@ pub struct Appended {
     pub commit_id: Position,
     /// The ids of the events, in order.
     pub event_ids: Vec<EventId>,
-    /// Whether nothing was written, because the log already had the same events by their ids.
+    /// How many of the events were not written, because the log already had them by their ids: all after a repeated append,
+    /// some after one that [skips existing events](crate::Batch::skip_existing).
+    pub skipped: u64,
+    /// Whether nothing was written, because the log already had all the events.
     pub was_duplicate: bool,
 }

@@ -44,7 +44,8 @@ fn the_same_append_again_returns_the_first_result() {
     let store = place.open();
     let mut again = store.commit(batch()).unwrap();
     assert!(again.iter().all(|appended| appended.was_duplicate));
-    again.iter_mut().for_each(|appended| appended.was_duplicate = false);
+    assert_eq!(again.iter().map(|appended| appended.skipped).collect::<Vec<_>>(), [2, 1]);
+    again.iter_mut().for_each(|appended| (appended.was_duplicate, appended.skipped) = (false, 0));
     assert_eq!(again, first);
     assert_eq!(read(&store, Query::new()).len(), 5);
 }
@@ -69,15 +70,22 @@ fn other_content_under_a_known_id_is_refused() {
         ("other", "a", rich()),
         ("list", "a", noted(2).id(id(1))),
         ("list", "a", NewEvent::new("Other", &serde_json::json!({"n": 1})).unwrap().id(id(1))),
-        ("list", "a", rich().metadata(&Metadata::new().user_id("u-2")).unwrap()),
-        ("list", "a", rich().metadata(&Metadata::new()).unwrap()),
         ("list", "a", rich().tag("t2")),
         ("list", "a", rich().schema_version(3)),
         ("list", "a", rich().created_at(at(2))),
     ];
-    for (aggregate_type, aggregate_id, event) in others {
+    let differ =
+        ["list \"a\"", "list \"a\"", "schema version 2", "the type \"Noted\"", "other tags", "schema version 2", "the time 2"];
+    for ((aggregate_type, aggregate_id, event), differs) in others.into_iter().zip(differ) {
+        for skip_existing in [false, true] {
+            let batch = Batch::new().append(aggregate_type, aggregate_id, Expected::Any, [event.clone(), noted(7)]);
+            let batch = if skip_existing { batch.skip_existing() } else { batch };
+            let error = refused(store.commit(batch), ErrorKind::DuplicateEventId);
+            let expected = if skip_existing { differs } else { "already in the log" };
+            says(&error, &["append", &id(1).to_string(), expected]);
+        }
         let error = refused(store.append(aggregate_type, aggregate_id, Expected::Any, [event]), ErrorKind::DuplicateEventId);
-        says(&error, &["append", &id(1).to_string(), "already in the log", "new ids"]);
+        says(&error, &["append", &id(1).to_string(), "already in the log", differs, "new ids"]);
         assert_eq!(error.position(), Some(1.into()));
     }
     assert_eq!(store.last_position().unwrap(), 1);
@@ -167,4 +175,96 @@ fn ids_in_any_order_keep_their_order() {
     for number in 1_000..2_000 {
         assert_eq!(store.event(id(number)).unwrap(), None);
     }
+}
+
+/// A repeated call has another correlation id, and its JSON may be written in another way.
+#[test]
+fn a_repeat_is_known_by_its_content() {
+    let place = Place::new();
+    let store = place.open();
+    let event = |data: &str| NewEvent::with_json("Placed", data.parse().unwrap()).id(id(1)).tag("b").tag("a");
+    let by = |name: &str| Metadata::new().user_id("u-1").correlation_id(name);
+    store.append("order", "a", 0, [event(r#"{"items":[{"n":1,"price":2.5}],"to":"Zoë"}"#).metadata(&by("1")).unwrap()]).unwrap();
+    let again = NewEvent::with_json("Placed", r#"{ "to": "Zo\u00eb", "items": [{"price": 2.50, "n": 1.0}] }"#.parse().unwrap());
+    let again = again.id(id(1)).tag("a").tag("b");
+    for metadata in [by("2"), by("3").extra("channel", "web"), Metadata::new()] {
+        assert!(store.append("order", "a", 0, [again.clone().metadata(&metadata).unwrap()]).unwrap().was_duplicate);
+    }
+    let event = store.event(id(1)).unwrap().unwrap();
+    assert_eq!(event.metadata().unwrap().correlation_id.as_deref(), Some("1"), "the first append counts");
+    for other in [r#"{"items":[{"n":1,"price":2.51}],"to":"Zoë"}"#, r#"{"items":[],"to":"Zoë"}"#] {
+        let event = NewEvent::with_json("Placed", other.parse().unwrap()).id(id(1)).tag("a").tag("b");
+        says(&refused(store.append("order", "a", 0, [event]), ErrorKind::DuplicateEventId), &["there it has other data"]);
+    }
+}
+
+fn skipping(expected: impl Into<Expected>, events: Vec<NewEvent>) -> Batch {
+    Batch::new().append("list", "a", expected, events).skip_existing()
+}
+
+#[test]
+fn an_import_goes_on_with_other_batches() {
+    for expected in [Expected::Any, Expected::New] {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", expected, (1..=4).map(known)).unwrap();
+        let done = store.commit(skipping(expected, (1..=10).map(known).collect())).unwrap();
+        let [done] = &done[..] else { panic!("one aggregate") };
+        assert_eq!((done.skipped, done.was_duplicate, done.version.get(), done.position.get()), (4, false, 10, 10));
+        assert_eq!((done.commit_id.get(), &done.event_ids), (5, &(1..=10).map(|n| id(n)).collect::<Vec<_>>()));
+        let ids: Vec<EventId> = read(&store, Query::new()).iter().map(|event| event.id).collect();
+        assert_eq!(ids, (1..=10).map(|n| id(n)).collect::<Vec<_>>());
+        let again = store.commit(skipping(expected, (3..=8).map(known).collect())).unwrap();
+        assert_eq!((again[0].skipped, again[0].was_duplicate, again[0].version.get()), (6, true, 8));
+        assert_eq!(store.last_position().unwrap(), 10);
+        assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
+    }
+}
+
+#[test]
+fn a_batch_that_skips_puts_the_rest_where_it_belongs() {
+    let (_place, store) = with_batch();
+    // Of a: 1 and 2 are there; of b: 3; c is new. Tags belong to the right event.
+    let batch = Batch::new()
+        .append("list", "a", 1, [known(1), known(2), known(11).tag("eleven")])
+        .append("list", "b", Expected::New, [known(3)])
+        .append("list", "c", Expected::New, [known(12).tag("twelve"), noted(13)])
+        .skip_existing();
+    let done = store.commit(batch).unwrap();
+    let told: Vec<_> = done.iter().map(|one| (one.skipped, one.was_duplicate, one.version.get(), one.commit_id.get())).collect();
+    assert_eq!(told, [(2, false, 4, 5), (1, true, 1, 2), (0, false, 2, 5)]);
+    for (tag, expected) in [("eleven", id(11)), ("twelve", id(12))] {
+        let found = read(&store, foldlog::Filter::new().tag(tag));
+        assert_eq!(found.iter().map(|event| event.id).collect::<Vec<_>>(), [expected]);
+    }
+    assert_eq!(store.last_position().unwrap(), 7);
+    assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
+}
+
+/// The caller's order is kept, and an aggregate that moved on is a conflict.
+#[test]
+fn skipping_never_turns_an_order() {
+    let start = || {
+        let place = Place::new();
+        let store = place.open();
+        store.append("list", "a", 0, [known(1), known(2)]).unwrap();
+        (place, store)
+    };
+    let (_place, store) = start();
+    for (what, expected, events) in [
+        ("a new event before a known one", 0, vec![known(9), known(1)]),
+        ("the other order", 0, vec![known(2), known(1), known(3)]),
+        ("another beginning", 1, vec![known(1), known(2), known(3)]),
+        ("a gap", 0, vec![known(2), known(3)]),
+    ] {
+        let error = store.commit(skipping(expected, events)).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DuplicateEventId, "{what}: {error}");
+    }
+    store.append("list", "a", 2, [noted(77)]).unwrap();
+    let error = refused(store.commit(skipping(0, (1..=4).map(known).collect())), ErrorKind::Conflict);
+    says(&error, &["expected version 2, found version 3"]);
+    let done = store.commit(skipping(Expected::Existing, vec![known(9), known(1), known(10)])).unwrap();
+    assert_eq!((done[0].skipped, done[0].version.get()), (1, 5));
+    assert_eq!(store.last_position().unwrap(), 5);
+    refused(store.commit(Batch::new().append("list", "b", Expected::Existing, [known(20)]).skip_existing()), ErrorKind::Conflict);
 }

@@ -56,7 +56,7 @@ fn appending_everything_twice_changes_nothing() {
     second.reverse();
     for (mut again, before) in second.into_iter().zip(first) {
         assert!(again.was_duplicate);
-        again.was_duplicate = false;
+        (again.was_duplicate, again.skipped) = (false, 0);
         assert_eq!(again, before);
     }
     assert_holds(&file.store, &set);
@@ -93,7 +93,7 @@ fn a_batch_that_is_repeated_gives_its_first_results() {
     assert_holds(&file.store, &set);
 }
 
-/// The id of an event under other content, though it differ by a single space, is no repetition.
+/// The id of an event under other content is no repetition; other spaces are the same content, and metadata does not count.
 #[test]
 fn an_id_stands_for_one_content() {
     let Some(set) = DataSet::find(ARCHIVE) else { return };
@@ -109,9 +109,10 @@ fn an_id_stands_for_one_content() {
     let (id, data, metadata) = (line.aggregate_id.as_str(), line.data.get(), line.metadata.get());
     assert!(!append(id, data, metadata).unwrap().was_duplicate);
     assert!(append(id, data, metadata).unwrap().was_duplicate);
-    let other_data = data.replacen('{', "{ ", 1);
-    let other_metadata = metadata.replacen('{', "{ ", 1);
-    for other in [append("another", data, metadata), append(id, &other_data, metadata), append(id, data, &other_metadata)] {
+    let spaced = data.replacen('{', "{ ", 1);
+    assert!(append(id, &spaced, "{}").unwrap().was_duplicate);
+    let other_data = data.replacen('{', r#"{"added":1,"#, 1);
+    for other in [append("another", data, metadata), append(id, &other_data, metadata)] {
         assert_eq!(other.unwrap_err().kind(), ErrorKind::DuplicateEventId);
     }
     assert_eq!(file.store.last_position().unwrap(), 1);

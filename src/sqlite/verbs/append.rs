@@ -18,7 +18,7 @@ use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, s
 use crate::sqlite::transaction::Writing;
 use crate::sqlite::verbs::load::load;
 use crate::sqlite::verbs::projections::{InlineProjection, run_inline};
-use crate::sqlite::verbs::{lookup, repeat};
+use crate::sqlite::verbs::{lookup, repeat, skip_existing};
 use crate::storage::append::{AggregateAppend, AppendOutcome, AppendRequest, Appended, Rehearsed, Touched, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
 use crate::storage::snapshots::NewSnapshot;
@@ -67,9 +67,8 @@ impl Database {
         let ((appended, events), changes) = self.rehearse_in(inline, |writing| {
             let outcome = append(writing, request, inline)?;
             let mut events = Vec::new();
-            if let (Some(first), Some(last)) = (outcome.appended.first(), outcome.appended.last())
-                && !first.was_duplicate
-            {
+            let mut written = outcome.appended.iter().filter(|part| !part.was_duplicate);
+            if let (Some(first), Some(last)) = (written.clone().next(), written.next_back()) {
                 for position in first.commit_id.get()..=last.position.get() {
                     events.extend(lookup::event_at(writing, position)?);
                 }
@@ -86,10 +85,15 @@ pub(crate) fn append(
     request: &AppendRequest<'_>,
     inline: &[Arc<InlineProjection>],
 ) -> Result<AppendOutcome> {
+    if request.skip_existing
+        && let Some(outcome) = skip_existing::append_the_others(writing, request, inline)?
+    {
+        return Ok(outcome);
+    }
     let last = positions::last(writing)?;
     if claim_ids(writing, request, last)? == Claim::Known {
         let appended = repeat::find(writing, request)?;
-        return Ok(AppendOutcome { appended, touched: Vec::new(), newest_snapshot: None });
+        return Ok(AppendOutcome { appended, ..AppendOutcome::default() });
     }
     check_others(writing, request)?;
     let outcome = insert(writing, request, last)?;
@@ -141,8 +145,7 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
         tagged: Vec::new(),
         latest_at: i64::MIN,
     };
-    let mut outcome =
-        AppendOutcome { appended: Vec::with_capacity(request.appends.len()), touched: Vec::new(), newest_snapshot: None };
+    let mut outcome = AppendOutcome::default();
     let mut first = None;
     for append in request.appends {
         let of = |error: Error| error.of(&AggregateRef::new(request.tenant, &append.aggregate_type, &append.aggregate_id));
@@ -196,6 +199,7 @@ impl<'a> Inserting<'a> {
             position: Position::new(self.position),
             commit_id: Position::new(self.commit_id),
             event_ids,
+            skipped: 0,
             was_duplicate: false,
         })
     }

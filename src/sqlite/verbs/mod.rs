@@ -11,6 +11,7 @@ mod rehearse;
 mod reindex;
 mod repeat;
 pub(super) mod scan;
+mod skip_existing;
 mod snapshots;
 mod statistics;
 mod subscriptions;

@@ -1,7 +1,8 @@
 //! Repeated appends: the caller gave the events ids, and the log already has these events.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
+use chrono::SecondsFormat;
 use uuid::Uuid;
 
 use super::lookup;
@@ -9,7 +10,7 @@ use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::{NewEvent, RecordedEvent};
 use crate::model::place::{AggregateRef, Position, Version};
-use crate::model::trace_context;
+use crate::model::same_json;
 use crate::sqlite::tables::event_ids;
 use crate::sqlite::transaction::View;
 use crate::storage::append::{AppendRequest, Appended};
@@ -26,6 +27,25 @@ pub(super) fn is_known_as_made(view: &View<'_>, tenant: i64, id: Uuid, last: u64
     Ok(false)
 }
 
+/// An event that the log already has.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) id: Uuid,
+    pub(super) version: Version,
+    pub(super) position: Position,
+    pub(super) commit_id: Position,
+}
+
+/// The event that the log already has under the id of one to append. Other content under the same id is an error.
+pub(super) fn known(view: &View<'_>, aggregate: &AggregateRef, event: &NewEvent) -> Result<Option<Known>> {
+    let Some(id) = event.id else { return Ok(None) };
+    let Some(stored) = lookup::event_by_id(view, &aggregate.tenant, id)? else { return Ok(None) };
+    match difference(&stored, aggregate, event) {
+        Some(difference) => Err(another(aggregate, id, stored.position, &difference)),
+        None => Ok(Some(Known { id, version: stored.version, position: stored.position, commit_id: stored.commit_id })),
+    }
+}
+
 /// The result of an earlier, identical append.
 ///
 /// All events must be in the log with the same content, in the same order and in one commit of their own. Anything else
@@ -36,62 +56,69 @@ pub(super) fn find(view: &View<'_>, request: &AppendRequest<'_>) -> Result<Vec<A
     let mut next: Option<(Position, Position)> = None;
     for append in request.appends {
         let aggregate = AggregateRef::new(request.tenant, &append.aggregate_type, &append.aggregate_id);
-        let mut done = Appended {
-            version: Version::ZERO,
-            position: next.map_or(Position::ZERO, |(next, _)| Position::new(next.get() - 1)),
-            commit_id: next.map_or(Position::ZERO, |(_, commit)| commit),
-            event_ids: Vec::with_capacity(append.events.len()),
-            was_duplicate: true,
-        };
+        let mut events = Vec::with_capacity(append.events.len());
         for event in &append.events {
-            let stored = event.id.map(|id| lookup::event_by_id(view, request.tenant, id)).transpose()?.flatten();
-            let Some(stored) = stored else { return Err(missing(&aggregate)) };
-            if let Some(difference) = difference(&stored, &aggregate, event) {
-                return Err(another(&aggregate, &stored, difference));
+            let Some(known) = known(view, &aggregate, event)? else { return Err(missing(&aggregate)) };
+            if (known.position, known.commit_id) != next.unwrap_or((known.commit_id, known.commit_id)) {
+                let what = "there it is not at this place of an append of the same events";
+                return Err(another(&aggregate, known.id, known.position, what));
             }
-            if (stored.position, stored.commit_id) != next.unwrap_or((stored.commit_id, stored.commit_id)) {
-                return Err(another(&aggregate, &stored, "its place in the append"));
-            }
-            next = Some((Position::new(stored.position.get() + 1), stored.commit_id));
-            done.event_ids.push(stored.id);
-            (done.version, done.position, done.commit_id) = (stored.version, stored.position, stored.commit_id);
+            next = Some((Position::new(known.position.get() + 1), known.commit_id));
+            events.push(known);
         }
-        appended.push(done);
+        appended.extend(result(&events));
     }
     match next {
         Some((after, commit_id)) if lookup::commit_id_at(view, after.get())? == Some(commit_id.get()) => {
             Err(Error::new(ErrorKind::DuplicateEventId, "the events are already in the log, as part of a larger append")
                 .at_position(after)
-                .advice("a repeated append must have the same events"))
+                .advice(ADVICE))
         }
         _ => Ok(appended),
     }
 }
 
-/// What differs between a stored event and the one to append.
-fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent) -> Option<&'static str> {
+/// The result for one aggregate whose events were all in the log; `None` without events.
+pub(super) fn result(events: &[Known]) -> Option<Appended> {
+    let last = events.last()?;
+    Some(Appended {
+        version: last.version,
+        position: last.position,
+        commit_id: last.commit_id,
+        event_ids: events.iter().map(|event| event.id).collect(),
+        skipped: events.len() as u64,
+        was_duplicate: true,
+    })
+}
+
+/// What differs between a stored event and the one to append. Metadata does not count: a repeated call has another
+/// correlation id and another trace.
+fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent) -> Option<String> {
+    let tags = |tags: &[String]| tags.iter().cloned().collect::<BTreeSet<String>>();
     if stored.aggregate() != *aggregate {
-        Some("its aggregate")
-    } else if stored.event_type != Arc::from(event.event_type.as_str()) || stored.schema_version != event.schema_version {
-        Some("its type")
-    } else if stored.data != event.data {
-        Some("its data")
-    } else if !trace_context::is_same(stored.metadata.as_ref(), event.metadata.as_ref()) {
-        Some("its metadata")
-    } else if stored.tags != event.tags {
-        Some("its tags")
+        Some(format!("there it belongs to {}", stored.aggregate()))
+    } else if *stored.event_type != *event.event_type {
+        Some(format!("there it has the type {:?}", stored.event_type))
+    } else if stored.schema_version != event.schema_version {
+        Some(format!("there it has the schema version {}", stored.schema_version))
+    } else if !same_json::is_same(stored.data.as_str(), event.data.as_str()) {
+        Some("there it has other data".to_owned())
+    } else if tags(&stored.tags) != tags(&event.tags) {
+        Some("there it has other tags".to_owned())
     } else if event.created_at.is_some_and(|time| to_micros(time) != to_micros(stored.created_at)) {
-        Some("its time")
+        Some(format!("there it has the time {}", stored.created_at.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
     } else {
         None
     }
 }
 
-const ADVICE: &str = "give new events new ids; a repeated append must have the same events";
+const ADVICE: &str = "give new events new ids; a repeated append must have the same events, unless it skips those that \
+                      are there: Batch::skip_existing";
 
-fn another(aggregate: &AggregateRef, stored: &RecordedEvent, difference: &str) -> Error {
-    let what = format!("an event with the id {} is already in the log; {difference} differs", stored.id);
-    Error::new(ErrorKind::DuplicateEventId, what).of(aggregate).at_position(stored.position).advice(ADVICE)
+/// The error if the log has something else under an id.
+pub(super) fn another(aggregate: &AggregateRef, id: Uuid, position: Position, difference: &str) -> Error {
+    let what = format!("an event with the id {id} is already in the log; {difference}");
+    Error::new(ErrorKind::DuplicateEventId, what).of(aggregate).at_position(position).advice(ADVICE)
 }
 
 fn missing(aggregate: &AggregateRef) -> Error {
