@@ -1,0 +1,50 @@
+//! The arguments that all commands share, and the list of commands.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{
+    diff::Diff, events::Events, history::History, ls::Ls, replay::Replay, stats::Stats, tail::Tail,
+};
+
+/// Looks into, checks, copies and maintains event stores of foldlog.
+///
+/// FILE is the store's SQLite file. An aggregate is named TYPE/ID, such as order/4711; ["TYPE","ID"] in JSON names what that
+/// cannot. Files are opened read-only unless the command must write.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 not found, 4 conflict, 5 the file is damaged, 130 stopped by Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "foldlog", version, max_term_width = 100, arg_required_else_help = true, subcommand_required = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shared {
+    /// The tenant whose aggregates are meant
+    #[arg(long, global = true, value_name = "NAME", default_value = foldlog::DEFAULT_TENANT, help_heading = "Everywhere")]
+    pub(crate) tenant: String,
+    /// Writes JSON: one object, or one a line for lists. --json=1 asks for this version of the shapes
+    #[arg(long, global = true, value_name = "VERSION", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = ["1"], help_heading = "Everywhere")]
+    pub(crate) json: Option<String>,
+    /// Shows times in the local time zone instead of UTC
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) local: bool,
+    /// Shortens nothing to fit the terminal
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) wide: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Stats(Stats),
+    Ls(Ls),
+    History(History),
+    Replay(Replay),
+    Diff(Diff),
+    Events(Events),
+    Tail(Tail),
+}

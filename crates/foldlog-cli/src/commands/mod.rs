@@ -1,0 +1,79 @@
+//! The commands: each file has one, its arguments and what it does.
+
+pub(crate) mod diff;
+pub(crate) mod events;
+pub(crate) mod history;
+pub(crate) mod ls;
+pub(crate) mod replay;
+pub(crate) mod stats;
+pub(crate) mod tail;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::arguments::{Arguments, Command};
+use crate::context::Context;
+use crate::failure::{Done, Failure, exit};
+use crate::registry::Registry;
+use crate::show::{output, text};
+
+/// Runs the command; returns its exit code.
+pub(crate) fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let Arguments { shared, command } = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    let mut context = Context::new(registry, &shared);
+    let done = dispatch(command, &mut context);
+    let flushed = context.out.flush();
+    match done.and(flushed) {
+        Ok(()) => exit::DONE,
+        Err(failure) => {
+            report(&failure, context.json);
+            failure.code
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &mut Context) -> Done {
+    match command {
+        Command::Stats(stats) => stats.run(context),
+        Command::Ls(ls) => ls.run(context),
+        Command::History(history) => history.run(context),
+        Command::Replay(replay) => replay.run(context),
+        Command::Diff(diff) => diff.run(context),
+        Command::Events(events) => events.run(context),
+        Command::Tail(tail) => tail.run(context),
+    }
+}
+
+/// Help and version are asked for; anything else is a wrong use.
+fn explain(error: &clap::Error) -> u8 {
+    let shown = match error.use_stderr() {
+        // It repeats what the user typed.
+        true => std::io::stderr().write_all(safe_lines(&error.to_string()).as_bytes()),
+        false => error.print(),
+    };
+    match (error.kind(), shown) {
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => exit::DONE,
+        _ => exit::USAGE,
+    }
+}
+
+fn safe_lines(lines: &str) -> String {
+    lines.lines().map(|line| format!("{}\n", text::safe(line))).collect()
+}
+
+fn report(failure: &Failure, as_json: bool) {
+    if failure.is_quiet {
+        return;
+    }
+    if as_json {
+        output::note(text::safe_json(&failure.to_json().to_string()));
+    } else {
+        output::note(format!("foldlog: {failure}"));
+    }
+}

@@ -1,0 +1,93 @@
+//! What a command works with: the registry, the shared arguments, the output, and how files are opened.
+
+use std::path::Path;
+
+use foldlog::{Durability, Options, Store};
+
+use crate::arguments::Shared;
+use crate::failure::{Done, Failure};
+use crate::registry::Registry;
+use crate::show::output::{self, Output};
+use crate::time::Zone;
+
+pub(crate) struct Context {
+    pub(crate) registry: Registry,
+    pub(crate) out: Output,
+    pub(crate) json: bool,
+    pub(crate) zone: Zone,
+    tenant: String,
+}
+
+impl Context {
+    pub(crate) fn new(registry: Registry, shared: &Shared) -> Context {
+        Context {
+            registry,
+            out: Output::new(shared.wide),
+            json: shared.json.is_some(),
+            zone: Zone { is_local: shared.local },
+            tenant: shared.tenant.clone(),
+        }
+    }
+
+    /// Opens a file for reading. Another process may write to it meanwhile.
+    pub(crate) fn read(&self, file: &Path) -> Result<Store, Failure> {
+        must_exist(file)?;
+        Ok(self.options().open_read_only(file)?.tenant(&self.tenant))
+    }
+
+    /// Opens an existing file for reading and writing.
+    pub(crate) fn write(&self, file: &Path) -> Result<Store, Failure> {
+        must_exist(file)?;
+        Ok(self.options().open(file)?.tenant(&self.tenant))
+    }
+
+    /// Opens a file for reading and writing, and makes it if there is none. What is written is safe after the death of the
+    /// process; the caller runs a WAL checkpoint in the end.
+    pub(crate) fn fill(&self, file: &Path, settings: impl FnOnce(Options) -> Options) -> Result<Store, Failure> {
+        Ok(settings(self.options()).durability(Durability::Fast).open(file)?.tenant(&self.tenant))
+    }
+
+    /// Opens a file for reading and writing, and makes it if there is none.
+    pub(crate) fn make(&self, file: &Path) -> Result<Store, Failure> {
+        Ok(self.options().open(file)?.tenant(&self.tenant))
+    }
+
+    fn options(&self) -> Options {
+        self.registry.store_options()
+    }
+
+    /// Says something to a person; a program that asked for JSON finds it in there.
+    pub(crate) fn note(&self, message: impl std::fmt::Display) {
+        if !self.json {
+            output::note(message);
+        }
+    }
+
+    /// Whether a command that destroys may do so. Without `--yes` it only says what it would do.
+    pub(crate) fn may_destroy(&mut self, yes: bool) -> Done {
+        if yes {
+            return Ok(());
+        }
+        self.out.flush()?;
+        Err(Failure::usage("nothing was changed").hint("add --yes to do it"))
+    }
+}
+
+fn must_exist(file: &Path) -> Done {
+    match file.try_exists() {
+        Ok(false) => {
+            let wrong = file.to_string_lossy();
+            let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let names: Vec<String> = std::fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| file.with_file_name(entry.file_name()).to_string_lossy().into_owned())
+                .collect();
+            let near = crate::name::nearest(&wrong, names.iter().map(String::as_str));
+            Err(Failure::not_found(format!("there is no file {wrong}")).maybe_hint(near.map(|near| format!("did you mean {near}?"))))
+        }
+        // Opening says what else is wrong.
+        _ => Ok(()),
+    }
+}
