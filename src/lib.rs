@@ -36,6 +36,7 @@ mod store;
 mod sync;
 pub mod testing;
 mod trace;
+mod transfer;
 
 pub use delivery::control::{Failure, SubscriptionStatus};
 pub use delivery::documents::Documents;
@@ -51,6 +52,7 @@ pub use log::append::Batch;
 pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
 pub use log::statistics::{EventStatistics, FileStatistics};
+pub use maintenance::backup::{BackupProgress, BackupStep, Restored};
 pub use maintenance::checkpoint::WalCheckpoint;
 pub use maintenance::clean_up::{SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
@@ -82,6 +84,8 @@ pub use store::maintenance::Maintenance;
 pub use store::preview::Preview;
 
 pub use model::trace_context::TraceContext;
+pub use transfer::export::{Export, ExportProgress};
+pub use transfer::import::{Import, ImportProgress};
 /// Crates whose types are in this crate's signatures, so that their versions are part of its public API. [`rusqlite`] is
 /// for [`ReadModel`].
 pub use {chrono, rusqlite, serde_json, uuid};

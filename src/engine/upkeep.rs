@@ -1,10 +1,11 @@
 //! Upkeep: clean-up, purge, indexes, the write-ahead log, verification.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use super::Engine;
 use crate::model::error::Result;
-use crate::storage::upkeep::{PurgePlan, Purged, Reindexed, WalFrames};
+use crate::storage::upkeep::{Copied, PurgePlan, Purged, Reindexed, WalFrames};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 verbs! {
@@ -33,6 +34,14 @@ impl Engine {
     pub(crate) fn reindex(&self, progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
         match self {
             Engine::Sqlite(database) => database.reindex(progress),
+        }
+    }
+
+    /// Copies the log as it is now into an empty file. `progress` returns whether to go on; if it stops, the result is
+    /// `false`.
+    pub(crate) fn copy_to_file(&self, to: &Path, progress: impl FnMut(Copied) -> bool) -> Result<bool> {
+        match self {
+            Engine::Sqlite(database) => database.copy_to_file(to, progress),
         }
     }
 }

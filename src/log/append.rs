@@ -116,6 +116,24 @@ impl Batch {
         self
     }
 
+    /// Adds one event: to the last append, if it continues that.
+    pub(crate) fn append_next(
+        mut self,
+        aggregate_type: String,
+        aggregate_id: String,
+        expected: Expected,
+        event: NewEvent,
+    ) -> Batch {
+        if let Some(last) = self.appends.last_mut()
+            && (&last.aggregate_type, &last.aggregate_id) == (&aggregate_type, &aggregate_id)
+            && expected == last.expected.after(last.events.len() as u64)
+        {
+            last.events.push(event);
+            return self;
+        }
+        self.append(aggregate_type, aggregate_id, expected, [event])
+    }
+
     /// Records that the batch has events of a handle of this tenant.
     pub(crate) fn of_tenant(mut self, tenant: &Arc<str>) -> Batch {
         let same = self.tenant.as_ref().is_none_or(|noted| noted == tenant);

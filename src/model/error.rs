@@ -194,6 +194,12 @@ impl Error {
         self
     }
 
+    /// Says before the reason what it kept from being done.
+    pub(crate) fn because_of(mut self, what: impl fmt::Display) -> Error {
+        self.0.detail = format!("{what}: {}", self.0.detail);
+        self
+    }
+
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self

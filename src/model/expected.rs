@@ -28,6 +28,15 @@ pub enum Expected {
 }
 
 impl Expected {
+    /// What the same writer expects after this many more events.
+    pub(crate) fn after(self, events: u64) -> Expected {
+        match self {
+            Expected::Any | Expected::Existing => self,
+            Expected::New => Expected::Exactly(Version::new(events)),
+            Expected::Exactly(version) => Expected::Exactly(version + events),
+        }
+    }
+
     /// The versions that satisfy it, both ends included.
     pub(crate) fn range(self) -> (u64, u64) {
         match self {

@@ -1,4 +1,4 @@
-//! Upkeep: requests and results of purges, WAL checkpoints and reindexing.
+//! Upkeep: requests and results of purges, WAL checkpoints, reindexing and copies.
 
 use crate::model::place::{AggregateRef, Version};
 
@@ -42,4 +42,13 @@ pub(crate) struct WalFrames {
 pub(crate) struct Reindexed {
     pub(crate) events: u64,
     pub(crate) total: u64,
+}
+
+/// The progress of a copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    pub(crate) pages: u64,
+    pub(crate) total: u64,
+    /// The last position of the log that is copied.
+    pub(crate) last_position: u64,
 }

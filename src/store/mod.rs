@@ -1,6 +1,7 @@
 //! The store: what an application opens.
 
 pub(crate) mod aggregates;
+mod backup;
 mod batch;
 mod delivery;
 pub(crate) mod each;
@@ -9,6 +10,7 @@ mod outbox;
 pub(crate) mod preview;
 mod read_models;
 mod snapshots;
+mod transfer;
 
 use std::fmt;
 use std::path::Path;

@@ -28,6 +28,39 @@ impl<A: AggregateKind> Aggregates<A> {
         Ok(loaded.replayed.version)
     }
 
+    /// Makes a snapshot of the state at an earlier version, so that replays to that version and later ones are quick: to look
+    /// around in a long history. Only the newest snapshots of a fold are kept, in the order in which they were made, so raise
+    /// [`SnapshotPolicy::retain`](crate::SnapshotPolicy::retain) first, and make them in the order of versions.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Options, SnapshotPolicy, SnapshotReason};
+    ///
+    /// let store = Options::new().snapshots(SnapshotPolicy::manual().retain(1_000)).in_memory()?;
+    /// let counters = store.json_aggregates("counter");
+    /// let events = (0..30).map(|n| NewEvent::new("Counted", &serde_json::json!({"count": n})));
+    /// counters.append("c-1", Expected::New, events.collect::<Result<Vec<_>, _>>()?)?;
+    /// for version in [10, 20] {
+    ///     counters.create_snapshot_at("c-1", version, SnapshotReason::Manual)?;
+    /// }
+    /// let replayed = counters.replay_to_version("c-1", 15)?;
+    /// assert_eq!((replayed.from_snapshot.unwrap().get(), replayed.events_folded), (10, 5));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Aggregates::replay_to_version`] and [`Aggregates::append`].
+    pub fn create_snapshot_at(
+        &self,
+        aggregate_id: impl fmt::Display,
+        version: impl Into<Version>,
+        reason: SnapshotReason,
+    ) -> Result<()> {
+        let aggregate_id = &*aggregate_id.to_string();
+        let timer = Timer::start();
+        let loaded = self.load(aggregate_id, Until::Version(version.into().get()))?;
+        self.save(aggregate_id, &loaded, reason, timer).map_err(|error| self.of("create snapshot", aggregate_id, error))
+    }
+
     /// Makes a snapshot if enough events were appended since the last one. Returns its version, or `None` if none is
     /// due.
     /// `append`, `execute` and `replay` do this by themselves. Use this in a schedule, or after appends through

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom to the top. A layer uses itself and what stands before it.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "model",
     "metrics",
     "options",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 15] = [
     "state",
     "maintenance",
     "delivery",
+    "transfer",
     "store",
     "prometheus",
     "testing",

@@ -2,9 +2,24 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{
-    diff::Diff, events::Events, history::History, ls::Ls, replay::Replay, stats::Stats, tail::Tail,
-};
+use crate::commands::append::Append;
+use crate::commands::backup::{Backup, Restore};
+use crate::commands::dead_letters::DeadLetters;
+use crate::commands::diff::Diff;
+use crate::commands::events::Events;
+use crate::commands::export::Export;
+use crate::commands::history::History;
+use crate::commands::import::Import;
+use crate::commands::ls::Ls;
+use crate::commands::outside::{Completions, Man, Metrics};
+use crate::commands::readers::{Outbox, Projections, Subscriptions};
+use crate::commands::replay::Replay;
+use crate::commands::snapshot::Snapshots;
+use crate::commands::sql::Sql;
+use crate::commands::stats::Stats;
+use crate::commands::tail::Tail;
+use crate::commands::upkeep::{Maintain, Purge, Reindex};
+use crate::commands::verify::Verify;
 
 /// Looks into, checks, copies and maintains event stores of foldlog.
 ///
@@ -47,4 +62,23 @@ pub(crate) enum Command {
     Diff(Diff),
     Events(Events),
     Tail(Tail),
+    Append(Append),
+    Import(Import),
+    Export(Export),
+    #[command(name = "snapshot")]
+    Snapshots(Snapshots),
+    Verify(Verify),
+    Backup(Backup),
+    Restore(Restore),
+    Purge(Purge),
+    Reindex(Reindex),
+    Maintain(Maintain),
+    Subscriptions(Subscriptions),
+    Outbox(Outbox),
+    DeadLetters(DeadLetters),
+    Projections(Projections),
+    Metrics(Metrics),
+    Sql(Sql),
+    Completions(Completions),
+    Man(Man),
 }

@@ -41,10 +41,16 @@ impl Context {
         Ok(self.options().open(file)?.tenant(&self.tenant))
     }
 
+    /// As [`Context::write`], with other options.
+    pub(crate) fn write_with(&self, file: &Path, settings: impl FnOnce(Options) -> Options) -> Result<Store, Failure> {
+        must_exist(file)?;
+        Ok(settings(self.options()).open(file)?.tenant(&self.tenant))
+    }
+
     /// Opens a file for reading and writing, and makes it if there is none. What is written is safe after the death of the
     /// process; the caller runs a WAL checkpoint in the end.
-    pub(crate) fn fill(&self, file: &Path, settings: impl FnOnce(Options) -> Options) -> Result<Store, Failure> {
-        Ok(settings(self.options()).durability(Durability::Fast).open(file)?.tenant(&self.tenant))
+    pub(crate) fn fill(&self, file: &Path) -> Result<Store, Failure> {
+        Ok(self.options().durability(Durability::Fast).open(file)?.tenant(&self.tenant))
     }
 
     /// Opens a file for reading and writing, and makes it if there is none.
@@ -85,7 +91,8 @@ fn must_exist(file: &Path) -> Done {
                 .map(|entry| file.with_file_name(entry.file_name()).to_string_lossy().into_owned())
                 .collect();
             let near = crate::name::nearest(&wrong, names.iter().map(String::as_str));
-            Err(Failure::not_found(format!("there is no file {wrong}")).maybe_hint(near.map(|near| format!("did you mean {near}?"))))
+            Err(Failure::not_found(format!("there is no file {wrong}"))
+                .maybe_hint(near.map(|near| format!("did you mean {near}?"))))
         }
         // Opening says what else is wrong.
         _ => Ok(()),

@@ -69,6 +69,12 @@ impl Failure {
         self
     }
 
+    /// Says first where it happened.
+    pub(crate) fn of(mut self, place: &str) -> Failure {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     /// Adds what to do next, if there is something.
     pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Failure {
         self.hint = hint.or(self.hint);

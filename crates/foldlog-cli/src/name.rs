@@ -183,7 +183,10 @@ mod tests {
         assert_eq!(find("a/b/c").unwrap(), name("a/b", "c"));
         assert_eq!(find(r#"["a/b","c"]"#).unwrap(), name("a/b", "c"));
         assert_eq!(find("file/src/lib.r").unwrap_err().to_string(), "no aggregate file/src/lib.r; did you mean file/src/lib.rs?");
-        assert_eq!(find("flie/src/lib.rs").unwrap_err().to_string(), "no aggregate flie/src/lib.rs; did you mean file/src/lib.rs?");
+        assert_eq!(
+            find("flie/src/lib.rs").unwrap_err().to_string(),
+            "no aggregate flie/src/lib.rs; did you mean file/src/lib.rs?"
+        );
         for text in ["", "a", "/a", "a/", "[1,2]", "[]"] {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -198,7 +201,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_given_again() {
-        for (aggregate_type, id) in [("order", "4711"), ("a/b", "c"), ("[x", "1]"), ("order", "new\nline\u{1b}[31m"), ("o", "a b\"c")] {
+        for (aggregate_type, id) in
+            [("order", "4711"), ("a/b", "c"), ("[x", "1]"), ("order", "new\nline\u{1b}[31m"), ("o", "a b\"c")]
+        {
             let name = name(aggregate_type, id);
             let shown = name.to_string();
             assert!(!shown.chars().any(char::is_control), "{shown}");

@@ -1,5 +1,6 @@
 //! Progress of long work: a bar on a terminal, nothing elsewhere.
 
+use std::io::Read;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,7 +10,6 @@ use crate::show::text;
 /// A bar on standard error that goes away when the work is done.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    problems: &'static str,
 }
 
 impl Progress {
@@ -22,7 +22,26 @@ impl Progress {
             bar.set_style(style.progress_chars("█░"));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Progress { bar, problems: "problems" }
+        Progress { bar }
+    }
+
+    /// For bytes that are read; `total`: of them, if known.
+    pub(crate) fn of_bytes(what: &str, total: Option<u64>) -> Progress {
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        let template = match total {
+            Some(_) => format!("{what} {{bar:20}} {{percent}} %  {{binary_bytes_per_sec}}  {{msg}}"),
+            None => format!("{what} {{bytes}}  {{binary_bytes_per_sec}}  {{msg}}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("█░"));
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress { bar }
+    }
+
+    /// Counts the bytes that are read through it.
+    pub(crate) fn counting(&self, from: impl Read + 'static) -> impl Read + 'static {
+        self.bar.wrap_read(from)
     }
 
     pub(crate) fn reached(&self, done: u64, total: u64) {
@@ -31,7 +50,7 @@ impl Progress {
     }
 
     pub(crate) fn problems(&self, count: u64) {
-        self.bar.set_message(format!("{} {}", text::count(count), self.problems));
+        self.bar.set_message(text::counted(count, "problem"));
     }
 
     pub(crate) fn says(&self, what: String) {

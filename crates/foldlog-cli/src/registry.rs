@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Metadata, Options, Projection, Replayed, SnapshotReason,
+    Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Replayed, SnapshotReason,
     SnapshotWarning, Store, VerifyProgress, VerifyReport, Version,
 };
 use serde::Serialize;
@@ -141,8 +141,8 @@ pub(crate) struct State {
 /// The aggregates of one type, whatever the type of their state.
 pub(crate) trait Fold: Send + Sync {
     fn replay(&self, store: &Store, id: &str, until: Until, use_snapshots: bool) -> Result<State, foldlog::Error>;
-    fn create_snapshot(&self, store: &Store, id: &str, by: Option<&str>) -> Result<Version, foldlog::Error>;
-    fn snapshot_if_due(&self, store: &Store, id: &str) -> Result<Option<Version>, foldlog::Error>;
+    fn create_snapshot(&self, store: &Store, id: &str) -> Result<Version, foldlog::Error>;
+    fn create_snapshot_at(&self, store: &Store, id: &str, version: u64) -> Result<(), foldlog::Error>;
     fn snapshot_all(
         &self,
         store: &Store,
@@ -177,16 +177,12 @@ where
         as_json(replayed)
     }
 
-    fn create_snapshot(&self, store: &Store, id: &str, by: Option<&str>) -> Result<Version, foldlog::Error> {
-        let mut aggregates = (self.open)(store);
-        if let Some(by) = by {
-            aggregates = aggregates.with_metadata(&Metadata::new().user_id(by))?;
-        }
-        aggregates.create_snapshot(id, SnapshotReason::Manual)
+    fn create_snapshot(&self, store: &Store, id: &str) -> Result<Version, foldlog::Error> {
+        (self.open)(store).create_snapshot(id, SnapshotReason::Manual)
     }
 
-    fn snapshot_if_due(&self, store: &Store, id: &str) -> Result<Option<Version>, foldlog::Error> {
-        (self.open)(store).snapshot_if_due(id)
+    fn create_snapshot_at(&self, store: &Store, id: &str, version: u64) -> Result<(), foldlog::Error> {
+        (self.open)(store).create_snapshot_at(id, version, SnapshotReason::Manual)
     }
 
     fn snapshot_all(

@@ -1,6 +1,6 @@
 //! Times: read in several forms, shown in one.
 
-use chrono::{DateTime, Days, Local, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Days, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 
 /// How times are shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,10 +22,6 @@ impl Zone {
     pub(crate) fn name(self) -> String {
         if self.is_local { Local::now().format("%:z").to_string() } else { "UTC".to_owned() }
     }
-}
-
-pub(crate) fn to_text(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// `3 minutes ago`

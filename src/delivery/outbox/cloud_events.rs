@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::publisher::{Message, PublishError};
+use crate::model::event::RecordedEvent;
 use crate::model::json::Json;
 
 /// Writes events as CloudEvents 1.0 (structured mode, JSON), for publishers of any kind.
@@ -92,13 +93,17 @@ impl CloudEvents {
     /// # Errors
     /// [`PublishError::Reject`] if the event cannot be written as JSON.
     pub fn to_json(&self, message: &Message<'_>) -> Result<Vec<u8>, PublishError> {
-        let event = message.event;
+        let text = self.written(message.event);
+        text.map(String::into_bytes).map_err(|error| PublishError::Reject(format!("the event cannot be written: {error}")))
+    }
+
+    pub(crate) fn written(&self, event: &RecordedEvent) -> serde_json::Result<String> {
         // Metadata of an unknown shape does not keep an event from being published.
         let metadata = event.metadata.as_ref().and_then(|json| json.to_value().ok()).unwrap_or_default();
         let text = |name: &str| metadata.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let cloud_event = CloudEvent {
             specversion: "1.0",
-            id: message.id().to_string(),
+            id: event.id.to_string(),
             source: self.source.clone().unwrap_or_else(|| format!("urn:uuid:{}", event.origin)),
             kind: format!("{}{}", self.type_prefix, event.event_type),
             subject: &event.aggregate_id,
@@ -115,6 +120,6 @@ impl CloudEvents {
             tracestate: text("tracestate"),
             data: &event.data,
         };
-        serde_json::to_vec(&cloud_event).map_err(|error| PublishError::Reject(format!("the event cannot be written: {error}")))
+        serde_json::to_string(&cloud_event)
     }
 }

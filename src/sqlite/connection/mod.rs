@@ -1,5 +1,6 @@
 //! Connections to the file: how it is opened, who may write when, what a failure means.
 
+mod backup;
 mod busy;
 mod copy;
 pub(super) mod database;

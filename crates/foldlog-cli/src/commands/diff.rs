@@ -80,7 +80,17 @@ impl Diff {
         let events = store.read(between).collect::<Result<Vec<_>, _>>()?;
         if context.json {
             let (aggregate_type, aggregate_id) = (name.aggregate_type, name.id);
-            return context.out.json(&Report { aggregate_type, aggregate_id, from: self.from, to, read_by, before, after, patch, events });
+            return context.out.json(&Report {
+                aggregate_type,
+                aggregate_id,
+                from: self.from,
+                to,
+                read_by,
+                before,
+                after,
+                patch,
+                events,
+            });
         }
         let mut table = Table::default().text("").flexible("").flexible("");
         for operation in patch.iter() {

@@ -1,12 +1,23 @@
 //! The commands: each file has one, its arguments and what it does.
 
+pub(crate) mod append;
+pub(crate) mod backup;
+pub(crate) mod dead_letters;
 pub(crate) mod diff;
 pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod ls;
+pub(crate) mod outside;
+pub(crate) mod readers;
 pub(crate) mod replay;
+pub(crate) mod snapshot;
+pub(crate) mod sql;
 pub(crate) mod stats;
 pub(crate) mod tail;
+pub(crate) mod upkeep;
+pub(crate) mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -47,6 +58,24 @@ fn dispatch(command: Command, context: &mut Context) -> Done {
         Command::Diff(diff) => diff.run(context),
         Command::Events(events) => events.run(context),
         Command::Tail(tail) => tail.run(context),
+        Command::Append(append) => append.run(context),
+        Command::Import(import) => import.run(context),
+        Command::Export(export) => export.run(context),
+        Command::Snapshots(snapshots) => snapshots.run(context),
+        Command::Verify(verify) => verify.run(context),
+        Command::Backup(backup) => backup.run(context),
+        Command::Restore(restore) => restore.run(context),
+        Command::Purge(purge) => purge.run(context),
+        Command::Reindex(reindex) => reindex.run(context),
+        Command::Maintain(maintain) => maintain.run(context),
+        Command::Subscriptions(subscriptions) => subscriptions.run(context),
+        Command::Outbox(outbox) => outbox.run(context),
+        Command::DeadLetters(dead_letters) => dead_letters.run(context),
+        Command::Projections(projections) => projections.run(context),
+        Command::Metrics(metrics) => metrics.run(context),
+        Command::Sql(sql) => sql.run(context),
+        Command::Completions(completions) => completions.run(context),
+        Command::Man(man) => man.run(context),
     }
 }
 

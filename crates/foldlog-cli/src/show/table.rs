@@ -133,7 +133,9 @@ impl Table {
                 .map(|(width, _)| width)
                 .max();
             match widest {
-                Some(widest) if needed > most => *widest = (*widest).saturating_sub(needed - most).max(NARROWEST).max(*widest / 2),
+                Some(widest) if needed > most => {
+                    *widest = (*widest).saturating_sub(needed - most).max(NARROWEST).max(*widest / 2)
+                }
                 _ => return widths,
             }
         }

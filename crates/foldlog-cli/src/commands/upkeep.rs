@@ -1,0 +1,169 @@
+//! `foldlog purge`, `reindex` and `maintain`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use foldlog::{Purge as Plan, PurgeReport, WalCheckpoint};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::commands::snapshot::Consent;
+use crate::context::Context;
+use crate::failure::{Done, Failure};
+use crate::interrupt;
+use crate::name::{self, Name, Named};
+use crate::progress::Progress;
+use crate::show::text::{count, counted};
+use crate::time;
+
+/// Removes old events from the beginning of aggregates, for good
+///
+/// Events that a replay still needs stay, and so do those that a subscription, a projection or an outbox has not passed.
+/// Without --yes it only says what it would do.
+#[derive(Debug, Args)]
+pub(crate) struct Purge {
+    /// The store
+    file: PathBuf,
+    /// Events older than this: 2024-01-01, 365d
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    before: DateTime<Utc>,
+    /// Only of this aggregate
+    #[arg(long, value_name = "TYPE/ID", value_parser = name::parse)]
+    aggregate: Option<Named>,
+    /// Only of aggregates of this type
+    #[arg(long, value_name = "TYPE", conflicts_with = "aggregate")]
+    aggregate_type: Option<String>,
+    /// Also events that no snapshot replaces: such an aggregate can no longer be replayed
+    #[arg(long)]
+    even_if_replay_breaks: bool,
+    /// Also events that a reader has not passed: it never sees them
+    #[arg(long)]
+    even_if_undelivered: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+impl Purge {
+    pub(crate) fn run(self, context: &mut Context) -> Done {
+        let store = if self.consent.yes { context.write(&self.file)? } else { context.read(&self.file)? };
+        interrupt::listen()?;
+        let mut plan = Plan::created_before(self.before);
+        if let Some(aggregate_type) = &self.aggregate_type {
+            plan = plan.aggregate_type(aggregate_type);
+        }
+        if let Some(named) = &self.aggregate {
+            let name = named.existing(&store)?;
+            plan = plan.aggregate(name.aggregate_type, name.id);
+        }
+        if self.even_if_replay_breaks {
+            plan = plan.even_if_replay_breaks();
+        }
+        if self.even_if_undelivered {
+            plan = plan.even_if_undelivered();
+        }
+        if !self.consent.yes {
+            plan = plan.dry_run();
+        }
+        let report = store.maintenance().purge_by_steps(plan, |_| interrupt::go_on())?;
+        self.say(context, &report)?;
+        if !report.finished {
+            return Err(Failure::interrupted("stopped; what was removed stays removed"));
+        }
+        if self.consent.dry_run { Ok(()) } else { context.may_destroy(self.consent.yes) }
+    }
+
+    fn say(&self, context: &mut Context, report: &PurgeReport) -> Done {
+        if context.json {
+            return context.out.json(&json!({"done": self.consent.yes, "report": report}));
+        }
+        let removed = if self.consent.yes { "removed" } else { "to remove" };
+        let events = counted(report.events_removed, "event");
+        let of = counted(report.aggregates_purged, "aggregate");
+        context.out.line(format!("{events} of {of} {removed}"))?;
+        if report.events_kept > 0 {
+            let kept = counted(report.events_kept, "old event");
+            context.out.line(format!("{kept} stay, because no snapshot replaces them"))?;
+            for (aggregate, version) in report.kept.iter().take(10) {
+                let name = Name { aggregate_type: aggregate.aggregate_type.to_string(), id: aggregate.aggregate_id.to_string() };
+                context.out.line(format!("  {name} up to version {version}"))?;
+            }
+        }
+        for held in &report.held_back_by {
+            let events = counted(held.events, "event");
+            context.out.line(format!("{events} stay, because {} has not passed them", held.subscription))?;
+        }
+        for aggregate in report.broken.iter().take(10) {
+            let name = Name { aggregate_type: aggregate.aggregate_type.to_string(), id: aggregate.aggregate_id.to_string() };
+            context.out.line(format!("  {name} cannot be replayed any more"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Recreates every index from the events, after `verify` found one damaged
+#[derive(Debug, Args)]
+pub(crate) struct Reindex {
+    /// The store
+    file: PathBuf,
+}
+
+impl Reindex {
+    pub(crate) fn run(self, context: &mut Context) -> Done {
+        let store = context.write(&self.file)?;
+        interrupt::listen()?;
+        let bar = Progress::new("indexing", "events");
+        let mut events = 0;
+        let finished = store.maintenance().reindex(|reached| {
+            events = reached.total;
+            bar.reached(reached.done, reached.total);
+            interrupt::go_on()
+        })?;
+        drop(bar);
+        if !finished {
+            return Err(Failure::interrupted("stopped; nothing was changed"));
+        }
+        match context.json {
+            true => context.out.json(&json!({"events": events})),
+            false => context.out.line(format!("the indexes of {} are new", counted(events, "event"))),
+        }
+    }
+}
+
+/// Does the upkeep that is due: deletes old snapshots of all tenants, and moves the write-ahead log into the file
+#[derive(Debug, Args)]
+pub(crate) struct Maintain {
+    /// The store
+    file: PathBuf,
+    /// Snapshots older than this are deleted, unless a replay needs them
+    #[arg(long, value_name = "AGE", value_parser = time::parse_duration, default_value = "90d")]
+    snapshots_older_than: Duration,
+}
+
+/// The shape of `--json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Maintained {
+    snapshots_deleted: u64,
+    wal_checkpoint: WalCheckpoint,
+}
+
+impl Maintain {
+    pub(crate) fn run(self, context: &mut Context) -> Done {
+        let store = context.write(&self.file)?;
+        let mut snapshots_deleted = 0;
+        for tenant in store.tenants()? {
+            snapshots_deleted += store.tenant(&tenant).maintenance().expire_snapshots(self.snapshots_older_than)?;
+        }
+        let wal_checkpoint = store.maintenance().checkpoint()?;
+        if context.json {
+            return context.out.json(&Maintained { snapshots_deleted, wal_checkpoint });
+        }
+        context.out.line(format!("{} deleted", counted(snapshots_deleted, "old snapshot")))?;
+        context.out.line(match wal_checkpoint.complete {
+            true => "the write-ahead log is in the file".to_owned(),
+            false => format!("{} pages of the write-ahead log are still read by others", count(wal_checkpoint.pages_left)),
+        })
+    }
+}

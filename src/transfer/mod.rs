@@ -1,0 +1,5 @@
+//! Events on their way between files and programs: export and import as lines of JSON.
+
+pub(crate) mod export;
+pub(crate) mod import;
+mod line;
