@@ -60,8 +60,9 @@ verbs! {
     fn delete_snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64>;
     /// Deletes all but the newest `retain` snapshots of each fold of an aggregate.
     fn prune_snapshots(&self, tenant: &str, names: (&str, &str), retain: u32) -> Result<u64>;
-    /// Deletes a tenant's snapshots that were made before a time, in microseconds; returns how many.
-    fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<u64>;
+    /// Deletes some of a tenant's snapshots that were made before a time, in microseconds. Returns how many, and whether
+    /// there may be more.
+    fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<(u64, bool)>;
     /// Figures over a tenant's snapshots; names `limit` aggregates at most.
     fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals>;
 }
@@ -74,16 +75,14 @@ impl Engine {
         }
     }
 
-    /// Loads an aggregate, if it has events, and lets `work` append under the write lock.
-    pub(crate) fn load_in_turn<L: Loader, T>(
+    /// Lets `work` load and append under the write lock. If it fails, nothing is kept.
+    pub(crate) fn in_turn<T>(
         &self,
-        request: &LoadRequest<'_>,
-        loader: &mut L,
         inline: &[Arc<InlineProjection>],
-        work: impl FnOnce(&mut L, Option<Loaded>, &dyn Transaction) -> Result<T>,
+        work: impl FnOnce(&dyn Transaction) -> Result<T>,
     ) -> Result<T> {
         match self {
-            Engine::Sqlite(database) => database.load_in_turn(request, loader, inline, work),
+            Engine::Sqlite(database) => database.in_turn(inline, work),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Engine;
 use crate::model::error::Result;
-use crate::storage::upkeep::{Copied, PurgePlan, Purged, Reindexed, WalFrames};
+use crate::storage::upkeep::{Copied, PurgePlan, Purged, ReindexProgress, WalFrames};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 verbs! {
@@ -18,6 +18,8 @@ verbs! {
     fn wal_bytes(&self) -> u64;
     /// Checks the whole log, of all tenants.
     fn verify(&self, progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport>;
+    /// Recreates every index from the events. If `progress` stops it, nothing is changed.
+    fn reindex(&self, progress: &mut dyn FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<ReindexProgress>;
 }
 
 impl Engine {
@@ -26,14 +28,6 @@ impl Engine {
     pub(crate) fn begin_expiry(&self, now: i64, is_due: impl Fn(i64) -> bool) -> Result<Vec<String>> {
         match self {
             Engine::Sqlite(database) => database.begin_expiry(now, is_due),
-        }
-    }
-
-    /// Recreates every index from the events. `progress` returns whether to go on; if it stops, nothing is changed and
-    /// the result is `false`.
-    pub(crate) fn reindex(&self, progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
-        match self {
-            Engine::Sqlite(database) => database.reindex(progress),
         }
     }
 

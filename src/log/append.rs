@@ -54,13 +54,13 @@ impl Batch {
         aggregate_type: impl Into<String>,
         aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
-        events: impl IntoIterator<Item = NewEvent>,
+        events: impl IntoIterator<Item: Into<NewEvent>>,
     ) -> Batch {
         self.appends.push(AggregateAppend {
             aggregate_type: aggregate_type.into(),
             aggregate_id: aggregate_id.to_string(),
             expected: expected.into(),
-            events: events.into_iter().collect(),
+            events: events.into_iter().map(Into::into).collect(),
         });
         self
     }
@@ -172,35 +172,26 @@ pub(crate) struct Snapshots<'a> {
     pub(crate) fold: Option<FoldId<'a>>,
 }
 
-/// Appends a batch.
-pub(crate) fn commit(scope: &Scope, batch: &Batch, snapshots: Snapshots<'_>) -> Result<AppendOutcome> {
-    let done = measured(scope, batch, snapshots, |request| scope.engine().append(request, &scope.inline()));
-    scope.log.appended.raise();
-    done
-}
-
-/// As [`commit`], in an open transaction.
-pub(crate) fn commit_in(
+/// Appends a batch: in a transaction of its own, or in an open one.
+pub(crate) fn commit(
     scope: &Scope,
     batch: &Batch,
     snapshots: Snapshots<'_>,
-    transaction: &dyn Transaction,
-) -> Result<AppendOutcome> {
-    measured(scope, batch, snapshots, |request| transaction.append(request))
-}
-
-fn measured(
-    scope: &Scope,
-    batch: &Batch,
-    snapshots: Snapshots<'_>,
-    append: impl FnOnce(&AppendRequest<'_>) -> Result<AppendOutcome>,
+    open: Option<&dyn Transaction>,
 ) -> Result<AppendOutcome> {
     let timer = Timer::start();
     let span = trace::span("append", batch.aggregate_type());
     span.has_events(batch.len());
+    let append = |request: &AppendRequest<'_>| match open {
+        Some(transaction) => transaction.append(request),
+        None => scope.engine().append(request, &scope.inline()),
+    };
     let done = check(scope, batch)
         .and_then(|checked| append(&request(scope, batch, &checked, snapshots)))
         .map_err(|error| error.during("append"));
+    if open.is_none() {
+        scope.log.appended.raise();
+    }
     match &done {
         Ok(outcome) => {
             let written = batch.events().filter(|event| event.id.is_none_or(|id| !outcome.skipped.contains(&id)));

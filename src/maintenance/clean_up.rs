@@ -1,11 +1,13 @@
 //! The scheduled clean-up of old snapshots.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 
 use crate::log::scope::Scope;
 use crate::model::clock::{from_micros, to_micros};
@@ -38,6 +40,35 @@ impl SnapshotExpiry {
     pub fn older_than(mut self, age: Duration) -> SnapshotExpiry {
         self.older_than = age;
         self
+    }
+}
+
+/// The progress, and in the end the result, of deleting old snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ExpiryProgress {
+    /// Snapshots deleted so far.
+    pub expired: u64,
+    /// Whether none is left that is too old.
+    pub finished: bool,
+}
+
+/// Deletes a tenant's snapshots older than `age`, some in each transaction.
+pub(crate) fn expire(
+    scope: &Scope,
+    age: Duration,
+    mut progress: impl FnMut(ExpiryProgress) -> ControlFlow<()>,
+) -> Result<ExpiryProgress> {
+    let now = from_micros(scope.options().clock.now_micros())?;
+    let before = TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let mut done = ExpiryProgress::default();
+    loop {
+        let (expired, more) = scope.engine().expire_snapshots(&scope.tenant, to_micros(before))?;
+        done = ExpiryProgress { expired: done.expired + expired, finished: !more };
+        if progress(done).is_break() || done.finished {
+            return Ok(done);
+        }
     }
 }
 
@@ -106,7 +137,7 @@ pub(crate) fn start(scope: Scope, plan: SnapshotExpiry) -> Result<SnapshotExpiry
 
 fn run(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) {
     loop {
-        let done = clean_up_if_due(scope, plan);
+        let done = clean_up_if_due(scope, plan, stop);
         let mut progress = sync::lock(&stop.state);
         match done {
             Ok(expired) => {
@@ -125,18 +156,17 @@ fn run(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) {
 
 /// Deletes expired snapshots of all tenants, if the last clean-up was long enough ago. Several processes may call it:
 /// the time is recorded in the same transaction that finds the clean-up due.
-fn clean_up_if_due(scope: &Scope, plan: SnapshotExpiry) -> Result<u64> {
+fn clean_up_if_due(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) -> Result<u64> {
     let now = scope.options().clock.now_micros();
     let every = i64::try_from(plan.every.as_micros()).unwrap_or(i64::MAX);
     // A recorded time that lies further in the future than one interval was written by a wrong clock.
     let is_due = |last: i64| last == 0 || now.saturating_sub(last) >= every || last.saturating_sub(now) > every;
     let tenants = scope.engine().begin_expiry(now, is_due)?;
-    let age = TimeDelta::from_std(plan.older_than).unwrap_or(TimeDelta::MAX);
-    let Some(before) = from_micros(now)?.checked_sub_signed(age) else { return Ok(0) };
+    let go_on = |_| if sync::lock(&stop.state).stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let mut expired = 0;
     for tenant in tenants {
         let of_tenant = Scope { log: scope.log.clone(), tenant: tenant.into() };
-        expired += of_tenant.engine().expire_snapshots(&of_tenant.tenant, to_micros(before))?;
+        expired += expire(&of_tenant, plan.older_than, go_on)?.expired;
     }
     Ok(expired)
 }

@@ -4,5 +4,4 @@ pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;
 pub(crate) mod purge;
-pub(crate) mod reindex;
 pub(crate) mod verify;

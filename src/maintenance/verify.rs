@@ -18,15 +18,15 @@ pub(crate) fn verify_snapshots<F: Fold>(
     fold: &F,
     progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
 ) -> Result<VerifyReport> {
-    let mut report = VerifyReport { complete: true, ..VerifyReport::default() };
+    let mut report = VerifyReport { finished: true, ..VerifyReport::default() };
     let mut found = Found::default();
     let total = scope.engine().count_aggregates(&scope.tenant, fold.aggregate_type())?;
     for id in Ids::new(scope.clone(), fold.aggregate_type()) {
         report.aggregates += 1;
         compare(scope, fold, &id?, &mut report, &mut found);
         let reached = VerifyProgress::new(VerifyStep::Snapshots, report.aggregates, total, found.count);
-        report.complete &= progress(reached).is_continue();
-        if !report.complete {
+        report.finished &= progress(reached).is_continue();
+        if !report.finished {
             break;
         }
     }

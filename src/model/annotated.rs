@@ -100,6 +100,13 @@ impl<E> From<E> for Annotated<E> {
     }
 }
 
+/// So that `&Vec<Event>` and slices can be appended.
+impl<E: Clone> From<&E> for Annotated<E> {
+    fn from(event: &E) -> Annotated<E> {
+        Annotated::new(event.clone())
+    }
+}
+
 impl Annotations {
     /// Adds the annotations to an event to append.
     pub(crate) fn onto(self, mut event: NewEvent) -> Result<NewEvent> {

@@ -131,6 +131,14 @@ impl<E> ExecuteError<E> {
         }
     }
 
+    /// Adds to the store's error where it happened.
+    pub(crate) fn map_store(self, map: impl FnOnce(Error) -> Error) -> ExecuteError<E> {
+        match self {
+            ExecuteError::Decision(error) => ExecuteError::Decision(error),
+            ExecuteError::Store(error) => ExecuteError::Store(map(error)),
+        }
+    }
+
     /// Merges the two into one error, for an error type that has a variant for the store's.
     ///
     /// ```

@@ -210,6 +210,11 @@ impl Error {
         self.0.source.is_some()
     }
 
+    /// Whether the message gives what the operating system or SQLite said. Other sources are in the detail already.
+    fn shows_source(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Io | ErrorKind::ReadOnly | ErrorKind::Internal)
+    }
+
     pub(crate) fn detail(&self) -> &str {
         &self.0.detail
     }
@@ -264,6 +269,9 @@ impl fmt::Display for Error {
             write!(f, "{operation}: ")?;
         }
         f.write_str(&inner.detail)?;
+        if let (true, Some(source)) = (self.shows_source(), &inner.source) {
+            write!(f, ": {source}")?;
+        }
         let mut places = Vec::new();
         if let Some(aggregate) = &inner.aggregate {
             places.push(aggregate.to_string());
@@ -327,7 +335,7 @@ impl fmt::Display for ErrorKind {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Error({:?}: {self}", self.0.kind)?;
-        if let Some(source) = &self.0.source {
+        if let (false, Some(source)) = (self.shows_source(), &self.0.source) {
             write!(f, ": {source}")?;
         }
         f.write_str(")")

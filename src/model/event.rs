@@ -158,6 +158,13 @@ impl NewEvent {
     }
 }
 
+/// So that `&Vec<NewEvent>` and slices can be appended.
+impl From<&NewEvent> for NewEvent {
+    fn from(event: &NewEvent) -> NewEvent {
+        event.clone()
+    }
+}
+
 /// What the log knows of an event besides its type and data, for a fold that asks for it with
 /// [`Aggregate::WANTS_CONTEXT`](crate::Aggregate::WANTS_CONTEXT).
 #[derive(Clone, Copy)]

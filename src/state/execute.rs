@@ -13,7 +13,7 @@ use crate::model::json::Json;
 use crate::model::place::Version;
 use crate::state::replay::{self, Loaded};
 use crate::state::snapshot::SnapshotReason;
-use crate::storage::append::{AppendOutcome, Appended};
+use crate::storage::append::{Appended, Transaction};
 use crate::storage::load::Until;
 use crate::storage::snapshots::NewSnapshot;
 use crate::trace;
@@ -60,31 +60,16 @@ impl<F: Fold> Deciding<'_, F> {
         mut decide: impl FnMut(&F::State) -> D,
     ) -> Result<Executed<F::State>, ExecuteError<D::Error>> {
         let span = trace::span("execute", self.fold.aggregate_type());
-        let of = |error: Error| {
-            span.failed(&error);
-            self.of("execute", error)
-        };
-        let mut attempts = 1;
-        while attempts < self.scope.options().execute_attempts {
-            let loaded = self.load().map_err(of)?;
-            let decided = self.decide_on(loaded, &mut decide, of)?;
-            match self.append(decided, |batch, snapshots| append::commit(self.scope, batch, snapshots)) {
-                Ok(executed) => return Ok(Executed { attempts, ..self.finish(executed).map_err(of)? }),
-                Err(error) if error.kind() == ErrorKind::Conflict => attempts += 1,
-                Err(error) => return Err(of(error).into()),
-            }
-        }
-        // The last attempt decides under the write lock, so that no other writer can be faster.
-        let done = replay::replay_in_turn(self.scope, self.fold, self.aggregate_id, self.use_snapshots, |loaded, transaction| {
-            let decided = match self.decide_on(loaded, &mut decide, of) {
-                Ok(decided) => decided,
-                Err(error) => return Ok(Err(error)),
-            };
-            self.append(decided, |batch, snapshots| append::commit_in(self.scope, batch, snapshots, transaction)).map(Ok)
+        let done = with_retries(self.scope, |transaction| {
+            let decided = self.decide_on(self.load_for(transaction)?, &mut decide)?;
+            Ok(self.append(decided, transaction)?)
         });
-        self.scope.log.appended.raise();
-        let executed = done.map_err(of)??;
-        Ok(Executed { attempts, ..self.finish(executed).map_err(of)? })
+        done.and_then(|(executed, attempts)| Ok(Executed { attempts, ..self.finish(executed)? })).map_err(|error| {
+            error.map_store(|error| {
+                span.failed(&error);
+                self.of("execute", error)
+            })
+        })
     }
 
     pub(crate) fn of(&self, operation: &'static str, error: Error) -> Error {
@@ -94,6 +79,14 @@ impl<F: Fold> Deciding<'_, F> {
     /// Loads the aggregate, if it has events, and writes nothing.
     pub(crate) fn load_alone(&self) -> Result<Option<Loaded<F::State>>> {
         replay::replay_if_any(self.scope, self.fold, self.aggregate_id, Until::Now, self.use_snapshots)
+    }
+
+    /// Loads the aggregate for an attempt, if it has events.
+    pub(crate) fn load_for(&self, open: Option<&dyn Transaction>) -> Result<Option<Loaded<F::State>>> {
+        match open {
+            Some(transaction) => replay::replay_in(transaction, self.scope, self.fold, self.aggregate_id, self.use_snapshots),
+            None => self.load(),
+        }
     }
 
     /// Loads the aggregate, if it has events. Saves a snapshot that is due.
@@ -111,7 +104,6 @@ impl<F: Fold> Deciding<'_, F> {
         &self,
         loaded: Option<Loaded<F::State>>,
         decide: impl FnOnce(&F::State) -> D,
-        of: impl Fn(Error) -> Error,
     ) -> Result<Decided<F::State>, ExecuteError<D::Error>> {
         let mut decided = match loaded {
             Some(loaded) => Decided {
@@ -135,8 +127,7 @@ impl<F: Fold> Deciding<'_, F> {
                 true => self.fold.encode(event),
                 false => self.fold.take(&mut decided.state, event),
             };
-            let event = event.and_then(|event| annotations.onto(event)).map_err(&of)?;
-            decided.events.push(with_metadata(event, self.metadata));
+            decided.events.push(with_metadata(annotations.onto(event?)?, self.metadata));
         }
         Ok(decided)
     }
@@ -147,11 +138,7 @@ impl<F: Fold> Deciding<'_, F> {
     }
 
     /// Appends a decision's events. If a snapshot is due, it is saved in the same transaction.
-    fn append(
-        &self,
-        decided: Decided<F::State>,
-        commit: impl FnOnce(&Batch, Snapshots<'_>) -> Result<AppendOutcome>,
-    ) -> Result<Executed<F::State>> {
+    fn append(&self, decided: Decided<F::State>, open: Option<&dyn Transaction>) -> Result<Executed<F::State>> {
         let Decided { state, version, events, newest_snapshot, latest_event_at } = decided;
         if events.is_empty() {
             return Ok(Executed { state, version, appended: None, attempts: 0 });
@@ -174,7 +161,7 @@ impl<F: Fold> Deciding<'_, F> {
             created_at: self.scope.options().clock.now_micros(),
         });
         let saving = crate::metrics::Timer::start();
-        let outcome = commit(&batch, Snapshots { save, fold: None })?;
+        let outcome = append::commit(self.scope, &batch, Snapshots { save, fold: None }, open)?;
         let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
         if text.is_some() && !appended.was_duplicate {
             self.scope.meter().snapshot_made(saving.elapsed(), SnapshotReason::Threshold.as_str());
@@ -198,6 +185,27 @@ impl<F: Fold> Deciding<'_, F> {
         let now = replay::replay(self.scope, self.fold, self.aggregate_id, until, self.use_snapshots)?.replayed;
         Ok(Executed { state: now.state, version: now.version, ..executed })
     }
+}
+
+/// Attempts until no other writer was faster; also returns the number of attempts. The last one gets the write lock, so
+/// that it cannot lose to another writer.
+pub(crate) fn with_retries<T, E>(
+    scope: &Scope,
+    mut attempt: impl FnMut(Option<&dyn Transaction>) -> Result<T, ExecuteError<E>>,
+) -> Result<(T, u32), ExecuteError<E>> {
+    let most = scope.options().execute_attempts;
+    for attempts in 1..most {
+        match attempt(None) {
+            Err(ExecuteError::Store(error)) if error.kind() == ErrorKind::Conflict => {}
+            done => return Ok((done?, attempts)),
+        }
+    }
+    let done = scope.engine().in_turn(&scope.inline(), |transaction| match attempt(Some(transaction)) {
+        Ok(done) => Ok(Ok(done)),
+        Err(error) => error.into_decision().map(Err),
+    });
+    scope.log.appended.raise();
+    Ok((done?.map_err(ExecuteError::Decision)?, most))
 }
 
 /// Gives the handle's metadata to an event that has none.

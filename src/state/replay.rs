@@ -113,20 +113,17 @@ fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_
     Ok(folding.loaded(&facts))
 }
 
-/// Loads an aggregate, if it has events, and runs `work` on it under the write lock.
-pub(crate) fn replay_in_turn<F: Fold, T>(
+/// Replays an aggregate, if it has events, in an open transaction.
+pub(crate) fn replay_in<F: Fold>(
+    transaction: &dyn Transaction,
     scope: &Scope,
     fold: &F,
     aggregate_id: &str,
     use_snapshots: bool,
-    work: impl FnOnce(Option<Loaded<F::State>>, &dyn Transaction) -> Result<T>,
-) -> Result<T> {
+) -> Result<Option<Loaded<F::State>>> {
     let mut folding = Folding::new(fold);
-    let request = request(scope, fold, aggregate_id, Until::Now, use_snapshots);
-    scope.engine().load_in_turn(&request, &mut folding, &scope.inline(), |folding, facts, transaction| {
-        let folded = std::mem::replace(folding, Folding::new(fold));
-        work(facts.map(|facts| folded.loaded(&facts)), transaction)
-    })
+    let facts = transaction.load(&request(scope, fold, aggregate_id, Until::Now, use_snapshots), &mut folding)?;
+    Ok(facts.map(|facts| folding.loaded(&facts)))
 }
 
 /// A state that is being computed.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::delivery::RowChange;
+use super::load::{LoadRequest, Loaded, Loader};
 use super::snapshots::{FoldId, NewSnapshot};
 use crate::model::clock::Clock;
 use crate::model::error::Result;
@@ -46,6 +47,9 @@ pub(crate) struct AppendRequest<'a> {
 
 /// An open transaction under the write lock.
 pub(crate) trait Transaction {
+    /// Loads an aggregate; `None` if it has no events.
+    fn load(&self, request: &LoadRequest<'_>, loader: &mut dyn Loader) -> Result<Option<Loaded>>;
+
     /// Appends in this transaction.
     fn append(&self, request: &AppendRequest<'_>) -> Result<AppendOutcome>;
 }

@@ -1,5 +1,7 @@
 //! Upkeep: requests and results of purges, WAL checkpoints, reindexing and copies.
 
+use serde::Serialize;
+
 use crate::model::place::{AggregateRef, Version};
 
 /// What to purge.
@@ -37,11 +39,17 @@ pub(crate) struct WalFrames {
     pub(crate) complete: bool,
 }
 
-/// The progress of a reindex.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reindexed {
-    pub(crate) events: u64,
-    pub(crate) total: u64,
+/// The progress, and in the end the result, of a reindex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ReindexProgress {
+    /// Events already in the new indexes.
+    pub done: u64,
+    /// Events in the file.
+    pub total: u64,
+    /// Whether the new indexes are in place.
+    pub finished: bool,
 }
 
 /// The progress of a copy.

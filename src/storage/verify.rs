@@ -62,7 +62,7 @@ impl VerifyProgress {
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Whether it finished; `false` if the progress callback stopped it.
-    pub complete: bool,
+    pub finished: bool,
     /// Events that were checked.
     pub events: u64,
     /// Aggregates that were checked.
@@ -81,6 +81,6 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Whether everything was checked and nothing is damaged.
     pub fn is_clean(&self) -> bool {
-        self.complete && self.damage_count == 0
+        self.finished && self.damage_count == 0
     }
 }

@@ -173,14 +173,14 @@ impl<A: AggregateKind> Aggregates<A> {
         &self,
         aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
-        events: impl IntoIterator<Item = NewEvent>,
+        events: impl IntoIterator<Item: Into<NewEvent>>,
     ) -> Result<Appended> {
         let aggregate_id = &*aggregate_id.to_string();
-        let events = events.into_iter().map(|event| with_metadata(event, self.metadata.as_ref()));
+        let events = events.into_iter().map(|event| with_metadata(event.into(), self.metadata.as_ref()));
         let batch = Batch::new().append(self.fold.aggregate_type(), aggregate_id, expected, events);
         let policy = self.scope.options().snapshots;
         let fold = (self.use_snapshots && policy.threshold().is_some()).then(|| replay::fold_id(&self.fold));
-        let outcome = append::commit(&self.scope, &batch, Snapshots { save: None, fold })?;
+        let outcome = append::commit(&self.scope, &batch, Snapshots { save: None, fold }, None)?;
         let appended = outcome.appended.into_iter().next().ok_or_else(append::no_result)?;
         if outcome.newest_snapshot.is_some_and(|newest| policy.is_due(newest, appended.version.get())) {
             // The events are committed whatever happens to the snapshot. If the replay fails, the next one reports why.

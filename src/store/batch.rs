@@ -57,4 +57,27 @@ impl Batch {
         let events = handle.encode(events).map_err(|error| handle.of("append", aggregate_id, error))?;
         Ok(self.of_tenant(&handle.scope.tenant).append(handle.aggregate_type(), aggregate_id, expected, events))
     }
+
+    /// As [`Batch::expect`], but names the aggregate by its handle.
+    ///
+    /// ```
+    /// use foldlog::{Batch, ErrorKind, Expected, NewEvent, Store};
+    ///
+    /// let store = Store::in_memory()?;
+    /// let (customers, accounts) = (store.json_aggregates("customer"), store.json_aggregates("account"));
+    /// // An account only for a customer who exists.
+    /// let batch = Batch::new()
+    ///     .expect_of(&customers, "c-1", Expected::Existing)
+    ///     .append_to(&accounts, "a-1", Expected::New, [NewEvent::new("Opened", &())?])?;
+    /// assert_eq!(store.commit(batch).unwrap_err().kind(), ErrorKind::Conflict);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn expect_of<A: AggregateKind>(
+        self,
+        handle: &Aggregates<A>,
+        aggregate_id: impl fmt::Display,
+        expected: impl Into<Expected>,
+    ) -> Batch {
+        self.of_tenant(&handle.scope.tenant).expect(handle.aggregate_type(), aggregate_id, expected)
+    }
 }

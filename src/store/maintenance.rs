@@ -4,17 +4,14 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-
 use super::Store;
 use crate::log::gauges;
 use crate::log::scope::Scope;
 use crate::maintenance::checkpoint::{self, WalCheckpoint};
-use crate::maintenance::clean_up::{self, SnapshotExpiry, SnapshotExpiryTask};
+use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
-use crate::maintenance::reindex::{self, ReindexProgress};
-use crate::model::clock::{from_micros, to_micros};
 use crate::model::error::Result;
+use crate::storage::upkeep::ReindexProgress;
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 /// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to
@@ -53,19 +50,19 @@ impl Store {
 }
 
 impl Maintenance {
-    /// Deletes this tenant's snapshots that are older than `age` (the original: 90 days); returns how many. The newest
-    /// snapshot of an aggregate whose first events were purged or archived stays, because replays need it.
+    /// Deletes this tenant's snapshots that are older than `age`. The newest snapshot of an aggregate whose first events
+    /// were purged or archived stays, because replays need it.
+    ///
+    /// `progress` is called after each transaction and can stop it; what was deleted stays deleted.
     ///
     /// # Errors
     /// If the file cannot be written; what was deleted before stays deleted.
-    pub fn expire_snapshots(&self, age: Duration) -> Result<u64> {
-        let now = from_micros(self.scope.options().clock.now_micros())?;
-        let before =
-            TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        self.scope
-            .engine()
-            .expire_snapshots(&self.scope.tenant, to_micros(before))
-            .map_err(|error| error.during("expire snapshots"))
+    pub fn expire_snapshots(
+        &self,
+        age: Duration,
+        progress: impl FnMut(ExpiryProgress) -> ControlFlow<()>,
+    ) -> Result<ExpiryProgress> {
+        clean_up::expire(&self.scope, age, progress).map_err(|error| error.during("expire snapshots"))
     }
 
     /// Deletes old snapshots of all tenants on a schedule, on its own thread, until the result is dropped.
@@ -150,14 +147,14 @@ impl Maintenance {
     }
 
     /// Recreates every index from the events: of positions, names, ids and tags, and the summaries. Use it if `verify`
-    /// found that an index has lost something. Returns whether it finished; if `progress` stops it, nothing is changed.
+    /// found that an index has lost something. If `progress` stops it, nothing is changed.
     ///
     /// It is one transaction: nobody else can write meanwhile, and the write-ahead log grows by about the size of the
     /// indexes.
     ///
     /// # Errors
     /// If the file cannot be read or written; nothing is changed then.
-    pub fn reindex(&self, progress: impl FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<bool> {
-        reindex::reindex(&self.scope, progress).map_err(|error| error.during("reindex"))
+    pub fn reindex(&self, mut progress: impl FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<ReindexProgress> {
+        self.scope.engine().reindex(&mut progress).map_err(|error| error.during("reindex"))
     }
 }

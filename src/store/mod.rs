@@ -10,6 +10,7 @@ mod outbox;
 pub(crate) mod preview;
 mod read_models;
 mod snapshots;
+pub(crate) mod together;
 mod transfer;
 
 use std::fmt;
@@ -159,7 +160,7 @@ impl Store {
         aggregate_type: &str,
         aggregate_id: impl fmt::Display,
         expected: impl Into<Expected>,
-        events: impl IntoIterator<Item = NewEvent>,
+        events: impl IntoIterator<Item: Into<NewEvent>>,
     ) -> Result<Appended> {
         let appended = self.commit(Batch::new().append(aggregate_type, aggregate_id, expected, events))?;
         appended.into_iter().next().ok_or_else(append::no_result)
@@ -170,7 +171,7 @@ impl Store {
     /// # Errors
     /// As [`Aggregates::append_events`].
     pub fn commit(&self, batch: Batch) -> Result<Vec<Appended>> {
-        append::commit(&self.scope, &batch, Snapshots::default()).map(|outcome| outcome.appended)
+        append::commit(&self.scope, &batch, Snapshots::default(), None).map(|outcome| outcome.appended)
     }
 
     /// Reads events.

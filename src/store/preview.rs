@@ -68,7 +68,8 @@ impl<A: AggregateKind> Aggregates<A> {
         loop {
             attempts += 1;
             let loaded = deciding.load_alone().map_err(of)?;
-            let Decided { mut state, version, events, .. } = deciding.decide_on(loaded, &mut decide, of)?;
+            let Decided { mut state, version, events, .. } =
+                deciding.decide_on(loaded, &mut decide).map_err(|error| error.map_store(of))?;
             if events.is_empty() {
                 return Ok(Preview { state, version, events: Vec::new(), changes: Vec::new() });
             }

@@ -3,6 +3,7 @@
 use foldlog::{Batch, Clock, ErrorKind, Expected, Filter, Json, Metadata, NewEvent, Query, Store};
 use serde_json::{Value, json};
 
+use crate::domain::{Account, deposits};
 use crate::support::{Place, at, fast, noted, notes, read, refused, says};
 
 const NONE: &str = "none";
@@ -224,4 +225,15 @@ fn every_file_has_an_identity_of_its_own() {
     let origin = |place: &Place| read(&place.open(), Query::new())[0].origin;
     assert_eq!(origin(&first), origin(&first));
     assert_ne!(origin(&first), origin(&second));
+}
+
+#[test]
+fn borrowed_events_are_appended_too() {
+    let place = Place::new();
+    let accounts = place.open().aggregates::<Account>();
+    let events = deposits(3);
+    accounts.append("a", 0, &events).unwrap();
+    accounts.append("a", 3, &events[1..]).unwrap();
+    accounts.execute("a", |_| events.first()).unwrap();
+    assert_eq!(accounts.replay("a").unwrap().state.cents, 6);
 }

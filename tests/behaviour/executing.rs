@@ -228,3 +228,81 @@ fn a_panic_of_the_application_leaves_the_store_usable() {
     // Not from this store alone: no lock is left on the file.
     place.open().append("account", "a", 3, [noted(1)]).unwrap();
 }
+
+fn transfer(from: &Account, cents: u64) -> Result<[Vec<AccountEvent>; 2], Refusal> {
+    Ok([withdraw(from, cents)?, vec![AccountEvent::Deposited { cents }]])
+}
+
+#[test]
+fn a_decision_over_two_aggregates_appends_to_both_or_to_none() {
+    let place = Place::new();
+    let store = place.open();
+    let accounts = store.aggregates::<Account>();
+    accounts.append("a", 0, deposits(7)).unwrap();
+    let both = || [accounts.aggregate("a"), accounts.aggregate("b")];
+    let refusal = store.execute(both(), |[from, _]| transfer(from, 8)).unwrap_err();
+    assert_eq!(refusal.decision(), Some(&Refusal::Overdrawn { missing: 1 }));
+    assert_eq!((store.last_position().unwrap().get(), accounts.version("b").unwrap().get()), (7, 0));
+    let done = store.execute(both(), |[from, _]| transfer(from, 5)).unwrap();
+    let appended: Vec<_> = done.appended.iter().map(|appended| appended.as_ref().unwrap()).collect();
+    assert_eq!(appended.iter().map(|appended| appended.version.get()).collect::<Vec<_>>(), [8, 1]);
+    assert_eq!((appended[0].commit_id, done.attempts), (appended[1].commit_id, 1));
+    assert_eq!((accounts.replay("a").unwrap().state.cents, accounts.replay("b").unwrap().state.cents), (2, 5));
+}
+
+#[test]
+fn a_decision_over_several_types_sees_the_states_in_the_form_of_the_aggregates() {
+    let place = Place::new();
+    let store = place.open();
+    let (accounts, lists) = (store.aggregates::<Account>(), store.json_aggregates("list"));
+    accounts.append("a", 0, deposits(3)).unwrap();
+    let of = (accounts.aggregate("a"), vec![lists.aggregate("x"), lists.aggregate("y")]);
+    let done = store
+        .execute(of, |(account, lists)| {
+            assert_eq!((account.cents, lists.len()), (3, 2));
+            (None::<AccountEvent>, vec![vec![noted(account.cents)], vec![]])
+        })
+        .unwrap();
+    assert_eq!(done.appended.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(lists.replay("x").unwrap().state, json!({ "n": 3 }));
+    let nothing = store.execute([accounts.aggregate("a")], |_| [None::<AccountEvent>]).unwrap();
+    assert_eq!((nothing.appended, store.last_position().unwrap().get()), (vec![None], 4));
+}
+
+/// An aggregate that was only looked at counts too.
+#[test]
+fn a_decision_over_several_is_taken_again_if_one_of_them_has_moved() {
+    let place = Place::new();
+    for most in [1, 3] {
+        let store = fast().execute_attempts(most).open(place.file()).unwrap();
+        let accounts = store.aggregates::<Account>();
+        let before = accounts.append("seen", Expected::Any, deposits(1)).unwrap().version.get();
+        let mut attempts = 0;
+        let done = store.execute([accounts.aggregate("seen"), accounts.aggregate("written")], |[seen, _]| {
+            attempts += 1;
+            if attempts < most {
+                accounts.append("seen", Expected::Any, deposits(1)).unwrap();
+            }
+            [vec![], vec![AccountEvent::Deposited { cents: seen.cents }]]
+        });
+        assert_eq!((done.unwrap().attempts, attempts), (most, most));
+        let last = store.read(Query::aggregate("account", "written").newest_first()).next().unwrap().unwrap();
+        assert_eq!(last.data.to_value().unwrap(), json!({ "cents": before + u64::from(most) - 1 }));
+    }
+}
+
+#[test]
+fn what_cannot_be_decided_together_is_refused() {
+    let place = Place::new();
+    let store = place.open();
+    let accounts = store.aggregates::<Account>();
+    let one = |id: &str| accounts.aggregate(id);
+    let events = || vec![AccountEvent::Closed];
+    let twice = store.execute([one("a"), one("a")], |_| [events(), events()]);
+    refused(twice.map_err(foldlog::Error::from), ErrorKind::InvalidInput);
+    let others = store.tenant("other").aggregates::<Account>().aggregate("a");
+    refused(store.execute([others], |_| [events()]).map_err(foldlog::Error::from), ErrorKind::InvalidInput);
+    let fewer = store.execute(vec![one("a"), one("b")], |_| vec![events()]);
+    refused(fewer.map_err(foldlog::Error::from), ErrorKind::InvalidInput);
+    assert_eq!(store.last_position().unwrap(), 0);
+}

@@ -29,9 +29,15 @@ fn is_refused(path: &Path, part: &str) {
 #[test]
 fn a_name_that_is_too_long() {
     let place = Place::new();
-    is_refused(&place.join(&"x".repeat(300)), "cannot be opened");
-    is_refused(&place.join(&"x/".repeat(3_000)), "cannot be opened");
+    is_refused(&place.join(&"x".repeat(300)), "name too long");
+    is_refused(&place.join(&"x/".repeat(3_000)), "name too long");
     assert_eq!(names(place.directory()), [""; 0]);
+    // The file's name fits, those of its log and journal do not; and a path that only SQLite finds too long.
+    let longest = "d/".repeat((505 - place.directory().as_os_str().len()) / 2);
+    std::fs::create_dir_all(place.join(&longest)).unwrap();
+    for name in ["x".repeat(251), format!("{longest}xx")] {
+        says(&refused(Store::open(place.join(&name)), ErrorKind::Io), &["cannot be opened", "504 bytes", "247"]);
+    }
 }
 
 #[cfg(unix)]

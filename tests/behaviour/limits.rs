@@ -130,9 +130,9 @@ fn what_cannot_be_an_event() {
         let event = noted(1).metadata_json(Json::from_text(text).unwrap());
         says(&refused(list(event), ErrorKind::InvalidInput), &["metadata is not a JSON object"]);
     }
-    says(&refused(store.append("list", "a", Expected::Any, []), ErrorKind::InvalidInput), &["no events to append"]);
+    says(&refused(store.append("list", "a", Expected::Any, notes([])), ErrorKind::InvalidInput), &["no events to append"]);
     refused(store.commit(Batch::new()), ErrorKind::InvalidInput);
-    let half = Batch::new().append("list", "a", Expected::Any, [noted(1)]).append("list", "b", Expected::Any, []);
+    let half = Batch::new().append("list", "a", Expected::Any, [noted(1)]).append("list", "b", Expected::Any, notes([]));
     says(&refused(store.commit(half), ErrorKind::InvalidInput), &["no events to append", "\"b\""]);
     assert_eq!(store.last_position().unwrap(), 0);
     assert_eq!(store.tenants().unwrap(), [""; 0]);

@@ -1,5 +1,6 @@
 //! Opening for reading: nothing is written, and a medium that takes no writes is no obstacle.
 
+use std::ops::ControlFlow::Continue;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ fn every_write_is_refused() {
     refused(accounts.create_snapshot("a", SnapshotReason::Manual), kind);
     refused(accounts.delete_snapshots("a"), kind);
     refused(accounts.prune_snapshots("a"), kind);
-    refused(store.maintenance().expire_snapshots(Duration::ZERO), kind);
+    refused(store.maintenance().expire_snapshots(Duration::ZERO, |_| Continue(())), kind);
     refused(store.maintenance().purge(Purge::created_before(at(0))), kind);
     refused(store.maintenance().schedule_snapshot_expiry(SnapshotExpiry::weekly()), kind);
     assert_eq!(store.last_position().unwrap(), 2);

@@ -1,6 +1,7 @@
 //! Snapshots: when they are made, by whom, how many are kept, and the operations on them.
 
 use std::cell::Cell;
+use std::ops::ControlFlow::Continue;
 use std::time::Duration;
 
 use foldlog::{Aggregate, Aggregates, Clock, Metadata, NewEvent, Options, SnapshotPolicy, SnapshotReason};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::domain::{Account, AccountEvent, deposits};
-use crate::support::{Place, at, fast};
+use crate::support::{Place, at, fast, noted};
 
 fn accounts(options: Options) -> (Place, Aggregates<Account>) {
     let place = Place::new();
@@ -209,9 +210,13 @@ fn those_that_are_too_old_expire() {
     let store = fast().clock(clock.clone()).open(place.file()).unwrap();
     clock.set(at(100));
     for (age, expired) in [(101, 0), (100, 0), (90, 1), (90, 0), (79, 2)] {
-        assert_eq!(store.maintenance().expire_snapshots(Duration::from_secs(age)).unwrap(), expired, "older than {age} s");
+        assert_eq!(
+            store.maintenance().expire_snapshots(Duration::from_secs(age), |_| Continue(())).unwrap().expired,
+            expired,
+            "older than {age} s"
+        );
     }
-    assert_eq!(store.maintenance().expire_snapshots(Duration::MAX).unwrap(), 0);
+    assert_eq!(store.maintenance().expire_snapshots(Duration::MAX, |_| Continue(())).unwrap().expired, 0);
     assert_eq!(store.file_statistics().unwrap().snapshots, 0);
 }
 
@@ -245,4 +250,22 @@ fn statistics() {
     for name in ["totalSnapshots", "snapshotsByAggregate", "averageSnapshotSize", "oldestSnapshot", "newestSnapshot"] {
         assert!(!shown[name].is_null(), "{shown}");
     }
+}
+
+#[test]
+fn expiry_can_be_stopped_between_two_transactions() {
+    let clock = Clock::fixed(at(0));
+    let store = fast().clock(clock.clone()).in_memory().unwrap();
+    let lists = store.json_aggregates("list");
+    let all = (0..1_001).fold(foldlog::Batch::new(), |batch, n| batch.append("list", n, 0, [noted(n)]));
+    store.commit(all).unwrap();
+    lists.snapshot_all(SnapshotReason::Manual, |_| Continue(())).unwrap();
+    clock.set(at(9));
+    let expire = |more| {
+        let flow = move |_| if more { Continue(()) } else { std::ops::ControlFlow::Break(()) };
+        let done = store.maintenance().expire_snapshots(Duration::from_secs(1), flow).unwrap();
+        (done.expired, done.finished, store.file_statistics().unwrap().snapshots)
+    };
+    assert_eq!(expire(false), (1_000, false, 1));
+    assert_eq!(expire(true), (1, true, 0));
 }

@@ -25,11 +25,17 @@ impl<F: FnMut(&Message<'_>) -> Result<(), PublishError> + Send> Publisher for F 
     }
 }
 
-impl Publisher for Box<dyn Publisher> {
-    fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
-        (**self).publish(message)
-    }
+macro_rules! boxed {
+    ($($publisher:ty),*) => {$(
+        impl Publisher for Box<$publisher> {
+            fn publish(&mut self, message: &Message<'_>) -> Result<(), PublishError> {
+                (**self).publish(message)
+            }
+        }
+    )*};
 }
+
+boxed!(dyn Publisher, dyn Publisher + Send);
 
 /// An event to be published.
 #[derive(Clone, Copy, Debug)]

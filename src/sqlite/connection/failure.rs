@@ -31,6 +31,8 @@ fn failed(error: rusqlite::Error) -> Error {
         ErrorKind::Busy => error_of_kind.advice("try again, or raise Options::busy_timeout"),
         ErrorKind::DiskFull => error_of_kind.advice("make space and try again"),
         ErrorKind::Corrupt => error_of_kind.advice("copy the file before anything else, then restore a backup"),
+        _ if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => error_of_kind
+            .advice("check the directory's permissions, that the path has at most 504 bytes, and the file's name at most 247"),
         _ => error_of_kind,
     };
     error_of_kind.caused_by(error)
@@ -49,7 +51,7 @@ fn of_code(code: ErrorCode) -> (ErrorKind, &'static str) {
         ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => {
             (ErrorKind::Io, "the operating system refused to read or write")
         }
-        ErrorCode::CannotOpen => (ErrorKind::Io, "the file cannot be opened"),
+        ErrorCode::CannotOpen => (ErrorKind::Io, "the file or its write-ahead log cannot be opened"),
         ErrorCode::TooBig => (ErrorKind::LimitExceeded, "a text is larger than SQLite allows"),
         ErrorCode::OutOfMemory => (ErrorKind::Io, "there is not enough memory"),
         _ => (ErrorKind::Internal, "SQLite failed in a way that should not be possible"),

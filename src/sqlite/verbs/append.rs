@@ -30,36 +30,34 @@ impl Database {
     }
 }
 
-/// A write transaction that appends.
+/// A write transaction that loads and appends.
 struct InTurn<'a> {
     writing: &'a Writing<'a>,
     inline: &'a [Arc<InlineProjection>],
 }
 
 impl Transaction for InTurn<'_> {
+    fn load(&self, request: &LoadRequest<'_>, loader: &mut dyn Loader) -> Result<Option<Loaded>> {
+        match load(self.writing, request, loader) {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn append(&self, request: &AppendRequest<'_>) -> Result<AppendOutcome> {
         append(self.writing, request, self.inline)
     }
 }
 
 impl Database {
-    /// Loads an aggregate, if it has events, and lets `work` append in the same transaction. If `work` fails, nothing
-    /// is kept.
-    pub(crate) fn load_in_turn<L: Loader, T>(
+    /// Lets `work` load and append in one write transaction. If it fails, nothing is kept.
+    pub(crate) fn in_turn<T>(
         &self,
-        request: &LoadRequest<'_>,
-        loader: &mut L,
         inline: &[Arc<InlineProjection>],
-        work: impl FnOnce(&mut L, Option<Loaded>, &dyn Transaction) -> Result<T>,
+        work: impl FnOnce(&dyn Transaction) -> Result<T>,
     ) -> Result<T> {
-        self.write(|writing| {
-            let loaded = match load(writing, request, loader) {
-                Ok(loaded) => Some(loaded),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
-            work(loader, loaded, &InTurn { writing, inline })
-        })
+        self.write(|writing| work(&InTurn { writing, inline }))
     }
 
     /// Runs an append in a transaction that is rolled back, and returns what it would do.

@@ -43,7 +43,7 @@ impl Database {
 }
 
 /// As [`Database::load`], in an open transaction.
-pub(super) fn load(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<Loaded> {
+pub(super) fn load(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut (impl Loader + ?Sized)) -> Result<Loaded> {
     let (owner, mut progress) = begin(view, request, loader)?;
     while !progress.has_ended {
         next_page(view, request, &owner, &mut progress, loader)?;
@@ -74,7 +74,7 @@ fn history_removed(through: u64) -> Error {
 }
 
 /// Finds the aggregate, and loads its newest usable snapshot and the first page of events.
-fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut impl Loader) -> Result<(Owner, Progress)> {
+fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut (impl Loader + ?Sized)) -> Result<(Owner, Progress)> {
     let no_events = || not_found("the aggregate has no events");
     let aggregate_type = view.aggregate_type(request.tenant, request.aggregate_type)?.ok_or_else(no_events)?;
     let number = aggregates::number(view, aggregate_type.id, request.aggregate_id)?.ok_or_else(no_events)?;
@@ -111,7 +111,7 @@ fn offer_snapshots(
     request: &LoadRequest<'_>,
     owner: &Owner,
     progress: &mut Progress,
-    loader: &mut impl Loader,
+    loader: &mut (impl Loader + ?Sized),
 ) -> Result<()> {
     let through = request.until.through();
     let mut left = SNAPSHOTS_TRIED;
@@ -140,7 +140,7 @@ fn next_page(
     request: &LoadRequest<'_>,
     owner: &Owner,
     progress: &mut Progress,
-    loader: &mut impl Loader,
+    loader: &mut (impl Loader + ?Sized),
 ) -> Result<()> {
     if request.with_context || matches!(request.until, Until::Time(_) | Until::Position(_)) {
         return next_page_with_context(view, request, owner, progress, loader);
@@ -202,7 +202,7 @@ fn next_page_with_context(
     request: &LoadRequest<'_>,
     owner: &Owner,
     progress: &mut Progress,
-    loader: &mut impl Loader,
+    loader: &mut (impl Loader + ?Sized),
 ) -> Result<()> {
     let row = aggregates::at_number(view, owner.aggregate)?;
     if row.removed_through() > progress.scanned {

@@ -1,42 +1,39 @@
 //! Recreates what is derived from the events: SQLite's indexes, the index of ids, the index of tags, the summaries.
 
-use super::super::tables::events::{Owner, check_page};
-use crate::model::error::Result;
+use std::ops::ControlFlow;
+
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::Database;
+use crate::sqlite::tables::events::{Owner, check_page};
 use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions};
 use crate::sqlite::transaction::Writing;
-use crate::storage::upkeep::Reindexed;
+use crate::storage::upkeep::ReindexProgress;
 
 /// Events between two calls of `progress`.
 const PAGE: usize = 1_024;
 
 impl Database {
-    /// Recreates every index in one transaction. `progress` returns whether to go on; if it stops, nothing is changed
-    /// and the result is `false`.
-    pub(crate) fn reindex(&self, mut progress: impl FnMut(Reindexed) -> bool) -> Result<bool> {
-        let mut goes_on = true;
+    /// Recreates every index in one transaction. If `progress` stops it, nothing is changed.
+    pub(crate) fn reindex(&self, progress: &mut dyn FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<ReindexProgress> {
+        let mut stopped = None;
         let done = self.write(|writing| {
-            goes_on = reindex(writing, &mut progress)?;
-            match goes_on {
-                true => Ok(()),
-                // An error ends the transaction without a commit.
-                false => Err(crate::model::error::Error::new(crate::model::error::ErrorKind::Busy, "stopped")),
-            }
+            let done = reindex(writing, progress)?;
+            stopped = (!done.finished).then_some(done);
+            // An error ends the transaction without a commit.
+            if done.finished { Ok(done) } else { Err(Error::new(ErrorKind::Busy, "stopped")) }
         });
-        match goes_on {
-            true => done.map(|()| true),
-            false => Ok(false),
-        }
+        stopped.map_or(done, Ok)
     }
 }
 
-fn reindex(writing: &Writing<'_>, progress: &mut impl FnMut(Reindexed) -> bool) -> Result<bool> {
+fn reindex(writing: &Writing<'_>, progress: &mut dyn FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<ReindexProgress> {
     writing.batch("REINDEX")?;
     event_ids::clear(writing)?;
     event_tags::clear(writing)?;
     block_summaries::clear(writing)?;
     let total: u64 = writing.value("SELECT count(*) FROM events NOT INDEXED", [])?;
-    let (mut key, mut events) = (0, 0);
+    let mut reached = ReindexProgress { done: 0, total, finished: false };
+    let mut key = 0;
     let mut known: Option<Owner> = None;
     loop {
         let mut seen = 0;
@@ -59,14 +56,14 @@ fn reindex(writing: &Writing<'_>, progress: &mut impl FnMut(Reindexed) -> bool) 
             known = Some(owner);
             Ok(())
         })?;
-        events += seen as u64;
-        if !progress(Reindexed { events, total }) {
-            return Ok(false);
+        reached.done += seen as u64;
+        if progress(reached).is_break() {
+            return Ok(reached);
         }
         if seen < PAGE {
             break;
         }
     }
     block_summaries::summarise(writing, 1, positions::last(writing)?)?;
-    Ok(true)
+    Ok(ReindexProgress { finished: true, ..reached })
 }

@@ -80,16 +80,11 @@ impl Database {
         })
     }
 
-    /// Deletes a tenant's snapshots that were made before a time, in microseconds; returns how many.
-    pub(crate) fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<u64> {
-        let mut expired = 0;
-        loop {
-            let deleted = self.write(|writing| snapshots::expire(writing, tenant, before, EXPIRE_AT_ONCE))?;
-            expired += deleted;
-            if deleted < EXPIRE_AT_ONCE as u64 {
-                return Ok(expired);
-            }
-        }
+    /// Deletes some of a tenant's snapshots that were made before a time, in microseconds. Returns how many, and whether
+    /// there may be more.
+    pub(crate) fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<(u64, bool)> {
+        let deleted = self.write(|writing| snapshots::expire(writing, tenant, before, EXPIRE_AT_ONCE))?;
+        Ok((deleted, deleted == EXPIRE_AT_ONCE as u64))
     }
 
     /// Records that the scheduled clean-up runs now, if `is_due` returns true for the time of its last run

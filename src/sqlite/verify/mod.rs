@@ -33,7 +33,7 @@ impl Database {
         let mut walk = Walk { fresh: self.fresh()?, found: Found::default(), progress, stopped: false };
         let mut report = VerifyReport::default();
         walk.all(&mut report);
-        report.complete = !walk.stopped;
+        report.finished = !walk.stopped;
         report.damage_count = walk.found.count;
         report.damages = walk.found.damages;
         Ok(report)
