@@ -17,6 +17,8 @@
 //! [CHANGELOG.md]: guide::changelog
 //!
 #![doc = include_str!("../README.md")]
+// Variants and fields can come without a new major version.
+#![deny(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 mod delivery;
 mod engine;
@@ -51,9 +53,7 @@ pub use engine::ReadModel;
 pub use log::append::Batch;
 pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
-pub use log::statistics::{EventStatistics, FileStatistics};
 pub use maintenance::backup::{BackupProgress, BackupStep, Restored};
-pub use maintenance::checkpoint::WalCheckpoint;
 pub use maintenance::clean_up::{ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
 pub use model::aggregate::{Aggregate, UnknownEvents};
@@ -72,10 +72,12 @@ pub use model::place::{AggregateRef, DEFAULT_TENANT, Position, Version};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use state::execute::Executed;
 pub use state::replay::Replayed;
-pub use state::snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotStatistics, SnapshotWarning, SnapshotsOf};
+pub use state::snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotWarning};
 pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
-pub use storage::upkeep::ReindexProgress;
+pub use storage::lookup::{EventStatistics, FileStatistics};
+pub use storage::snapshots::{SnapshotStatistics, SnapshotsOf};
+pub use storage::upkeep::{ReindexProgress, WalCheckpoint};
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
 pub use store::aggregates::Aggregates;

@@ -9,6 +9,7 @@ use crate::model::trace_context::{TraceContext, TraceSource};
 
 /// What an append waits for before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// The disk has the events: what `append` returned survives a power cut. The default.
     #[default]

@@ -10,9 +10,9 @@ use crate::model::error::Result;
 use crate::model::event::RecordedEvent;
 use crate::storage::append::{AppendOutcome, AppendRequest, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
-use crate::storage::lookup::{EventCounts, Held, LogFacts};
+use crate::storage::lookup::{EventStatistics, FileStatistics, Held};
 use crate::storage::scan::{ScanCursor, Selection};
-use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotTotals};
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics};
 
 verbs! {
     /// Runs an append in a transaction that is rolled back, and returns what it would do.
@@ -28,7 +28,7 @@ verbs! {
     /// Counts an aggregate's events in the log, of these types or of all.
     fn count_of_aggregate(&self, tenant: &str, names: (&str, &str), event_types: &[String]) -> Result<u64>;
     /// A tenant's events by type, and the number of its aggregates.
-    fn event_counts(&self, tenant: &str) -> Result<EventCounts>;
+    fn event_statistics(&self, tenant: &str) -> Result<EventStatistics>;
     /// The event with this id, if the tenant has it.
     fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>>;
     /// The version of an aggregate; 0 if it has no events.
@@ -44,7 +44,7 @@ verbs! {
     /// Counts the aggregates of a type.
     fn count_aggregates(&self, tenant: &str, aggregate_type: &str) -> Result<u64>;
     /// Facts about the whole log, read without counting.
-    fn facts(&self) -> Result<LogFacts>;
+    fn file_statistics(&self) -> Result<FileStatistics>;
     /// The first aggregates of the log, of any tenant, and their numbers of events; `limit` at most.
     fn first_aggregates(&self, limit: usize) -> Result<Vec<Held>>;
     /// The numbers of events that these aggregates (number and id) have now.
@@ -64,7 +64,7 @@ verbs! {
     /// there may be more.
     fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<(u64, bool)>;
     /// Figures over a tenant's snapshots; names `limit` aggregates at most.
-    fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals>;
+    fn snapshot_statistics(&self, tenant: &str, limit: usize) -> Result<SnapshotStatistics>;
 }
 
 impl Engine {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Engine;
 use crate::model::error::Result;
-use crate::storage::upkeep::{Copied, PurgePlan, Purged, ReindexProgress, WalFrames};
+use crate::storage::upkeep::{Copied, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 verbs! {
@@ -13,7 +13,7 @@ verbs! {
     /// `None` at the end.
     fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)>;
     /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. `None` if there is no such log.
-    fn checkpoint(&self) -> Result<Option<WalFrames>>;
+    fn checkpoint(&self) -> Result<Option<WalCheckpoint>>;
     /// The size of the write-ahead log, in bytes; 0 if there is none.
     fn wal_bytes(&self) -> u64;
     /// Checks the whole log, of all tenants.

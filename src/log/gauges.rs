@@ -7,7 +7,7 @@ use crate::metrics::{self, DEFAULT_VALUES, Timer};
 use crate::model::error::Result;
 #[cfg(feature = "prometheus")]
 use crate::model::place::DEFAULT_TENANT;
-use crate::storage::append::Touched;
+use crate::storage::lookup::Held;
 use crate::sync;
 
 /// Called when a store is opened and after each of its calls. Introduces the store to a recorder that it has not met
@@ -65,7 +65,7 @@ pub(crate) fn refresh(scope: &Scope) -> Result<()> {
 }
 
 fn totals(scope: &Scope) -> Result<()> {
-    let facts = scope.engine().facts()?;
+    let facts = scope.engine().file_statistics()?;
     metrics::snapshots_in_file(facts.snapshots);
     metrics::file_bytes(facts.size_bytes);
     metrics::wal_bytes(scope.engine().wal_bytes());
@@ -87,7 +87,7 @@ fn follow_first(scope: &Scope) -> Result<()> {
 
 /// Reports a committed append: its event types, and the version of each aggregate. A repeated append changed none and
 /// is not counted again.
-pub(crate) fn appended<'a>(scope: &Scope, timer: Timer, event_types: impl Iterator<Item = &'a str>, touched: &[Touched]) {
+pub(crate) fn appended<'a>(scope: &Scope, timer: Timer, event_types: impl Iterator<Item = &'a str>, touched: &[Held]) {
     if touched.is_empty() || !scope.meter().is_live() {
         return;
     }

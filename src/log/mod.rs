@@ -6,5 +6,4 @@ pub(crate) mod pages;
 pub(crate) mod query;
 pub(crate) mod scope;
 pub(crate) mod signal;
-pub(crate) mod statistics;
 pub(crate) mod wait;

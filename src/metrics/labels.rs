@@ -11,6 +11,7 @@ pub const OTHER: &str = "__other__";
 
 /// How many values a label may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// The first values that occur, up to this number. All later ones count under [`OTHER`].
     AtMost(usize),

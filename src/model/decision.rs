@@ -96,6 +96,8 @@ infallible! { [] Vec<E>, [] Option<E>, [, const N: usize] [E; N] }
 /// cannot fail or fails with a [`foldlog::Error`](crate::Error). For your own error type with a variant for the store,
 /// use [`ExecuteError::flatten`].
 #[derive(Debug)]
+// Matched like a `Result`: there is no third side.
+#[allow(clippy::exhaustive_enums)]
 pub enum ExecuteError<E> {
     /// The decision's own error. Nothing was written.
     Decision(E),

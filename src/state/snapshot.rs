@@ -12,12 +12,10 @@ use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Version};
 use crate::storage::snapshots::SnapshotRow;
 
-/// The most aggregates that the statistics name; the totals cover all.
-const AGGREGATES_NAMED: usize = 10_000;
-
 /// Why a snapshot was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum SnapshotReason {
     /// It was requested.
     Manual,
@@ -146,48 +144,6 @@ impl fmt::Display for SnapshotWarning {
             Rejected::Undecodable(reason) => write!(f, "its state does not fit the type: {reason}"),
         }
     }
-}
-
-/// Statistics about all snapshots of a tenant.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct SnapshotStatistics {
-    /// The number of snapshots.
-    pub total_snapshots: u64,
-    /// The number for each aggregate, most first; at most 10,000 aggregates.
-    pub snapshots_by_aggregate: Vec<SnapshotsOf>,
-    /// The mean size of their states, in bytes; 0 if there are none.
-    pub average_snapshot_size: u64,
-    /// When the oldest was made.
-    pub oldest_snapshot: Option<DateTime<Utc>>,
-    /// When the newest was made.
-    pub newest_snapshot: Option<DateTime<Utc>>,
-}
-
-/// The number of an aggregate's snapshots.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct SnapshotsOf {
-    /// The aggregate's type.
-    pub aggregate_type: String,
-    /// The aggregate's id.
-    pub aggregate_id: String,
-    /// Its snapshots.
-    pub snapshots: u64,
-}
-
-pub(crate) fn statistics(scope: &Scope) -> Result<SnapshotStatistics> {
-    let totals = scope.engine().snapshot_totals(&scope.tenant, AGGREGATES_NAMED)?;
-    let of = |(aggregate_type, aggregate_id, snapshots)| SnapshotsOf { aggregate_type, aggregate_id, snapshots };
-    Ok(SnapshotStatistics {
-        total_snapshots: totals.count,
-        snapshots_by_aggregate: totals.by_aggregate.into_iter().map(of).collect(),
-        average_snapshot_size: totals.bytes.checked_div(totals.count).unwrap_or(0),
-        oldest_snapshot: totals.oldest.map(from_micros).transpose()?,
-        newest_snapshot: totals.newest.map(from_micros).transpose()?,
-    })
 }
 
 fn from_row(row: SnapshotRow, aggregate: &AggregateRef) -> Result<Snapshot> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::delivery::RowChange;
 use super::load::{LoadRequest, Loaded, Loader};
+use super::lookup::Held;
 use super::snapshots::{FoldId, NewSnapshot};
 use crate::model::clock::Clock;
 use crate::model::error::Result;
@@ -59,7 +60,7 @@ pub(crate) trait Transaction {
 pub(crate) struct AppendOutcome {
     pub(crate) appended: Vec<Appended>,
     /// What each part did to its aggregate; empty if the same append was already in the log.
-    pub(crate) touched: Vec<Touched>,
+    pub(crate) touched: Vec<Held>,
     /// The ids of the events that were left out, because the log already had them.
     pub(crate) skipped: HashSet<EventId>,
     /// See [`AppendRequest::fold`].
@@ -74,17 +75,6 @@ pub(crate) struct Rehearsed {
     pub(crate) events: Vec<RecordedEvent>,
     /// What would change in the tables of inline projections.
     pub(crate) changes: Vec<RowChange>,
-}
-
-/// An aggregate after an append.
-#[derive(Debug)]
-pub(crate) struct Touched {
-    /// The engine's number of the aggregate.
-    pub(crate) number: i64,
-    pub(crate) aggregate_id: Arc<str>,
-    pub(crate) version: u64,
-    /// The number of its events in the log.
-    pub(crate) held: u64,
 }
 
 /// What an append did to one aggregate. It is committed.

@@ -54,6 +54,7 @@ impl fmt::Display for SubscriptionKind {
 
 /// Where a new subscription begins. Later only its checkpoint matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartFrom {
     /// At the first event of the log.
     #[default]
@@ -384,6 +385,7 @@ pub struct RowChange {
 /// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum ChangeKind {
     /// The row is new.
     Insert,

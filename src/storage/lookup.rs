@@ -3,13 +3,36 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Facts about the whole log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LogFacts {
-    pub(crate) last_position: u64,
-    pub(crate) events: u64,
-    pub(crate) snapshots: u64,
-    pub(crate) size_bytes: u64,
+use serde::Serialize;
+
+use crate::model::place::Position;
+
+/// Statistics about the events of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct EventStatistics {
+    /// Events in the file.
+    pub total_events: u64,
+    /// The number of events for each event type.
+    pub events_by_type: BTreeMap<String, u64>,
+    /// Aggregates that have or had events.
+    pub aggregates: u64,
+}
+
+/// Statistics about the whole file, of all tenants, read without counting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct FileStatistics {
+    /// The position of the newest event that was ever in the file.
+    pub last_position: Position,
+    /// Events in the file.
+    pub events: u64,
+    /// Snapshots in the file.
+    pub snapshots: u64,
+    /// The size of the database, in bytes, without the write-ahead log.
+    pub size_bytes: u64,
 }
 
 /// The events that one aggregate has in the log.
@@ -21,11 +44,4 @@ pub(crate) struct Held {
     pub(crate) version: u64,
     /// The number of its events in the log.
     pub(crate) held: u64,
-}
-
-/// Figures over a tenant's events.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct EventCounts {
-    pub(crate) by_type: BTreeMap<String, u64>,
-    pub(crate) aggregates: u64,
 }

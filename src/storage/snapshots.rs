@@ -1,5 +1,8 @@
 //! Snapshots: the types that are saved and loaded.
 
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
 /// The fold that made a snapshot. Another fold cannot start from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FoldId<'a> {
@@ -61,11 +64,31 @@ impl SnapshotRow {
 }
 
 /// Statistics about all snapshots of a tenant.
-pub(crate) struct SnapshotTotals {
-    pub(crate) count: u64,
-    pub(crate) bytes: u64,
-    pub(crate) oldest: Option<i64>,
-    pub(crate) newest: Option<i64>,
-    /// How many each aggregate has: (type, id, snapshots), most first.
-    pub(crate) by_aggregate: Vec<(String, String, u64)>,
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SnapshotStatistics {
+    /// The number of snapshots.
+    pub total_snapshots: u64,
+    /// The number for each aggregate, most first; at most 10,000 aggregates.
+    pub snapshots_by_aggregate: Vec<SnapshotsOf>,
+    /// The mean size of their states, in bytes; 0 if there are none.
+    pub average_snapshot_size: u64,
+    /// When the oldest was made.
+    pub oldest_snapshot: Option<DateTime<Utc>>,
+    /// When the newest was made.
+    pub newest_snapshot: Option<DateTime<Utc>>,
+}
+
+/// The number of an aggregate's snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SnapshotsOf {
+    /// The aggregate's type.
+    pub aggregate_type: String,
+    /// The aggregate's id.
+    pub aggregate_id: String,
+    /// Its snapshots.
+    pub snapshots: u64,
 }

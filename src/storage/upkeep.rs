@@ -31,12 +31,16 @@ pub(crate) struct Purged {
     pub(crate) broken: Vec<AggregateRef>,
 }
 
-/// What a WAL checkpoint left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WalFrames {
-    /// Pages that a reader still needs there.
-    pub(crate) left: u64,
-    pub(crate) complete: bool,
+/// The result of a WAL checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct WalCheckpoint {
+    /// Whether the write-ahead log is empty now. If `false`, a reader still uses an older state of the file, or another
+    /// process was writing.
+    pub complete: bool,
+    /// Pages (4 KiB each) that are only in the write-ahead log.
+    pub pages_left: u64,
 }
 
 /// The progress, and in the end the result, of a reindex.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::Store;
 use crate::log::gauges;
 use crate::log::scope::Scope;
-use crate::maintenance::checkpoint::{self, WalCheckpoint};
+use crate::maintenance::checkpoint;
 use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::model::error::Result;
-use crate::storage::upkeep::ReindexProgress;
+use crate::storage::upkeep::{ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 /// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to

@@ -24,7 +24,6 @@ use crate::log::append::{self, Batch, Snapshots};
 use crate::log::gauges;
 use crate::log::query::{self, Events, Query};
 use crate::log::scope::Scope;
-use crate::log::statistics::{self, EventStatistics, FileStatistics};
 use crate::log::wait;
 use crate::model::aggregate::Aggregate;
 use crate::model::error::Result;
@@ -32,10 +31,14 @@ use crate::model::event::{EventId, NewEvent, RecordedEvent};
 use crate::model::expected::Expected;
 use crate::model::place::{Position, Version};
 use crate::options::Options;
-use crate::state::snapshot::{self, SnapshotStatistics};
 use crate::storage::append::Appended;
+use crate::storage::lookup::{EventStatistics, FileStatistics};
+use crate::storage::snapshots::SnapshotStatistics;
 use crate::store::aggregates::Aggregates;
 use crate::trace;
+
+/// The most aggregates that the statistics of snapshots name; the totals cover all.
+const AGGREGATES_NAMED: usize = 10_000;
 
 /// An open event store.
 ///
@@ -266,7 +269,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn statistics(&self) -> Result<EventStatistics> {
-        statistics::events(&self.scope).map_err(|error| error.during("statistics"))
+        self.scope.engine().event_statistics(&self.scope.tenant).map_err(|error| error.during("statistics"))
     }
 
     /// Statistics about the whole file, read without counting.
@@ -274,7 +277,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn file_statistics(&self) -> Result<FileStatistics> {
-        statistics::file(&self.scope).map_err(|error| error.during("file statistics"))
+        self.scope.engine().file_statistics().map_err(|error| error.during("file statistics"))
     }
 
     /// Statistics about this tenant's snapshots.
@@ -282,7 +285,8 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn snapshot_statistics(&self) -> Result<SnapshotStatistics> {
-        snapshot::statistics(&self.scope).map_err(|error| error.during("snapshot statistics"))
+        let statistics = self.scope.engine().snapshot_statistics(&self.scope.tenant, AGGREGATES_NAMED);
+        statistics.map_err(|error| error.during("snapshot statistics"))
     }
 
     /// Runs an event handler of the application, and measures it as `event_handler_duration_seconds` under this name.

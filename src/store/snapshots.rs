@@ -62,9 +62,9 @@ impl<A: AggregateKind> Aggregates<A> {
     }
 
     /// Makes a snapshot if enough events were appended since the last one. Returns its version, or `None` if none is
-    /// due.
-    /// `append`, `execute` and `replay` do this by themselves. Use this in a schedule, or after appends through
+    /// due. `append`, `execute` and `replay` do this by themselves. Use this in a schedule, or after appends through
     /// [`Store`](crate::Store), which knows no fold.
+    ///
     /// # Errors
     /// As [`Aggregates::create_snapshot`].
     pub fn snapshot_if_due(&self, aggregate_id: impl fmt::Display) -> Result<Option<Version>> {
@@ -82,6 +82,7 @@ impl<A: AggregateKind> Aggregates<A> {
     }
 
     /// The newest intact snapshot of an aggregate, of any fold.
+    ///
     /// # Errors
     /// If the file cannot be read.
     pub fn latest_snapshot(&self, aggregate_id: impl fmt::Display) -> Result<Option<Snapshot>> {
@@ -112,6 +113,7 @@ impl<A: AggregateKind> Aggregates<A> {
     }
 
     /// Deletes all but the newest snapshots of an aggregate; returns how many. Every new snapshot does this anyway.
+    ///
     /// # Errors
     /// If the file cannot be written.
     pub fn prune_snapshots(&self, aggregate_id: impl fmt::Display) -> Result<u64> {
@@ -125,6 +127,7 @@ impl<A: AggregateKind> Aggregates<A> {
 
     /// Compares every snapshot of this fold with a replay from the first event. A difference means that the fold was
     /// changed without a new fold version, or that it is not pure.
+    ///
     /// # Errors
     /// If the list of aggregates cannot be read.
     pub fn verify_snapshots(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {

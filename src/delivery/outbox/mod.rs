@@ -32,6 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a dead letter does to the later events of its aggregate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeadLetterPolicy {
     /// They wait until it is retried with success or discarded, so the order within the aggregate is kept. The default.
     /// Other aggregates are not held up.

@@ -21,7 +21,7 @@ use crate::sqlite::format;
 use crate::sqlite::names_cache::NamesCache;
 use crate::sqlite::tables::log_state;
 use crate::sqlite::transaction::{View, Writing};
-use crate::storage::upkeep::WalFrames;
+use crate::storage::upkeep::WalCheckpoint;
 use crate::sync::{self, lock};
 
 /// The most idle readers that are kept; others are closed.
@@ -251,8 +251,7 @@ impl Database {
         }
     }
 
-    /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it; `None` if there is no such log.
-    pub(crate) fn checkpoint(&self) -> Result<Option<WalFrames>> {
+    pub(crate) fn checkpoint(&self) -> Result<Option<WalCheckpoint>> {
         let mut turn = self.wait_for_writer()?;
         let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
         busy::up_to(turn.patience);
@@ -260,7 +259,7 @@ impl Database {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .sql()?;
         let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else { return Ok(None) };
-        Ok(Some(WalFrames { left: log.saturating_sub(moved), complete: !busy }))
+        Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
     }
 
     /// The writing connection, opened again if the last one was left in an unknown state.

@@ -6,12 +6,13 @@ use rusqlite::{Row, params};
 
 use super::keys::{key, key_version};
 use super::{aggregates, log_state};
+use crate::model::clock::from_micros;
 use crate::model::error::Result;
 use crate::model::place::Version;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::Ascending;
 use crate::sqlite::transaction::{Columns, View, Writing};
-use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow, SnapshotTotals};
+use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow, SnapshotStatistics, SnapshotsOf};
 
 macro_rules! select {
     ($rest:literal) => {
@@ -215,23 +216,29 @@ pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: us
 }
 
 /// Statistics about all snapshots of a tenant.
-pub(crate) fn totals(view: &View<'_>, tenant: &str, limit: usize) -> Result<SnapshotTotals> {
-    let by_aggregate = by_aggregate(view, tenant, limit)?;
+pub(crate) fn statistics(view: &View<'_>, tenant: &str, limit: usize) -> Result<SnapshotStatistics> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(s.state)), 0), min(s.created_at), max(s.created_at)
                FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
                CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant WHERE n.name = ?1";
-    view.row(sql, [tenant], |row| {
-        let (count, bytes) = (row.get(0)?, row.get(1)?);
-        Ok(SnapshotTotals { count, bytes, oldest: row.get(2)?, newest: row.get(3)?, by_aggregate })
+    let (count, bytes, oldest, newest): (u64, u64, Option<i64>, Option<i64>) =
+        view.row(sql, [tenant], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    Ok(SnapshotStatistics {
+        total_snapshots: count,
+        snapshots_by_aggregate: by_aggregate(view, tenant, limit)?,
+        average_snapshot_size: bytes.checked_div(count).unwrap_or(0),
+        oldest_snapshot: oldest.map(from_micros).transpose()?,
+        newest_snapshot: newest.map(from_micros).transpose()?,
     })
 }
 
-/// The number of snapshots for each aggregate of a tenant: (aggregate type, aggregate id, snapshots), most first.
-fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Result<Vec<(String, String, u64)>> {
+/// The number of snapshots for each aggregate of a tenant, most first.
+fn by_aggregate(view: &View<'_>, tenant: &str, limit: usize) -> Result<Vec<SnapshotsOf>> {
     let sql = "SELECT t.name, a.aggregate_id, c.n FROM (SELECT key >> 32 AS id, count(*) AS n FROM snapshots GROUP BY key >> 32) c
                JOIN aggregates a ON a.id = c.id JOIN aggregate_types t ON t.id = a.aggregate_type JOIN tenants n ON n.id = t.tenant
                WHERE n.name = ?1 ORDER BY c.n DESC, t.name, a.aggregate_id LIMIT ?2";
-    view.rows(sql, params![tenant, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    view.rows(sql, params![tenant, limit], |row| {
+        Ok(SnapshotsOf { aggregate_type: row.get(0)?, aggregate_id: row.get(1)?, snapshots: row.get(2)? })
+    })
 }
 
 /// Splits a snapshot's key into its aggregate and its number.

@@ -19,12 +19,12 @@ use crate::sqlite::transaction::Writing;
 use crate::sqlite::verbs::load::load;
 use crate::sqlite::verbs::projections::{InlineProjection, run_inline};
 use crate::sqlite::verbs::{lookup, repeat, skip_existing};
-use crate::storage::append::{AggregateAppend, AppendOutcome, AppendRequest, Appended, Rehearsed, Touched, Transaction};
+use crate::storage::append::{AggregateAppend, AppendOutcome, AppendRequest, Appended, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
+use crate::storage::lookup::Held;
 use crate::storage::snapshots::NewSnapshot;
 
 impl Database {
-    /// Appends, or returns the earlier result if the same append was made before.
     pub(crate) fn append(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<AppendOutcome> {
         self.write(|writing| append(writing, request, inline))
     }
@@ -51,7 +51,6 @@ impl Transaction for InTurn<'_> {
 }
 
 impl Database {
-    /// Lets `work` load and append in one write transaction. If it fails, nothing is kept.
     pub(crate) fn in_turn<T>(
         &self,
         inline: &[Arc<InlineProjection>],
@@ -60,7 +59,6 @@ impl Database {
         self.write(|writing| work(&InTurn { writing, inline }))
     }
 
-    /// Runs an append in a transaction that is rolled back, and returns what it would do.
     pub(crate) fn rehearse(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<Rehearsed> {
         let ((appended, events), changes) = self.rehearse_in(inline, |writing| {
             let outcome = append(writing, request, inline)?;
@@ -151,7 +149,7 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
         outcome.appended.push(batch.insert(&owner, row.version, &append.events)?);
         let version = row.version + append.events.len() as u64;
         let held = version.saturating_sub(row.removed_through());
-        outcome.touched.push(Touched { number: row.id, aggregate_id: owner.aggregate_id.clone(), version, held });
+        outcome.touched.push(Held { number: row.id, aggregate_id: owner.aggregate_id.clone(), version, held });
         first.get_or_insert(owner);
     }
     let Inserting { position, tagged, latest_at, commit_id, .. } = batch;

@@ -39,7 +39,6 @@ impl Database {
         self.write_durably(|writing| lease_page(writing, lead, page, rules.holds))
     }
 
-    /// Leases deliveries that are due again, and those that wait directly behind them.
     pub(crate) fn lease_due(&self, lead: Lead, rules: &Rules) -> UnderLead<Option<Batch>> {
         let due = |view: &View<'_>, limit: usize| deliveries::due(view, lead.id, rules.holds, rules.now, limit);
         // No write transaction as long as nothing is due.
@@ -61,7 +60,6 @@ impl Database {
         })
     }
 
-    /// Leases the first delivery that a dead runner left leased.
     pub(crate) fn lease_orphan(&self, lead: Lead, rules: &Rules) -> UnderLead<Option<Batch>> {
         if self.read(|view| deliveries::first_leased(view, lead.id))?.is_none() {
             return Ok(Some(None));
@@ -107,12 +105,10 @@ impl Database {
         })
     }
 
-    /// When the next delivery falls due; `None` if there is none.
     pub(crate) fn next_due(&self, lead: Lead, rules: &Rules) -> Result<Option<i64>> {
         self.read(|view| deliveries::next_due(view, lead.id, rules.holds))
     }
 
-    /// The number of an outbox's deliveries by state.
     pub(crate) fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts> {
         self.read(|view| match subscriptions::by_id(view, outbox)? {
             Some(row) => deliveries::count(view, &row),
@@ -120,7 +116,6 @@ impl Database {
         })
     }
 
-    /// Dead letters after a position, each with its event if that can be read.
     pub(crate) fn dead_letters(
         &self,
         outbox: i64,
@@ -142,7 +137,6 @@ impl Database {
         })
     }
 
-    /// Changes the dead letter at a position, or else the first ones of all; returns how many.
     pub(crate) fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64> {
         self.write(|writing| {
             let Some(mut row) = subscriptions::by_id(writing, outbox)? else { return Ok(0) };

@@ -13,35 +13,29 @@ use crate::sqlite::tables::aggregates::{self, AggregateRow};
 use crate::sqlite::tables::events::{Owner, Raw, select_events};
 use crate::sqlite::tables::{event_ids, log_state, names, positions};
 use crate::sqlite::transaction::{Columns, View};
-use crate::storage::lookup::{Held, LogFacts};
+use crate::storage::lookup::{FileStatistics, Held};
 
 impl Database {
-    /// The event with this id, if the tenant has it.
     pub(crate) fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
         self.read(|view| event_by_id(view, tenant, id))
     }
 
-    /// The version of an aggregate; 0 if it has no events.
     pub(crate) fn version(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
         self.read(|view| Ok(find(view, tenant, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.version)))
     }
 
-    /// The position of the newest event that was ever in the log; 0 if there was none.
     pub(crate) fn last_position(&self) -> Result<u64> {
         self.read(positions::last)
     }
 
-    /// The names of all tenants, in order.
     pub(crate) fn tenants(&self) -> Result<Vec<String>> {
         self.read(names::tenants)
     }
 
-    /// The names of a tenant's aggregate types, in order.
     pub(crate) fn aggregate_types(&self, tenant: &str) -> Result<Vec<String>> {
         self.read(|view| names::aggregate_types(view, tenant))
     }
 
-    /// The ids of a type's aggregates in order, after `after`, `limit` at most.
     pub(crate) fn ids(&self, tenant: &str, aggregate_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         self.read(|view| {
             let Some(aggregate_type) = view.aggregate_type(tenant, aggregate_type)? else { return Ok(Vec::new()) };
@@ -49,7 +43,6 @@ impl Database {
         })
     }
 
-    /// Counts the aggregates of a type.
     pub(crate) fn count_aggregates(&self, tenant: &str, aggregate_type: &str) -> Result<u64> {
         self.read(|view| match view.aggregate_type(tenant, aggregate_type)? {
             Some(aggregate_type) => aggregates::count(view, aggregate_type.id),
@@ -57,12 +50,11 @@ impl Database {
         })
     }
 
-    /// Facts about the whole log, read without counting.
-    pub(crate) fn facts(&self) -> Result<LogFacts> {
+    pub(crate) fn file_statistics(&self) -> Result<FileStatistics> {
         self.read(|view| {
             let last_position = positions::last(view)?;
-            Ok(LogFacts {
-                last_position,
+            Ok(FileStatistics {
+                last_position: last_position.into(),
                 // Every position has an event, except those of removed events.
                 events: last_position.saturating_sub(positions::removed(view)?),
                 snapshots: log_state::snapshot_count(view)?,
@@ -71,7 +63,6 @@ impl Database {
         })
     }
 
-    /// The first aggregates of the file by number, of any tenant, with their numbers of events; `limit` at most.
     pub(crate) fn first_aggregates(&self, limit: usize) -> Result<Vec<Held>> {
         self.read(|view| {
             let page = aggregates::page_of_all(view, 0, limit)?;
@@ -79,7 +70,6 @@ impl Database {
         })
     }
 
-    /// The numbers of events that these aggregates have now.
     pub(crate) fn held(&self, aggregates: Vec<(i64, Arc<str>)>) -> Result<Vec<Held>> {
         self.read(|view| aggregates.into_iter().map(|(number, aggregate_id)| held(view, number, aggregate_id)).collect())
     }

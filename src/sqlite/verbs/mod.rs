@@ -1,4 +1,4 @@
-//! The verbs of this engine: whole operations, each in its own transaction.
+//! The verbs of this engine: whole operations, each in its own transaction. `src/engine` says what each promises.
 
 mod append;
 mod deliveries;

@@ -87,7 +87,6 @@ fn take_tail(
 }
 
 impl Database {
-    /// Creates a projection's row and tables if there are none; returns the row's number.
     pub(crate) fn ensure_projection(&self, spec: &ProjectionSpec, create: &Create) -> Result<i64> {
         read_model::check_tables(&spec.tables)?;
         let stands = |view: &View<'_>| {
@@ -118,12 +117,10 @@ impl Database {
         })
     }
 
-    /// Whether the tables were made by another definition.
     pub(crate) fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool> {
         self.read(|view| Ok(check_definition(&subscriptions::named(view, &spec.identity)?, spec).is_err()))
     }
 
-    /// The next events for a projection's leader; `None` if another runner leads now.
     pub(crate) fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
             let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
@@ -165,7 +162,6 @@ impl Database {
         }
     }
 
-    /// The next events for the tables that are being rebuilt.
     pub(crate) fn next_for_rebuild(&self, spec: &ProjectionSpec, limit: usize) -> Result<Page> {
         self.read(|view| {
             let row = subscriptions::named(view, &spec.identity)?;
@@ -174,8 +170,6 @@ impl Database {
         })
     }
 
-    /// Applies events to the tables that are being rebuilt. The page that reaches the end of the log puts them in
-    /// place.
     pub(crate) fn rebuild_page(
         &self,
         spec: &ProjectionSpec,
@@ -275,7 +269,6 @@ impl Database {
         })
     }
 
-    /// All rows of a query that the application wrote; it cannot write.
     pub(crate) fn query_read_model<T>(
         &self,
         sql: &str,
@@ -285,12 +278,10 @@ impl Database {
         self.read(|view| read_model::query(view, sql, params, row))
     }
 
-    /// A tenant's document, as JSON text.
     pub(crate) fn document(&self, name: &str, tenant: &str, key: &str) -> Result<Option<String>> {
         self.in_documents(name, |view| read_model::document(view, name, tenant, key))
     }
 
-    /// A tenant's documents in the order of their keys, after the key `after`.
     pub(crate) fn documents(&self, name: &str, tenant: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, String)>> {
         self.in_documents(name, |view| read_model::documents(view, name, tenant, after, limit))
     }

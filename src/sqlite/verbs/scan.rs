@@ -30,7 +30,6 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 const MOST_TYPES_LOOKED_AT: usize = 2_000;
 
 impl Database {
-    /// Passes the next events of a selection, `room` at most, to `ready`.
     pub(crate) fn scan(
         &self,
         tenant: &str,
@@ -42,7 +41,6 @@ impl Database {
         self.read(|view| scan(view, tenant, selection, cursor, &mut Page::new(room, ready)))
     }
 
-    /// Counts the events of a selection.
     pub(crate) fn count(&self, tenant: &str, selection: &Selection) -> Result<u64> {
         let (mut cursor, mut counted) = (ScanCursor::default(), 0);
         while !cursor.is_finished() {

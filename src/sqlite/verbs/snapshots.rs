@@ -5,7 +5,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::Database;
 use crate::sqlite::tables::{log_state, names, snapshots};
 use crate::sqlite::transaction::Writing;
-use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotTotals};
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics};
 
 /// The most snapshots deleted in one transaction, so that none holds the write lock for long.
 const EXPIRE_AT_ONCE: usize = 1_000;
@@ -15,8 +15,6 @@ fn not_found() -> Error {
 }
 
 impl Database {
-    /// Saves a snapshot and deletes all but the fold's newest `retain`. With `patiently` it waits for its turn;
-    /// otherwise it returns `false` if somebody else is writing.
     pub(crate) fn save_snapshot(
         &self,
         tenant: &str,
@@ -35,7 +33,6 @@ impl Database {
         }
     }
 
-    /// Saves snapshots of several aggregates of a type, (id, snapshot), in one transaction.
     pub(crate) fn save_snapshots(
         &self,
         tenant: &str,
@@ -52,7 +49,6 @@ impl Database {
         })
     }
 
-    /// The snapshots of an aggregate, newest first, damaged ones included.
     pub(crate) fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>> {
         self.read(|view| match lookup::find(view, tenant, aggregate_type, aggregate_id)? {
             Some((row, owner)) => snapshots::all(view, row.id, owner.identity),
@@ -60,7 +56,6 @@ impl Database {
         })
     }
 
-    /// Deletes all snapshots of an aggregate; refuses if a replay needs one to start from.
     pub(crate) fn delete_snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
         self.write(|writing| {
             let (row, _) = lookup::find(writing, tenant, aggregate_type, aggregate_id)?.ok_or_else(not_found)?;
@@ -72,7 +67,6 @@ impl Database {
         })
     }
 
-    /// Deletes all but the newest `retain` snapshots of each fold of an aggregate.
     pub(crate) fn prune_snapshots(&self, tenant: &str, names: (&str, &str), retain: u32) -> Result<u64> {
         self.write(|writing| match lookup::find(writing, tenant, names.0, names.1)? {
             Some((row, _)) => snapshots::delete_superseded(writing, row.id, retain, None),
@@ -80,8 +74,6 @@ impl Database {
         })
     }
 
-    /// Deletes some of a tenant's snapshots that were made before a time, in microseconds. Returns how many, and whether
-    /// there may be more.
     pub(crate) fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<(u64, bool)> {
         let deleted = self.write(|writing| snapshots::expire(writing, tenant, before, EXPIRE_AT_ONCE))?;
         Ok((deleted, deleted == EXPIRE_AT_ONCE as u64))
@@ -103,8 +95,7 @@ impl Database {
         })
     }
 
-    /// Figures over a tenant's snapshots; names `limit` aggregates at most.
-    pub(crate) fn snapshot_totals(&self, tenant: &str, limit: usize) -> Result<SnapshotTotals> {
-        self.read(|view| snapshots::totals(view, tenant, limit))
+    pub(crate) fn snapshot_statistics(&self, tenant: &str, limit: usize) -> Result<SnapshotStatistics> {
+        self.read(|view| snapshots::statistics(view, tenant, limit))
     }
 }

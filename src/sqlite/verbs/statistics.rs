@@ -8,27 +8,27 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::events;
 use crate::sqlite::tables::{aggregates, block_summaries, names};
 use crate::sqlite::transaction::View;
-use crate::storage::lookup::EventCounts;
+use crate::storage::lookup::EventStatistics;
 
 impl Database {
-    /// A tenant's events by type, and the number of its aggregates.
-    pub(crate) fn event_counts(&self, tenant: &str) -> Result<EventCounts> {
+    pub(crate) fn event_statistics(&self, tenant: &str) -> Result<EventStatistics> {
         self.read(|view| {
             let types = types_of(view, tenant)?;
-            let mut counts = EventCounts::default();
+            let mut statistics = EventStatistics::default();
             for ((aggregate_type, event_type), events) in block_summaries::counts(view)? {
                 if types.contains_key(&aggregate_type) {
-                    *counts.by_type.entry(view.event_type_by_id(event_type)?.name.to_string()).or_default() += events;
+                    let name = view.event_type_by_id(event_type)?.name.to_string();
+                    *statistics.events_by_type.entry(name).or_default() += events;
+                    statistics.total_events += events;
                 }
             }
             for aggregate_type in types.keys() {
-                counts.aggregates += aggregates::count(view, *aggregate_type)?;
+                statistics.aggregates += aggregates::count(view, *aggregate_type)?;
             }
-            Ok(counts)
+            Ok(statistics)
         })
     }
 
-    /// Counts a tenant's events: of one aggregate type or all, of these event types or all.
     pub(crate) fn count_by_type(&self, tenant: &str, aggregate_types: &[String], event_types: &[String]) -> Result<u64> {
         self.read(|view| {
             let types = types_of(view, tenant)?;
@@ -44,7 +44,6 @@ impl Database {
         })
     }
 
-    /// Counts an aggregate's events in the log, of these types or of all.
     pub(crate) fn count_of_aggregate(&self, tenant: &str, names: (&str, &str), event_types: &[String]) -> Result<u64> {
         self.read(|view| {
             let Some((row, owner)) = lookup::find(view, tenant, names.0, names.1)? else { return Ok(0) };

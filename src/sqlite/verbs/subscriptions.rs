@@ -18,7 +18,6 @@ use crate::storage::delivery::{
 const PATIENCE_SHARE: u32 = 4;
 
 impl Database {
-    /// Creates a subscription. If one of this name exists, it must have the same kind and filter.
     pub(crate) fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()> {
         let filter = filter_text(new.filter)?;
         let fits = |known: Option<Checkpoint>| match known {
@@ -31,7 +30,6 @@ impl Database {
         self.write(|writing| make(writing, new, filter.clone()).map(|_| ()))
     }
 
-    /// A subscription and the last position of the log.
     pub(crate) fn subscription(&self, identity: &Identity) -> Result<(Checkpoint, u64)> {
         self.read(|view| {
             let last = scan::last_position(view)?;
@@ -41,7 +39,6 @@ impl Database {
         })
     }
 
-    /// All subscriptions of a tenant by name, then those that read all tenants; and the last position.
     pub(crate) fn subscriptions(&self, tenant: &str) -> Result<(Vec<Checkpoint>, u64)> {
         self.read(|view| {
             let last = scan::last_position(view)?;
@@ -59,7 +56,6 @@ impl Database {
         })
     }
 
-    /// Takes the lead, or asks the leader whether it is alive.
     pub(crate) fn lead(&self, claim: &Claim<'_>) -> Result<Claimed> {
         let began = Instant::now();
         // A power cut may undo this, but after one nobody leads anyway.
@@ -70,17 +66,14 @@ impl Database {
         })
     }
 
-    /// The leader's heartbeat, as other runners see it.
     pub(crate) fn pulse(&self, identity: &Identity) -> Result<Pulse> {
         self.read(|view| Ok(subscriptions::named(view, identity)?.pulse()))
     }
 
-    /// As [`Database::pulse`], for the leader itself; `None` if it no longer leads.
     pub(crate) fn own_pulse(&self, lead: Lead) -> Result<Option<Pulse>> {
         self.read(|view| Ok(subscriptions::led(view, lead)?.map(|row| row.pulse())))
     }
 
-    /// Records that the leader is alive; `None` if it no longer leads.
     pub(crate) fn beat(&self, lead: Lead) -> Result<Option<Pulse>> {
         self.write_relaxed(|writing| {
             let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(None) };
@@ -90,7 +83,6 @@ impl Database {
         })
     }
 
-    /// Gives up the lead, so that the next runner need not wait.
     pub(crate) fn resign(&self, lead: Lead) -> Result<()> {
         self.write_relaxed(|writing| {
             let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(()) };
@@ -99,7 +91,6 @@ impl Database {
         })
     }
 
-    /// The next events for the leader; `None` if another runner leads now.
     pub(crate) fn next_page(&self, lead: Lead, tenant: &str, filter: &Filter, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
             let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
@@ -113,7 +104,6 @@ impl Database {
         self.write_relaxed(|writing| advance(writing, lead, position, in_hand))
     }
 
-    /// Records the event at which it stopped, and why.
     pub(crate) fn note_failure(&self, lead: Lead, position: u64, failure: &str) -> Result<()> {
         self.write(|writing| {
             let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(()) };
@@ -123,7 +113,6 @@ impl Database {
         })
     }
 
-    /// Skips the event at which it stopped or died; `None` if there is none.
     pub(crate) fn skip(&self, identity: &Identity) -> Result<Option<u64>> {
         self.write(|writing| {
             let mut row = subscriptions::named(writing, identity)?;
@@ -135,7 +124,6 @@ impl Database {
         })
     }
 
-    /// Clears the failure so that the event is tried again; `None` if there is none.
     pub(crate) fn forgive(&self, identity: &Identity) -> Result<Option<u64>> {
         self.write(|writing| {
             let mut row = subscriptions::named(writing, identity)?;
@@ -146,7 +134,6 @@ impl Database {
         })
     }
 
-    /// Takes the lead from the runner that has it; returns whether there was one.
     pub(crate) fn break_lease(&self, identity: &Identity) -> Result<bool> {
         self.write(|writing| {
             let mut row = subscriptions::named(writing, identity)?;
@@ -169,7 +156,6 @@ impl Database {
         })
     }
 
-    /// Starts over; a projection must then be rebuilt. Also repairs a damaged row.
     pub(crate) fn reset(&self, identity: &Identity) -> Result<()> {
         self.write(|writing| {
             let mut row = find_to_mend(writing, identity)?;
@@ -181,7 +167,6 @@ impl Database {
         })
     }
 
-    /// Deletes a subscription and its deliveries, damaged or not; `false` if there is none of this name.
     pub(crate) fn remove_subscription(&self, identity: &Identity) -> Result<bool> {
         self.write(|writing| match subscriptions::find_anyhow(writing, identity)? {
             Some(stored) => subscriptions::remove(writing, stored.id).map(|()| true),
@@ -189,7 +174,6 @@ impl Database {
         })
     }
 
-    /// Positions between a subscription's checkpoint and the end of the log.
     pub(crate) fn lag(&self, lead: Lead) -> Result<u64> {
         self.read(|view| {
             let reached = subscriptions::by_id(view, lead.id)?.map_or(0, |row| row.position);

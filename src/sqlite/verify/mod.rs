@@ -28,7 +28,6 @@ const MOST_COMPLAINTS: u32 = 100;
 const STRETCHES: u32 = 62;
 
 impl Database {
-    /// Checks the whole file, of all tenants.
     pub(crate) fn verify(&self, progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
         let mut walk = Walk { fresh: self.fresh()?, found: Found::default(), progress, stopped: false };
         let mut report = VerifyReport::default();
