@@ -122,7 +122,7 @@ fn copy(
     })?;
     // Closing it removes what SQLite keeps beside the file.
     drop(engine);
-    if !report.complete {
+    if !report.finished {
         return Ok((done, None));
     }
     refuse_damaged(&report)?;

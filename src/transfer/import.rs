@@ -225,7 +225,7 @@ impl Commit {
         let Some(tenant) = tenant.filter(|_| !batch.is_empty()) else { return Ok(()) };
         let events = batch.len() as u64;
         let of_tenant = Scope { log: scope.log.clone(), tenant };
-        let appended = append::commit(&of_tenant, &batch.skip_existing(), Snapshots::default());
+        let appended = append::commit(&of_tenant, &batch.skip_existing(), Snapshots::default(), None);
         let appended = appended.map(|outcome| outcome.appended).map_err(|error| {
             let error = match error.kind() {
                 ErrorKind::Conflict if !settings.any_version => {

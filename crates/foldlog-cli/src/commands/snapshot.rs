@@ -333,7 +333,12 @@ impl Expire {
             }
         }
         context.may_destroy(self.consent.yes)?;
-        say_deleted(context, store.maintenance().expire_snapshots(self.older_than)?)
+        interrupt::listen()?;
+        let done = store.maintenance().expire_snapshots(self.older_than, |_| interrupt::go_on())?;
+        if !done.finished {
+            return Err(Failure::interrupted(format!("stopped; {} deleted", counted(done.expired, "snapshot"))));
+        }
+        say_deleted(context, done.expired)
     }
 
     /// Those that are old enough; a few of them may stay, because events before them were purged.

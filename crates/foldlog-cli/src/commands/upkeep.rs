@@ -114,19 +114,17 @@ impl Reindex {
         let store = context.write(&self.file)?;
         interrupt::listen()?;
         let bar = Progress::new("indexing", "events");
-        let mut events = 0;
-        let finished = store.maintenance().reindex(|reached| {
-            events = reached.total;
+        let done = store.maintenance().reindex(|reached| {
             bar.reached(reached.done, reached.total);
             interrupt::go_on()
         })?;
         drop(bar);
-        if !finished {
+        if !done.finished {
             return Err(Failure::interrupted("stopped; nothing was changed"));
         }
         match context.json {
-            true => context.out.json(&json!({"events": events})),
-            false => context.out.line(format!("the indexes of {} are new", counted(events, "event"))),
+            true => context.out.json(&json!({"events": done.total})),
+            false => context.out.line(format!("the indexes of {} are new", counted(done.total, "event"))),
         }
     }
 }
@@ -152,9 +150,15 @@ struct Maintained {
 impl Maintain {
     pub(crate) fn run(self, context: &mut Context) -> Done {
         let store = context.write(&self.file)?;
+        interrupt::listen()?;
         let mut snapshots_deleted = 0;
         for tenant in store.tenants()? {
-            snapshots_deleted += store.tenant(&tenant).maintenance().expire_snapshots(self.snapshots_older_than)?;
+            let maintenance = store.tenant(&tenant).maintenance();
+            let done = maintenance.expire_snapshots(self.snapshots_older_than, |_| interrupt::go_on())?;
+            snapshots_deleted += done.expired;
+            if interrupt::is_asked() {
+                return Err(Failure::interrupted(format!("stopped; {} deleted", counted(snapshots_deleted, "old snapshot"))));
+            }
         }
         let wal_checkpoint = store.maintenance().checkpoint()?;
         if context.json {

@@ -85,7 +85,7 @@ fn say(context: &mut Context, what: &str, of_type: Option<&str>, report: &Verify
         }
         context.out.line(said(of_type, report))?;
     }
-    if report.complete { Ok(()) } else { Err(Failure::interrupted("stopped before everything was checked")) }
+    if report.finished { Ok(()) } else { Err(Failure::interrupted("stopped before everything was checked")) }
 }
 
 fn said(of_type: Option<&str>, report: &VerifyReport) -> String {
