@@ -144,6 +144,8 @@ CREATE TABLE subscriptions (
   name                TEXT NOT NULL,     -- as the application named it
   kind                TEXT NOT NULL CHECK (kind IN ('handler', 'projection', 'outbox')), -- what it does with events
   filter              TEXT NOT NULL,     -- JSON: which events it wants
+  tables              TEXT NOT NULL,     -- JSON array: the tables of a projection; [] for others
+  paused              INTEGER NOT NULL CHECK (paused IN (0, 1)), -- 1: no runner takes the lead until it is resumed
   position            INTEGER NOT NULL CHECK (position >= 0), -- the checkpoint: nothing up to here is left to do
   leader              BLOB,              -- UUID of the runner that leads; NULL = none
   fence               INTEGER NOT NULL,  -- rises with each change of leader: an earlier leader can no longer write

@@ -53,6 +53,7 @@ pub use engine::ReadModel;
 pub use log::append::Batch;
 pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
+pub use log::watch::Watch;
 pub use maintenance::backup::{BackupProgress, BackupStep, Restored};
 pub use maintenance::clean_up::{ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};

@@ -29,6 +29,8 @@ pub struct SubscriptionStatus {
     pub lag: u64,
     /// Whether a runner has the lead. A killed runner keeps it until another one asks for it.
     pub is_led: bool,
+    /// Whether it is paused: nothing is handled until it is resumed.
+    pub is_paused: bool,
     /// The event at which it stopped, and why.
     pub failure: Option<Failure>,
     /// The version of a projection's tables; 0 if they must be rebuilt. 1 for handlers and outboxes.
@@ -54,6 +56,7 @@ impl SubscriptionStatus {
             position: Position::new(checkpoint.position),
             lag: last.saturating_sub(checkpoint.position),
             is_led: checkpoint.leader.is_some(),
+            is_paused: checkpoint.paused,
             failure: failure_of(&checkpoint),
             all_tenants: checkpoint.identity.tenant.is_empty(),
             kind: checkpoint.kind,
@@ -134,6 +137,12 @@ pub(crate) fn break_lease(scope: &Scope, identity: &Identity) -> Result<bool> {
     Ok(was_led)
 }
 
+pub(crate) fn set_paused(scope: &Scope, identity: &Identity, paused: bool) -> Result<bool> {
+    let changed = scope.engine().set_paused(identity, paused)?;
+    scope.log.appended.raise();
+    Ok(changed)
+}
+
 pub(crate) fn seek(scope: &Scope, identity: &Identity, position: Position) -> Result<()> {
     scope.engine().seek(identity, position.get())?;
     scope.log.appended.raise();
@@ -147,9 +156,9 @@ pub(crate) fn reset(scope: &Scope, identity: &Identity) -> Result<()> {
 }
 
 pub(crate) fn remove(scope: &Scope, identity: &Identity) -> Result<()> {
-    let was_there = scope.engine().remove_subscription(identity)?;
+    let (was_there, _) = scope.end_inline(identity, || scope.engine().remove_subscription(identity));
     scope.log.appended.raise();
-    if was_there { Ok(()) } else { Err(unknown(&identity.name)) }
+    if was_there? { Ok(()) } else { Err(unknown(&identity.name)) }
 }
 
 /// The methods that all three kinds share. The `impl` needs a method `place` that gives the scope and the identity.
@@ -198,6 +207,27 @@ macro_rules! methods {
             crate::delivery::control::break_lease(scope, &identity).map_err(|error| error.during("break lease"))
         }
 
+        /// Pauses it in every process, also after a restart, until [`resume`](Self::resume) is called. Returns `false` if
+        /// it was paused already. A runner finishes its current event first; when it has, the status no longer says that
+        /// it leads. Followers stand by. Appends that run a projection inline go on doing so.
+        ///
+        /// # Errors
+        /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription; if the file cannot be
+        /// written.
+        pub fn pause(&self) -> crate::Result<bool> {
+            let (scope, identity) = self.place();
+            crate::delivery::control::set_paused(scope, &identity, true).map_err(|error| error.during("pause"))
+        }
+
+        /// Ends a [`pause`](Self::pause): followers go on where it stopped. Returns `false` if it was not paused.
+        ///
+        /// # Errors
+        /// As [`pause`](Self::pause).
+        pub fn resume(&self) -> crate::Result<bool> {
+            let (scope, identity) = self.place();
+            crate::delivery::control::set_paused(scope, &identity, false).map_err(|error| error.during("resume"))
+        }
+
         /// Starts over. A handler or an outbox begins at the first event again, and dead letters are forgotten; a
         /// projection must be rebuilt. This also repairs a damaged checkpoint.
         ///
@@ -225,8 +255,8 @@ macro_rules! movable {
             crate::delivery::control::seek(scope, &identity, position.into()).map_err(|error| error.during("seek"))
         }
 
-        /// Deletes it: its checkpoint and its deliveries. A projection's tables stay: see
-        /// [`ProjectionRunner::remove`](crate::ProjectionRunner::remove).
+        /// Deletes it: its checkpoint, its deliveries, a projection's tables. A projection no longer runs inside this
+        /// process's appends, as with [`ProjectionRunner::remove`](crate::ProjectionRunner::remove).
         ///
         /// # Errors
         /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such subscription.

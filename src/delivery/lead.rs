@@ -52,16 +52,30 @@ impl Held {
         Held { lead, wary: Cell::new(after_death), confirmed: Cell::new(Instant::now()) }
     }
 
-    /// Checked before each event of a batch: somebody may have taken the lead during a slow one.
-    pub(crate) fn is_lost(&self, scope: &Scope) -> bool {
+    /// Checked before each event of a batch: during a slow one somebody may have taken the lead or paused the
+    /// subscription.
+    pub(crate) fn standing(&self, scope: &Scope) -> Standing {
         if self.confirmed.get().elapsed() < CONFIRM_AFTER {
-            return false;
+            return Standing::Leads;
         }
-        // If the row cannot be read now, the next write will find out.
-        let is_lost = matches!(scope.engine().own_pulse(self.lead), Ok(None));
+        let pulse = scope.engine().own_pulse(self.lead);
         self.confirmed.set(Instant::now());
-        is_lost
+        match pulse {
+            Ok(None) => Standing::Lost,
+            Ok(Some(pulse)) if pulse.is_paused => Standing::Paused,
+            // If the row cannot be read now, the next write will find out.
+            Ok(Some(_)) | Err(_) => Standing::Leads,
+        }
     }
+}
+
+/// Whether a leader may begin another event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Leads,
+    /// It may still write what it has done.
+    Paused,
+    Lost,
 }
 
 /// What to do about the current leader.
@@ -113,6 +127,8 @@ pub(crate) enum Try {
     Led(Held),
     /// Another runner leads, and it answered.
     Alive,
+    /// Nobody may lead until it is resumed.
+    Paused,
     /// No answer yet. Look again after this time at the latest.
     Wait(Duration),
 }
@@ -135,6 +151,9 @@ impl Candidate {
     /// Tries to take the lead.
     pub(crate) fn try_to_lead(&mut self, scope: &Scope, identity: &Identity, eager: bool) -> Result<Try> {
         let pulse = scope.engine().pulse(identity)?;
+        if pulse.is_paused {
+            return Ok(Try::Paused);
+        }
         let verdict = match pulse.is_led {
             false => Verdict::Ask,
             true => self.watch.look(pulse, Instant::now(), eager),
@@ -159,6 +178,7 @@ impl Candidate {
                 self.watch.seen = Some((pulse, Instant::now()));
                 Ok(Try::Wait(pulse.lease))
             }
+            Claimed::Paused => Ok(Try::Paused),
             Claimed::Deadly { position, deaths } => Err(deadly(&identity.name, position, deaths)),
         }
     }
@@ -171,6 +191,10 @@ impl Candidate {
                 Try::Alive => {
                     let what = format!("another runner leads the subscription {:?}", identity.name);
                     return Err(Error::new(ErrorKind::Busy, what).advice("stop it, or use break_lease if it hangs"));
+                }
+                Try::Paused => {
+                    return Err(Error::new(ErrorKind::Busy, format!("the subscription {:?} is paused", identity.name))
+                        .advice("call resume first"));
                 }
                 Try::Wait(left) => std::thread::sleep(left.min(POLL)),
             }
@@ -265,7 +289,7 @@ mod tests {
     const LEASE: Duration = Duration::from_millis(400);
 
     fn pulse(heartbeat: i64) -> Pulse {
-        Pulse { is_led: true, fence: 1, heartbeat, lease: LEASE }
+        Pulse { is_led: true, is_paused: false, fence: 1, heartbeat, lease: LEASE }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) enum Step {
 
 /// Why a step did not succeed.
 pub(crate) enum Halt {
-    /// Another runner leads now.
+    /// Another runner leads now, or nobody because it is paused.
     LeadLost,
     /// The store's error, or the application's with the event's position.
     Error(Error),
@@ -72,8 +72,8 @@ pub(crate) fn run_to_end(scope: &Scope, identity: &Identity, lease: Duration, wo
                 Ok(Step::CaughtUp(None)) => break Ok(handled),
                 Ok(Step::CaughtUp(Some(pause))) => std::thread::sleep(pause),
                 Err(Halt::LeadLost) => {
-                    let what = format!("another runner took over the subscription {:?}", identity.name);
-                    break Err(Error::new(ErrorKind::Busy, what));
+                    let what = format!("another runner took over the subscription {:?}, or it was paused", identity.name);
+                    break Err(Error::new(ErrorKind::Busy, what).advice("the next run goes on where this one stopped"));
                 }
                 Err(Halt::Error(error)) => break Err(note(scope, &held, error)),
             }
@@ -273,7 +273,11 @@ impl Run {
                         }
                         Ok(Step::CaughtUp(pause)) => Some(pause.unwrap_or(IDLE)),
                         Err(Halt::LeadLost) => {
-                            leading = None;
+                            // It still has the lead if it was paused.
+                            if let Some(Leading { held, _heart }) = leading.take() {
+                                drop(_heart);
+                                give_up(&self.scope, &held);
+                            }
                             None
                         }
                         Err(Halt::Error(error)) => return Err(error),
@@ -311,6 +315,8 @@ impl Run {
                 Ok(None)
             }
             Try::Alive => Ok(Some(self.lease)),
+            // Whoever resumes it commits, which ends the wait.
+            Try::Paused => Ok(Some(IDLE)),
             Try::Wait(left) => Ok(Some(left)),
         }
     }

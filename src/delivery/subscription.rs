@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::control::{self, SubscriptionStatus};
-use crate::delivery::lead::{Held, LEASE};
+use crate::delivery::lead::{Held, LEASE, Standing};
 use crate::delivery::runner::{self, Follower, Halt, HandlerError, OnEnd, Step, StopReason, Work};
 use crate::log::scope::Scope;
 use crate::model::error::Result;
@@ -187,7 +187,11 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
         let (count, wary) = (page.events.len() as u64, held.wary.get());
         let (mut handled, mut unwritten) = (page.after, 0);
         for event in page.events {
-            if held.is_lost(scope) {
+            let standing = held.standing(scope);
+            if standing != Standing::Leads {
+                if standing == Standing::Paused && unwritten > 0 {
+                    advance(scope, held, handled, None)?;
+                }
                 return Err(Halt::LeadLost);
             }
             if wary {

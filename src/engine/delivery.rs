@@ -63,8 +63,12 @@ verbs! {
     fn seek(&self, identity: &Identity, position: u64) -> Result<()>;
     /// Starts over; a projection must then be rebuilt. Also repairs a damaged row.
     fn reset(&self, identity: &Identity) -> Result<()>;
-    /// Deletes a subscription and its deliveries, damaged or not; `false` if there is none of this name.
+    /// Deletes a subscription, its deliveries and its tables, damaged or not; `false` if there is none of this name. The
+    /// tables of a damaged one stay, because its row cannot say which they are.
     fn remove_subscription(&self, identity: &Identity) -> Result<bool>;
+    /// Pauses a subscription, or resumes it; returns whether that changed anything. The leader can still write what it
+    /// has done.
+    fn set_paused(&self, identity: &Identity, paused: bool) -> Result<bool>;
     /// Positions between a subscription's checkpoint and the end of the log.
     fn lag(&self, lead: Lead) -> Result<u64>;
 
@@ -90,7 +94,7 @@ verbs! {
 
     /// Creates a projection's row and tables if there are none; returns the row's number.
     fn ensure_projection(&self, spec: &ProjectionSpec, create: &Create) -> Result<i64>;
-    /// Whether the tables were made by another definition.
+    /// Whether the tables are older than the definition. An error if they are newer.
     fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool>;
     /// The next events for a projection's leader; `None` if another runner leads now.
     fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>>;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Engine, InlineProjection};
 use crate::model::error::Result;
 use crate::model::event::RecordedEvent;
+use crate::model::filter::Filter;
 use crate::storage::append::{AppendOutcome, AppendRequest, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
 use crate::storage::lookup::{EventStatistics, FileStatistics, Held};
@@ -21,6 +22,9 @@ verbs! {
     fn append(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<AppendOutcome>;
     /// Passes the next events of a selection, `room` at most, to `ready`.
     fn scan(&self, tenant: &str, selection: &Selection, cursor: &mut ScanCursor, room: usize, ready: &mut VecDeque<RecordedEvent>) -> Result<()>;
+    /// The next events after a position that match a filter, `limit` at most, and the position up to which the log was
+    /// read.
+    fn read_after(&self, tenant: &str, filter: &Filter, after: u64, limit: usize) -> Result<(VecDeque<RecordedEvent>, u64)>;
     /// Counts the events of a selection by looking at each.
     fn count(&self, tenant: &str, selection: &Selection) -> Result<u64>;
     /// Counts a tenant's events of these aggregate types and event types; an empty list is no condition.

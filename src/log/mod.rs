@@ -7,3 +7,4 @@ pub(crate) mod query;
 pub(crate) mod scope;
 pub(crate) mod signal;
 pub(crate) mod wait;
+pub(crate) mod watch;

@@ -43,19 +43,32 @@ impl Scope {
         sync::read(&self.log.inline).clone()
     }
 
-    /// From now on runs a projection inside this process's appends.
+    /// From now on runs a projection inside this process's appends, in the place of an earlier definition.
     pub(crate) fn add_inline(&self, projection: InlineProjection) {
-        sync::write(&self.log.inline).push(Arc::new(projection));
+        let mut inline = sync::write(&self.log.inline);
+        inline.retain(|known| known.spec.identity != projection.spec.identity);
+        inline.push(Arc::new(projection));
     }
 
-    /// Stops running a projection inside this process's appends.
-    pub(crate) fn remove_inline(&self, identity: &Identity) {
-        sync::write(&self.log.inline).retain(|projection| projection.spec.identity != *identity);
+    /// Stops running a projection inside this process's appends once `remove` has succeeded. Returns its result, and
+    /// whether the projection did run inside them.
+    pub(crate) fn end_inline<T>(&self, identity: &Identity, remove: impl FnOnce() -> Result<T>) -> (Result<T>, bool) {
+        let of_this = |projection: &Arc<InlineProjection>| projection.spec.identity == *identity;
+        let found: Vec<_> = self.inline().into_iter().filter(of_this).collect();
+        // Before it is removed: an append in between must not fail for want of it. What it passes over is applied by
+        // the next append if the removal fails.
+        found.iter().for_each(|projection| projection.end(true));
+        let removed = remove();
+        match &removed {
+            Ok(_) => sync::write(&self.log.inline).retain(|known| !found.iter().any(|found| Arc::ptr_eq(found, known))),
+            Err(_) => found.iter().for_each(|projection| projection.end(false)),
+        }
+        (removed, !found.is_empty())
     }
 
     /// Gives a copy of the log the same inline projections.
     pub(crate) fn copy_inline(&self, copy: &Scope) {
-        *sync::write(&copy.log.inline) = self.inline();
+        *sync::write(&copy.log.inline) = self.inline().iter().map(|projection| Arc::new(projection.copied())).collect();
     }
 
     pub(crate) fn engine(&self) -> &Engine {

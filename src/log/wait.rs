@@ -25,6 +25,11 @@ pub(crate) fn wait_for(scope: &Scope, position: Position, timeout: Duration) -> 
             return Ok(false);
         }
         // Commits of other processes do not raise the signal.
-        scope.log.appended.wait_after(seen, left.min((waited / 16).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST)));
+        scope.log.appended.wait_after(seen, left.min(pause_after(waited)));
     }
+}
+
+/// How long to wait before the next look for commits of other processes, after waiting for so long.
+pub(super) fn pause_after(waited: Duration) -> Duration {
+    (waited / 16).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST)
 }

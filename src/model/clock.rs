@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// Where a store takes the times of its events from.
+/// Where a store takes its times from: those of events and snapshots, and those at which an outbox tries again.
 ///
-/// Times inform and never order events; versions and positions do. A clock that jumps only affects queries by time.
+/// Times inform and never order events; versions and positions do. A clock that jumps affects queries by time, and nothing is delivered
+/// twice or too late because of it.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 

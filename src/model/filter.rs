@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::model::error::{Error, ErrorKind, Result};
+
 /// Which events are wanted: by aggregate type, event type, tag and time; of one tenant or of all. Queries,
 /// subscriptions, projections and outboxes take one.
 ///
@@ -89,5 +91,15 @@ impl Filter {
     pub fn all_tenants(mut self) -> Filter {
         self.all_tenants = true;
         self
+    }
+
+    /// As JSON text: the same for equal filters, whatever the order of their lists.
+    pub(crate) fn to_text(&self) -> Result<String> {
+        let mut filter = self.clone();
+        for list in [&mut filter.aggregate_types, &mut filter.event_types, &mut filter.tags, &mut filter.any_tag] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        serde_json::to_string(&filter).map_err(|error| Error::new(ErrorKind::Codec, "the filter is not JSON").caused_by(error))
     }
 }

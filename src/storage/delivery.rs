@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::model::json::Json;
@@ -113,6 +113,10 @@ pub(crate) struct Checkpoint {
     pub(crate) kind: SubscriptionKind,
     /// JSON.
     pub(crate) filter: String,
+    /// JSON: the names of a projection's tables.
+    pub(crate) tables: String,
+    /// No runner takes the lead until it is resumed.
+    pub(crate) paused: bool,
     pub(crate) position: u64,
     pub(crate) leader: Option<[u8; 16]>,
     pub(crate) fence: i64,
@@ -137,6 +141,7 @@ impl Checkpoint {
     pub(crate) fn pulse(&self) -> Pulse {
         Pulse {
             is_led: self.leader.is_some(),
+            is_paused: self.paused,
             fence: self.fence,
             heartbeat: self.heartbeat,
             lease: Duration::from_millis(u64::from(self.lease_millis)),
@@ -153,6 +158,7 @@ impl Checkpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pulse {
     pub(crate) is_led: bool,
+    pub(crate) is_paused: bool,
     pub(crate) fence: i64,
     pub(crate) heartbeat: i64,
     pub(crate) lease: Duration,
@@ -192,6 +198,8 @@ pub(crate) enum Claimed {
     Led { lead: Lead, after_death: bool },
     /// Another runner leads, and has been asked whether it is alive.
     Other(Pulse),
+    /// Nobody leads until it is resumed.
+    Paused,
     /// An event keeps killing its runners.
     Deadly { position: u64, deaths: u32 },
 }
@@ -333,6 +341,27 @@ pub(crate) struct ProjectionSpec {
     pub(crate) version: u32,
     pub(crate) tables: Arc<[String]>,
     pub(crate) filter: Filter,
+    /// The filter and the names of the tables, as they are kept in the file.
+    texts: Arc<(String, String)>,
+}
+
+impl ProjectionSpec {
+    pub(crate) fn new(identity: Identity, version: u32, tables: Vec<String>, filter: Filter) -> Result<ProjectionSpec> {
+        let names = serde_json::to_string(&tables)
+            .map_err(|error| Error::new(ErrorKind::Codec, "the names of the tables are not JSON").caused_by(error))?;
+        let texts = Arc::new((filter.to_text()?, names));
+        Ok(ProjectionSpec { identity, version, tables: tables.into(), filter, texts })
+    }
+
+    /// The filter as it is kept in the file.
+    pub(crate) fn filter_text(&self) -> &str {
+        &self.texts.0
+    }
+
+    /// The names of the tables as they are kept in the file.
+    pub(crate) fn tables_text(&self) -> &str {
+        &self.texts.1
+    }
 }
 
 /// What one transaction of a projection applied.

@@ -25,10 +25,12 @@ use crate::log::gauges;
 use crate::log::query::{self, Events, Query};
 use crate::log::scope::Scope;
 use crate::log::wait;
+use crate::log::watch::Watch;
 use crate::model::aggregate::Aggregate;
 use crate::model::error::Result;
 use crate::model::event::{EventId, NewEvent, RecordedEvent};
 use crate::model::expected::Expected;
+use crate::model::filter::Filter;
 use crate::model::place::{Position, Version};
 use crate::options::Options;
 use crate::storage::append::Appended;
@@ -243,6 +245,29 @@ impl Store {
     /// If the file cannot be read.
     pub fn wait_for(&self, position: impl Into<Position>, timeout: Duration) -> Result<bool> {
         wait::wait_for(&self.scope, position.into(), timeout).map_err(|error| error.during("wait"))
+    }
+
+    /// Watches for new events that match a filter, for instance to refresh a window. It begins after the newest event
+    /// in the log now; [`Watch::after`] begins elsewhere. Unlike a [subscription](Store::subscription) it leaves
+    /// nothing in the file, so it does not hold back a purge, and what is purged before it is read is passed over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use foldlog::{Expected, Filter, NewEvent, Store};
+    ///
+    /// let store = Store::in_memory()?;
+    /// let mut orders = store.watch(Filter::new().aggregate_type("order"))?;
+    /// assert!(orders.next_within(Duration::ZERO)?.is_none());
+    /// store.append("order", "o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// let event = orders.next_within(Duration::from_secs(1))?.unwrap();
+    /// assert_eq!(&*event.aggregate_id, "o-1");
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn watch(&self, filter: Filter) -> Result<Watch> {
+        Watch::new(&self.scope, filter).map_err(|error| error.during("watch"))
     }
 
     /// Counts the events of a query. By type alone this is quick in a log of any length; with tags, times or positions

@@ -59,6 +59,8 @@ fn every_column_of_a_subscription_counts() {
         "name = 'outs'",
         "kind = 'handler'",
         "filter = '{\"tags\":[\"x\"]}'",
+        "tables = '[\"x\"]'",
+        "paused = 1",
         "position = 4",
         "leader = x'00112233445566778899aabbccddeeff'",
         "fence = fence + 1",

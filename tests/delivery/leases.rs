@@ -46,6 +46,21 @@ fn handled(event: &RecordedEvent) -> Result<(), HandlerError> {
     Ok(std::io::stdout().write_all(format!("\nhandled {}\n", event.position).as_bytes())?)
 }
 
+/// Not a test by itself: what a process of the schedules runs.
+#[test]
+#[ignore = "a process that the other tests start and kill"]
+fn schedules_worker() {
+    super::schedules::work_if_asked();
+}
+
+/// Deaths, slow handlers, and clocks that jump by years: the short form of the proof.
+#[test]
+fn in_no_schedule_is_an_event_missed_or_handled_by_two_at_once() {
+    let arguments = &["--exact", "leases::schedules_worker", "--ignored", "--nocapture"];
+    let outcome = super::schedules::run(20, arguments, super::support::random::seed()).expect_clean();
+    assert!(outcome.counted("taken over") > 10, "{:?}", outcome.counts);
+}
+
 /// Not a test by itself: what a worker process runs.
 #[test]
 #[ignore = "a process that the other tests start and kill"]

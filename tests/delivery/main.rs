@@ -1,5 +1,6 @@
 //! Subscriptions, projections, outbox.
 
+mod cloud_events;
 mod control;
 mod damage;
 mod dead_letters;
@@ -14,14 +15,20 @@ mod leases;
 mod names;
 mod outbox;
 mod outbox_processes;
+mod pausing;
 mod preview;
 mod projection_processes;
 mod projections;
 mod purging;
+#[path = "../proof/schedules.rs"]
+mod schedules;
+mod settings;
 mod subscriptions;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_tenants;
+mod versions;
+mod watching;
 #[path = "../proof/worker.rs"]
 mod worker;
 

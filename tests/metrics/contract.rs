@@ -1,7 +1,12 @@
 //! Names, labels and label values are a contract with dashboards that exist.
 
+use std::time::{Duration, Instant};
+
 use foldlog::metrics::{Kind, METRICS, event_count_class};
-use foldlog::{Batch, Error, Expected, Options, Purge, SnapshotPolicy, SnapshotReason};
+use foldlog::{
+    Batch, Error, Expected, HandlerError, Options, Projection, Purge, ReadModel, RecordedEvent, SnapshotPolicy, SnapshotReason,
+    Store,
+};
 use serde_json::{Value, json};
 
 use crate::support::{append, event, in_memory, recorded};
@@ -247,6 +252,108 @@ fn handlers_are_timed_by_name_and_event_type() {
         };
         assert_eq!(ran("mail", "Opened"), 1.0);
         assert_eq!(ran("rebuild", "*"), 1.0);
+    });
+}
+
+/// Each histogram of times against the clock on the wall: in milliseconds, or counted twice, it would not fit in between.
+#[test]
+fn durations_are_in_seconds() {
+    const NAP: Duration = Duration::from_millis(30);
+    struct Slow;
+    impl Projection for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+        fn tables(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn create(&self, _: &ReadModel<'_>) -> Result<(), HandlerError> {
+            Ok(())
+        }
+        fn apply(&self, event: &RecordedEvent, _: &ReadModel<'_>) -> Result<(), HandlerError> {
+            if &*event.event_type == "Slow" {
+                std::thread::sleep(NAP);
+            }
+            Ok(())
+        }
+    }
+    recorded(|metrics| {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("events.db")).unwrap();
+        // Runs `work` and returns what it added to a histogram's sum, and how long it took.
+        let added = |name: &str, work: &mut dyn FnMut()| {
+            let sum = || metrics.sum(&format!("{name}_sum"));
+            let (before, began) = (sum(), Instant::now());
+            work();
+            (sum() - before, began.elapsed().as_secs_f64())
+        };
+        let at_least = |name: &str, least: Duration, work: &mut dyn FnMut()| {
+            let (measured, took) = added(name, work);
+            assert!((least.as_secs_f64() * 0.9..=took).contains(&measured), "{name}: {measured} of {took} s");
+        };
+        // It takes a part of the time that is far more than a thousandth.
+        let a_part = |name: &str, work: &mut dyn FnMut()| {
+            let (measured, took) = added(name, work);
+            assert!((took / 900.0..=took).contains(&measured), "{name}: {measured} of {took} s");
+        };
+        for n in 0..20 {
+            append(&store, "a", if n % 2 == 0 { "Even" } else { "Odd" });
+        }
+        let accounts = store.json_aggregates("account").fold_with("slow", 1, |_, _, _| {
+            std::thread::sleep(NAP / 10);
+            Ok(())
+        });
+        at_least("event_replay_duration_seconds", NAP * 2, &mut || drop(accounts.replay("a").unwrap()));
+        at_least("event_snapshot_creation_duration_seconds", NAP * 2, &mut || {
+            accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+        });
+        let event = store.recent_events(1).unwrap().remove(0);
+        at_least("event_handler_duration_seconds", NAP, &mut || store.run_handler("nap", &event, |_| std::thread::sleep(NAP)));
+        a_part("foldlog_commit_duration_seconds", &mut || (0..100).for_each(|_| append(&store, "b", "Even")));
+        a_part("foldlog_checkpoint_duration_seconds", &mut || {
+            for _ in 0..20 {
+                append(&store, "b", "Even");
+                store.maintenance().checkpoint().unwrap();
+            }
+        });
+        store.project_inline(Slow).unwrap();
+        at_least("event_store_save_duration_seconds", NAP, &mut || append(&store, "c", "Slow"));
+        // Another thread holds the lock for two naps.
+        at_least("foldlog_write_wait_seconds", NAP / 2, &mut || {
+            std::thread::scope(|scope| {
+                let store = &store;
+                scope.spawn(|| (0..2).for_each(|_| append(store, "d", "Slow")));
+                std::thread::sleep(NAP / 3);
+                append(store, "e", "Even");
+            });
+        });
+    });
+}
+
+#[test]
+fn the_lag_is_that_of_each_reader_and_its_own() {
+    recorded(|metrics| {
+        let store = in_memory();
+        for _ in 0..10 {
+            append(&store, "a", "Opened");
+        }
+        let stop_at = |name: &str, position: u64| {
+            let ran = store.subscription(name).run_to_end(|event| match event.position == position {
+                true => Err("no further".into()),
+                false => Ok(()),
+            });
+            assert_eq!(ran.is_err(), position <= 10);
+        };
+        stop_at("third", 3);
+        stop_at("eighth", 8);
+        stop_at("all", 99);
+        let lag = |name: &str| metrics.value(&format!("foldlog_subscription_lag{{subscription=\"{name}\"}}"));
+        assert_eq!((lag("third"), lag("eighth"), lag("all")), (8.0, 3.0, 0.0));
+        // Each attempt of a handler or a publisher is measured, under its name.
+        let handled = |name: &str| {
+            metrics.value(&format!("event_handler_duration_seconds_count{{handler_name=\"{name}\",event_type=\"Opened\"}}"))
+        };
+        assert_eq!((handled("third"), handled("eighth"), handled("all")), (3.0, 8.0, 10.0));
     });
 }
 

@@ -23,6 +23,7 @@ mod powercut;
 mod powercut_delivery;
 mod questions;
 mod readers;
+mod schedules;
 mod worker;
 
 use std::process::ExitCode;
@@ -138,6 +139,14 @@ const PROOFS: &[Proof] = &[
         run: |rounds, seed| kill_projection::run_followers(rounds, &[], seed),
     },
     Proof {
+        name: "schedules",
+        promise: "9: deaths, slow handlers, clocks that jump by years: none missed, none at two runners, taken over within a second",
+        rounds: 10_000,
+        part: 20,
+        threads: 2,
+        run: |rounds, seed| schedules::run(rounds, &[], seed),
+    },
+    Proof {
         name: "readers",
         promise: "6, 7: readers beside 8 writers in 4 processes: each position once, in order; one winner per version",
         rounds: 1_000_000,
@@ -236,7 +245,8 @@ fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Resul
 
 fn main() -> ExitCode {
     kill::work_if_asked();
-    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() {
+    if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() || schedules::work_if_asked()
+    {
         return ExitCode::SUCCESS;
     }
     // Other runners ask first what tests there are: none that they could run one by one.

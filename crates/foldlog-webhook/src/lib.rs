@@ -28,7 +28,8 @@ const ANSWER_BYTES: u64 = 64 << 10;
 /// With a [`secret`](Webhook::secret) the request is signed as Standard Webhooks defines: `webhook-id` (the event's id,
 /// the same for each attempt), `webhook-timestamp` (of the attempt, in seconds) and `webhook-signature`: `v1,` and the
 /// HMAC-SHA256 over id, timestamp and body. The receiver checks the signature, refuses an old timestamp, and ignores an
-/// id that it already has.
+/// id that it already has. While a secret is exchanged, [`previous_secret`](Webhook::previous_secret) adds a second
+/// signature, so that the receiver can change over at any time.
 ///
 /// Any status 2xx means that the receiver has the event. A 4xx other than 408, 425 and 429 is a refusal: the event
 /// becomes a dead letter at once. Everything else is tried again, not before the time in `Retry-After`. Redirects are
@@ -48,7 +49,8 @@ pub struct Webhook {
     agent: Agent,
     connecting: Connecting,
     url: Uri,
-    key: Option<Vec<u8>>,
+    /// The secrets: the current one, then previous ones.
+    keys: Vec<Vec<u8>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cloud_events: CloudEvents,
 }
@@ -85,18 +87,48 @@ impl Webhook {
             agent: connecting.agent(),
             connecting,
             url,
-            key: None,
+            keys: Vec::new(),
             headers: Vec::new(),
             cloud_events: CloudEvents::new(),
         })
     }
 
     /// Signs each request with this secret, in the form of Standard Webhooks: base64, with or without the prefix
-    /// `whsec_`.
+    /// `whsec_`. Replaces all secrets that were set before.
     ///
     /// # Errors
     /// If it is not base64 or has less than 24 bytes.
     pub fn secret(mut self, secret: &str) -> Result<Webhook, InvalidSetting> {
+        self.keys = vec![Webhook::key(secret)?];
+        Ok(self)
+    }
+
+    /// Signs each request with this secret too, the one that is being replaced: `webhook-signature` then holds both
+    /// signatures, separated by a space, and a receiver accepts a request if one of them is right. To exchange a
+    /// secret, set the new one as `secret` and the old one here, give the receiver the new one, then leave the old one
+    /// out.
+    ///
+    /// ```
+    /// use foldlog_webhook::Webhook;
+    ///
+    /// let hook = Webhook::new("http://localhost:8080/events")?
+    ///     .secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?
+    ///     .previous_secret("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")?;
+    /// # Ok::<(), foldlog_webhook::InvalidSetting>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Webhook::secret`]; also if no `secret` was set before.
+    pub fn previous_secret(mut self, secret: &str) -> Result<Webhook, InvalidSetting> {
+        let key = Webhook::key(secret)?;
+        if self.keys.is_empty() {
+            return Err(InvalidSetting::new("a previous secret needs a current one; call secret first"));
+        }
+        self.keys.push(key);
+        Ok(self)
+    }
+
+    fn key(secret: &str) -> Result<Vec<u8>, InvalidSetting> {
         let key = BASE64
             .decode(secret.strip_prefix("whsec_").unwrap_or(secret))
             // The cause is left out: it quotes a character of the secret.
@@ -104,8 +136,7 @@ impl Webhook {
         if key.len() < 24 {
             return Err(InvalidSetting::new("the secret is shorter than 24 bytes"));
         }
-        self.key = Some(key);
-        Ok(self)
+        Ok(key)
     }
 
     /// Sends another header with each request, such as `Authorization`.
@@ -186,8 +217,8 @@ impl Publisher for Webhook {
             .header("content-type", CloudEvents::CONTENT_TYPE)
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp.to_string());
-        if let Some(key) = &self.key {
-            request = request.header("webhook-signature", signature(key, &id, timestamp, &body)?);
+        if !self.keys.is_empty() {
+            request = request.header("webhook-signature", signatures(&self.keys, &id, timestamp, &body)?);
         }
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -200,7 +231,12 @@ impl Publisher for Webhook {
     }
 }
 
-/// The signature of Standard Webhooks.
+/// The signatures of Standard Webhooks, one for each secret, separated by spaces.
+fn signatures(keys: &[Vec<u8>], id: &str, timestamp: u64, body: &[u8]) -> Result<String, PublishError> {
+    let signed: Result<Vec<_>, _> = keys.iter().map(|key| signature(key, id, timestamp, body)).collect();
+    Ok(signed?.join(" "))
+}
+
 fn signature(key: &[u8], id: &str, timestamp: u64, body: &[u8]) -> Result<String, PublishError> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|error| PublishError::Reject(error.to_string()))?;
     mac.update(format!("{id}.{timestamp}.").as_bytes());
@@ -241,7 +277,7 @@ fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The secret is left out, and so is the path: many receivers are authorised by a secret path.
-        f.debug_struct("Webhook").field("host", &self.url.host()).field("signed", &self.key.is_some()).finish_non_exhaustive()
+        f.debug_struct("Webhook").field("host", &self.url.host()).field("signed", &!self.keys.is_empty()).finish_non_exhaustive()
     }
 }
 
@@ -253,7 +289,7 @@ mod tests {
     fn the_signature_is_that_of_standard_webhooks() {
         let webhook = Webhook::new("http://localhost/").unwrap().secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let body = br#"{"test": 2432232314}"#;
-        let signed = signature(webhook.key.as_deref().unwrap(), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body).unwrap();
+        let signed = signatures(&webhook.keys, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body).unwrap();
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 

@@ -1,6 +1,6 @@
 //! CloudEvents 1.0 (structured mode, JSON): the form in which other systems expect events.
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,7 +12,8 @@ use crate::model::json::Json;
 ///
 /// Besides the required attributes it writes, as strings: `tenant`, `aggregatetype`, `aggregateversion`, `position`,
 /// `schemaversion`; and from the metadata, if present, `correlationid`, `causationid`, `traceparent` and `tracestate`.
-/// `subject` is the aggregate id.
+/// `subject` is the aggregate id. `time` is the event's time as RFC 3339 in UTC, with microseconds; RFC 3339 ends with the
+/// year 9999, so `time` is left out for an event before the year 0 or after that.
 ///
 /// ```
 /// use foldlog::{CloudEvents, Expected, Message, NewEvent, PublishError, Store};
@@ -48,7 +49,8 @@ struct CloudEvent<'a> {
     #[serde(rename = "type")]
     kind: String,
     subject: &'a str,
-    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     datacontenttype: &'static str,
     tenant: &'a str,
     aggregatetype: &'a str,
@@ -107,7 +109,7 @@ impl CloudEvents {
             source: self.source.clone().unwrap_or_else(|| format!("urn:uuid:{}", event.origin)),
             kind: format!("{}{}", self.type_prefix, event.event_type),
             subject: &event.aggregate_id,
-            time: event.created_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            time: rfc3339(event.created_at),
             datacontenttype: "application/json",
             tenant: &event.tenant,
             aggregatetype: &event.aggregate_type,
@@ -122,4 +124,9 @@ impl CloudEvents {
         };
         serde_json::to_string(&cloud_event)
     }
+}
+
+/// The time as RFC 3339; `None` if its year does not have four digits.
+fn rfc3339(time: DateTime<Utc>) -> Option<String> {
+    (0..=9_999).contains(&time.year()).then(|| time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::publisher::{Message, PublishError, Publisher, shortened};
 use super::{LONGEST_PAUSE, Settings};
-use crate::delivery::lead::Held;
+use crate::delivery::lead::{Held, Standing};
 use crate::delivery::runner::{self, Halt, Step, Work};
 use crate::log::scope::Scope;
 use crate::model::clock::Clock;
@@ -33,8 +33,8 @@ pub(super) struct Delivering<P> {
     new_first: bool,
 }
 
-/// The wall clock's time when the lead was taken, advanced by the monotonic clock. A clock that jumps meanwhile neither
-/// hurries nor delays an attempt.
+/// The time of the store's clock when the lead was taken, advanced by the monotonic clock. A clock that jumps meanwhile
+/// neither hurries nor delays an attempt.
 #[derive(Clone, Copy)]
 struct Time {
     wall: i64,
@@ -42,8 +42,8 @@ struct Time {
 }
 
 impl Time {
-    fn now() -> Time {
-        Time { wall: Clock::system().now_micros(), since: Instant::now() }
+    fn now(clock: &Clock) -> Time {
+        Time { wall: clock.now_micros(), since: Instant::now() }
     }
 
     fn micros(self) -> i64 {
@@ -54,7 +54,7 @@ impl Time {
 impl<P: Publisher> Work for Delivering<P> {
     fn step(&mut self, scope: &Scope, held: &Held) -> std::result::Result<Step, Halt> {
         if self.fence != Some(held.lead.fence) {
-            self.time = Time::now();
+            self.time = Time::now(&scope.options().clock);
             self.tidy_up(scope, held)?;
             self.fence = Some(held.lead.fence);
         }
@@ -80,7 +80,8 @@ impl<P: Publisher> Work for Delivering<P> {
 
 impl<P: Publisher> Delivering<P> {
     pub(super) fn new(name: &str, filter: Filter, settings: Settings, waits: bool, publisher: P) -> Delivering<P> {
-        let (name, time) = (name.to_owned(), Time::now());
+        // Read again when the lead is taken.
+        let (name, time) = (name.to_owned(), Time { wall: 0, since: Instant::now() });
         Delivering { name, filter, settings, waits, publisher, fence: None, time, new_first: false }
     }
 
@@ -120,8 +121,11 @@ impl<P: Publisher> Delivering<P> {
             if !outcomes.is_empty() && began.elapsed() >= STEP {
                 break;
             }
-            if held.is_lost(scope) {
-                return Err(Halt::LeadLost);
+            match held.standing(scope) {
+                Standing::Lost => return Err(Halt::LeadLost),
+                // The rest of the batch is given back.
+                Standing::Paused if !outcomes.is_empty() => break,
+                Standing::Paused | Standing::Leads => {}
             }
             let outcome = if held_up.contains(&item.aggregate) { Outcome::Held } else { self.attempt(scope, item) };
             match &outcome {

@@ -284,6 +284,8 @@ pub struct OutboxStatus {
     pub lag: u64,
     /// Whether a runner has the lead. A killed runner keeps it until another one asks for it.
     pub is_led: bool,
+    /// Whether it is paused: nothing is published until it is resumed.
+    pub is_paused: bool,
     /// Events that are leased, or failed and are to be tried again.
     pub to_retry: u64,
     /// Events that wait for an earlier one of their aggregate.
@@ -308,6 +310,7 @@ fn status(scope: &Scope, identity: &Identity) -> Result<OutboxStatus> {
         position: Position::new(row.position),
         lag: last.saturating_sub(row.position),
         is_led: row.leader.is_some(),
+        is_paused: row.paused,
         to_retry,
         waiting,
         dead,

@@ -140,7 +140,7 @@ impl Definition {
             ));
         }
         let identity = Identity::new(&scope.tenant, name, &filter);
-        let spec = ProjectionSpec { identity, version, tables: projection.tables().into(), filter };
+        let spec = ProjectionSpec::new(identity, version, projection.tables(), filter)?;
         Ok(Definition { projection, spec })
     }
 
@@ -156,11 +156,11 @@ impl Definition {
     }
 
     /// Applies an event to the tables.
-    fn apply(&self, scope: &Scope, advice: &'static str) -> Box<Apply> {
+    fn apply(&self, scope: &Scope, advice: &'static str) -> Arc<Apply> {
         let (projection, tenant) = (self.projection.clone(), scope.tenant.clone());
         // A weak reference, because an inline projection is owned by the log.
         let log: Weak<Log> = Arc::downgrade(&scope.log);
-        Box::new(move |event, model| {
+        Arc::new(move |event, model| {
             let code = || projection.apply(event, model);
             let done = match log.upgrade() {
                 Some(log) => runner::handle(&Scope { log, tenant: tenant.clone() }, projection.name(), event, code),
@@ -180,8 +180,16 @@ pub(crate) fn add_inline(scope: &Scope, projection: Arc<dyn Projection>) -> Resu
     // Catches up most of the way without holding the write lock. The first append applies what comes meanwhile.
     runner.run_to_end_in_turn()?;
     let apply = runner.definition.apply(scope, "fix apply; nothing of the append was kept");
-    scope.add_inline(InlineProjection { spec: runner.definition.spec, id: runner.id, apply });
+    scope.add_inline(InlineProjection::new(runner.definition.spec, runner.id, apply));
     Ok(())
+}
+
+/// No longer runs a projection inside every append of this process; returns whether it did.
+pub(crate) fn end_inline(scope: &Scope, name: &str) -> bool {
+    let of = |filter| scope.end_inline(&Identity::new(&scope.tenant, name, &filter), || Ok(())).1;
+    // Both: one of this tenant and one of all tenants may have the name.
+    let (own, of_all) = (of(Filter::new()), of(Filter::new().all_tenants()));
+    own || of_all
 }
 
 /// Keeps a projection up to date: once, on a thread, or by a rebuild.
@@ -280,7 +288,7 @@ impl std::fmt::Debug for ProjectionRunner {
 /// The work of a following projection.
 struct Projecting {
     spec: ProjectionSpec,
-    apply: Box<Apply>,
+    apply: Arc<Apply>,
     feed: Feed,
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::ProjectionRunner;
 use super::feed::{Feed, PAGE};
-use crate::model::error::{Error, Result};
+use crate::model::error::Result;
 use crate::model::place::Position;
 use crate::storage::delivery::Applied;
 
@@ -19,7 +19,8 @@ impl ProjectionRunner {
     ///
     /// # Errors
     /// [`ErrorKind::Handler`](crate::ErrorKind::Handler) with the position if `apply` failed; the old tables are
-    /// unchanged.
+    /// unchanged. [`ErrorKind::ProjectionOutdated`](crate::ErrorKind::ProjectionOutdated) if a newer version has built
+    /// the tables or has begun to: call [`reset`](ProjectionRunner::reset) first to go back on purpose.
     pub fn rebuild(&self, progress: impl FnMut(&RebuildProgress) -> ControlFlow<()>) -> Result<RebuildProgress> {
         self.rebuild_parts(progress).map_err(|error| error.during("rebuild projection"))
     }
@@ -55,14 +56,17 @@ impl ProjectionRunner {
         }
     }
 
-    /// Deletes the projection and its tables. It no longer runs inside this process's appends.
+    /// Deletes the projection and its tables. It no longer runs inside this process's appends. The appends of another
+    /// process that still runs it fail, see [`Store::end_inline`](crate::Store::end_inline).
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was removed before; if the file cannot be written.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it was removed before;
+    /// [`ErrorKind::ProjectionOutdated`](crate::ErrorKind::ProjectionOutdated) if the tables are of a newer version; if
+    /// the file cannot be written.
     pub fn remove(&self) -> Result<()> {
         let spec = &self.definition.spec;
-        self.scope.remove_inline(&spec.identity);
-        let removed: Result<bool, Error> = self.scope.engine().drop_projection(spec);
+        let (removed, _) = self.scope.end_inline(&spec.identity, || self.scope.engine().drop_projection(spec));
+        self.scope.log.appended.raise();
         match removed.map_err(|error| error.during("remove projection"))? {
             true => Ok(()),
             false => Err(crate::storage::delivery::unknown(&spec.identity.name).during("remove projection")),

@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, para
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::format;
 use crate::sqlite::transaction::{View, Writing};
+use crate::storage::delivery::Checkpoint;
 
 /// A projection's read model, inside a transaction.
 ///
@@ -172,10 +173,21 @@ pub(crate) fn drop_tables(writing: &Writing<'_>, tables: &[String]) -> Result<()
     tables.iter().try_for_each(|table| writing.batch(&format!("DROP TABLE IF EXISTS \"{table}\"")))
 }
 
-/// Replaces a projection's tables by those of a rebuild.
-pub(crate) fn swap(writing: &Writing<'_>, tables: &[String]) -> Result<()> {
+/// The tables that a projection owns.
+pub(crate) fn named(row: &Checkpoint) -> Result<Vec<String>> {
+    let damaged = || {
+        let what = format!("the names of the tables of {:?} cannot be read", row.identity.name);
+        Error::new(ErrorKind::Corrupt, what).advice("copy the file; then drop the tables and build the projection again")
+    };
+    let tables: Vec<String> = serde_json::from_str(&row.tables).map_err(|error| damaged().caused_by(error))?;
+    check_tables(&tables).map_err(|error| damaged().caused_by(error))?;
+    Ok(tables)
+}
+
+/// Replaces a projection's tables, `old`, by those of a rebuild.
+pub(crate) fn swap(writing: &Writing<'_>, old: &[String], tables: &[String]) -> Result<()> {
     let shadow = Naming { generation: 0, shadow: true };
-    drop_tables(writing, tables)?;
+    drop_tables(writing, old)?;
     tables.iter().try_for_each(|table| writing.batch(&format!("ALTER TABLE {} RENAME TO \"{table}\"", shadow.table(table))))
 }
 

@@ -15,7 +15,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, tenant, name, kind, filter, position, leader, fence, heartbeat, lease_millis, in_hand, deaths, ",
-            "failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, checksum FROM subscriptions ",
+            "failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, tables, paused, ",
+            "checksum FROM subscriptions ",
             $rest
         )
     };
@@ -35,7 +36,7 @@ pub(crate) struct Stored {
 impl Stored {
     fn read(row: &Row<'_>) -> Result<Stored> {
         let identity = || Some(Identity { tenant: row.at(1).ok()?, name: row.at(2).ok()? });
-        let (intact, doubtful) = match (parse(row), row.at::<i64>(19)) {
+        let (intact, doubtful) = match (parse(row), row.at::<i64>(21)) {
             (Ok(checkpoint), Ok(stored)) if stored == sum(&checkpoint) => (Some(checkpoint), None),
             (Ok(checkpoint), _) => (None, Some(checkpoint)),
             (Err(_), _) => (None, None),
@@ -76,6 +77,8 @@ fn parse(row: &Row<'_>) -> Result<Checkpoint> {
         rebuild_version: row.at(16)?,
         rebuild_position: row.at(17)?,
         deliveries: row.at(18)?,
+        tables: row.at(19)?,
+        paused: row.at(20)?,
     })
 }
 
@@ -94,7 +97,7 @@ fn sum(of: &Checkpoint) -> i64 {
     for nullable in [of.in_hand, of.failed_position, of.rebuild_version.map(u64::from), of.rebuild_position] {
         optional(nullable).into_iter().for_each(|part| head.extend(number(part)));
     }
-    head.extend([u8::from(of.leader.is_some()), u8::from(of.failure.is_some())]);
+    head.extend([u8::from(of.leader.is_some()), u8::from(of.failure.is_some()), u8::from(of.paused)]);
     checksum::fields(
         0,
         &[
@@ -103,6 +106,7 @@ fn sum(of: &Checkpoint) -> i64 {
             of.identity.name.as_bytes(),
             of.kind.as_str().as_bytes(),
             of.filter.as_bytes(),
+            of.tables.as_bytes(),
             of.leader.as_ref().map_or(&[], |leader| leader.as_slice()),
             of.failure.as_deref().unwrap_or_default().as_bytes(),
         ],
@@ -150,6 +154,11 @@ pub(crate) fn led(view: &View<'_>, lead: Lead) -> Result<Option<Checkpoint>> {
     Ok((row.fence == lead.fence && row.leader.is_some()).then_some(row))
 }
 
+/// As [`led`], for a leader that wants more work; `None` too if the subscription is paused.
+pub(crate) fn working(view: &View<'_>, lead: Lead) -> Result<Option<Checkpoint>> {
+    Ok(led(view, lead)?.filter(|row| !row.paused))
+}
+
 /// A checkpoint after the end of the log is damage too: events would be skipped.
 pub(crate) fn check_position(checkpoint: &Checkpoint, last: u64) -> Result<()> {
     let most = checkpoint.position.max(checkpoint.rebuild_position.unwrap_or(0));
@@ -169,8 +178,9 @@ pub(crate) fn next_id(view: &View<'_>) -> Result<i64> {
 pub(crate) fn insert(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
     writing.insert(
         "INSERT INTO subscriptions (id, tenant, name, kind, filter, position, leader, fence, heartbeat, lease_millis, in_hand,
-           deaths, failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+           deaths, failed_position, failure, version, generation, rebuild_version, rebuild_position, deliveries, tables, paused,
+           checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
         params![
             of.id,
             of.identity.tenant,
@@ -191,6 +201,8 @@ pub(crate) fn insert(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
             of.rebuild_version,
             of.rebuild_position,
             of.deliveries,
+            of.tables,
+            of.paused,
             sum(of)
         ],
     )?;
@@ -202,7 +214,8 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
     writing.execute(
         "UPDATE subscriptions SET kind = ?2, filter = ?3, position = ?4, leader = ?5, fence = ?6, heartbeat = ?7,
            lease_millis = ?8, in_hand = ?9, deaths = ?10, failed_position = ?11, failure = ?12, version = ?13,
-           generation = ?14, rebuild_version = ?15, rebuild_position = ?16, deliveries = ?17, checksum = ?18 WHERE id = ?1",
+           generation = ?14, rebuild_version = ?15, rebuild_position = ?16, deliveries = ?17, tables = ?18, paused = ?19,
+           checksum = ?20 WHERE id = ?1",
         params![
             of.id,
             of.kind.as_str(),
@@ -221,6 +234,8 @@ pub(crate) fn save(writing: &Writing<'_>, of: &Checkpoint) -> Result<()> {
             of.rebuild_version,
             of.rebuild_position,
             of.deliveries,
+            of.tables,
+            of.paused,
             sum(of)
         ],
     )?;
@@ -253,6 +268,8 @@ mod tests {
             identity: Identity { tenant: "t".into(), name: "n".into() },
             kind: SubscriptionKind::Outbox,
             filter: "{}".into(),
+            tables: "[]".into(),
+            paused: false,
             position: 5,
             leader: None,
             fence: 2,
@@ -280,6 +297,8 @@ mod tests {
             Checkpoint { identity: Identity { tenant: "tn".into(), name: "".into() }, ..base.clone() },
             Checkpoint { kind: SubscriptionKind::Handler, ..base.clone() },
             Checkpoint { filter: "{ }".into(), ..base.clone() },
+            Checkpoint { tables: "[ ]".into(), ..base.clone() },
+            Checkpoint { paused: true, ..base.clone() },
             Checkpoint { position: 13, ..base.clone() },
             Checkpoint { leader: Some([0; 16]), ..base.clone() },
             Checkpoint { fence: 3, ..base.clone() },
@@ -298,5 +317,5 @@ mod tests {
         assert!(others.iter().all(|other| sum(other) != FROZEN));
     }
 
-    const FROZEN: i64 = 5_415_390_743_554_941_469;
+    const FROZEN: i64 = -1_394_256_186_642_709_538;
 }

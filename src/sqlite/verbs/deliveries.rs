@@ -29,7 +29,7 @@ impl Database {
     /// aggregates wait. The batch is empty if there is nothing new.
     pub(crate) fn lease_new(&self, lead: Lead, tenant: &str, filter: &Filter, rules: &Rules) -> UnderLead<Option<Batch>> {
         let page = self.read(|view| {
-            let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
+            let Some(row) = subscriptions::working(view, lead)? else { return Ok(None) };
             page_after(view, &row, tenant, filter, rules.batch).map(Some)
         })?;
         let Some(page) = page else { return Ok(None) };
@@ -46,7 +46,7 @@ impl Database {
             return Ok(Some(None));
         }
         self.write_durably(|writing| {
-            let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+            let Some(row) = subscriptions::working(writing, lead)? else { return Ok(None) };
             let (mut items, mut bytes) = (Vec::new(), 0);
             for delivery in due(writing, rules.batch)? {
                 if bytes > BATCH_BYTES {
@@ -65,7 +65,7 @@ impl Database {
             return Ok(Some(None));
         }
         self.write_durably(|writing| {
-            let Some(row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+            let Some(row) = subscriptions::working(writing, lead)? else { return Ok(None) };
             let Some(orphan) = deliveries::first_leased(writing, lead.id)? else { return Ok(Some(None)) };
             // The dead runner's whole batch has rows, so the checkpoint can move past it.
             let reached = row.position.max(deliveries::last_position(writing, lead.id)?);
@@ -198,7 +198,7 @@ fn lease_again(writing: &Writing<'_>, before: Delivery) -> Result<Leased> {
 }
 
 fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> UnderLead<Option<Batch>> {
-    let Some(mut row) = subscriptions::led(writing, lead)? else { return Ok(None) };
+    let Some(mut row) = subscriptions::working(writing, lead)? else { return Ok(None) };
     let mut items = Vec::new();
     if row.position != page.after {
         // The checkpoint was moved since the events were read.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Params, Row};
@@ -13,7 +14,7 @@ use crate::sqlite::tables::read_model::{self, Naming, ReadModel};
 use crate::sqlite::tables::subscriptions;
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
-use crate::sqlite::verbs::subscriptions::{advance, blank, filter_text, page_after};
+use crate::sqlite::verbs::subscriptions::{advance, blank, page_after, remove};
 use crate::storage::delivery::{Applied, Checkpoint, Lead, Page, ProjectionSpec, Rebuilt, SubscriptionKind, Taken};
 
 /// How long one transaction of a projection may hold the write lock, and so delay an append of another process.
@@ -33,8 +34,10 @@ pub(crate) type Create = dyn Fn(&ReadModel<'_>) -> Result<()>;
 pub(crate) struct InlineProjection {
     pub(crate) spec: ProjectionSpec,
     /// The number of its subscription.
-    pub(crate) id: i64,
-    pub(crate) apply: Box<Apply>,
+    id: i64,
+    apply: Arc<Apply>,
+    /// Set when this process removes it. An append that is under way then passes it over.
+    ended: AtomicBool,
 }
 
 /// Applies what was appended since the tables were last filled, in the append's own transaction.
@@ -43,23 +46,47 @@ pub(crate) fn run_inline(writing: &Writing<'_>, projections: &[Arc<InlineProject
 }
 
 impl InlineProjection {
+    pub(crate) fn new(spec: ProjectionSpec, id: i64, apply: Arc<Apply>) -> InlineProjection {
+        InlineProjection { spec, id, apply, ended: AtomicBool::new(false) }
+    }
+
+    /// The same projection for a copy of the log.
+    pub(crate) fn copied(&self) -> InlineProjection {
+        InlineProjection::new(self.spec.clone(), self.id, self.apply.clone())
+    }
+
+    /// Sets whether appends pass it over.
+    pub(crate) fn end(&self, ended: bool) {
+        self.ended.store(ended, Ordering::Release);
+    }
+
+    /// Applies what is missing from the tables, or fails: an append must not return while its events are missing.
     fn run(&self, writing: &Writing<'_>) -> Result<()> {
+        if self.ended.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let known = subscriptions::by_id(writing, self.id)?.filter(|row| row.identity == self.spec.identity);
         let found = match known {
             Some(row) => Some(row),
             None => subscriptions::find(writing, &self.spec.identity)?,
         };
-        // It was removed, or another definition took over and will apply these events.
-        let Some(mut row) = found.filter(|row| row.version == self.spec.version) else { return Ok(()) };
+        let mut row = found.ok_or_else(|| self.removed())?;
+        check_definition(&row, &self.spec)?;
         let last = scan::last_position(writing)?;
         subscriptions::check_position(&row, last)?;
         if row.position == last {
             return Ok(());
         }
         let model = ReadModel::new(writing, &self.spec.tables, serving(&row));
-        take_tail(writing, &self.spec, &model, row.position, last, &self.apply)?;
+        take_tail(writing, &self.spec, &model, row.position, last, &*self.apply)?;
         row.position = last;
         subscriptions::save(writing, &row)
+    }
+
+    fn removed(&self) -> Error {
+        let what = format!("the projection {:?}, which runs inside the appends, was removed", self.spec.identity.name);
+        Error::new(ErrorKind::ProjectionOutdated, what)
+            .advice("build it again with project_inline, or go on without it with Store::end_inline")
     }
 }
 
@@ -110,7 +137,8 @@ impl Database {
                 Some((row, false)) => row,
                 None => make(writing, spec)?,
             };
-            if row.position == 0 {
+            // Tables of another version are made by a rebuild.
+            if row.position == 0 && row.version == spec.version {
                 create(&ReadModel::new(writing, &spec.tables, serving(&row)))?;
             }
             Ok(row.id)
@@ -118,12 +146,16 @@ impl Database {
     }
 
     pub(crate) fn is_outdated(&self, spec: &ProjectionSpec) -> Result<bool> {
-        self.read(|view| Ok(check_definition(&subscriptions::named(view, &spec.identity)?, spec).is_err()))
+        self.read(|view| {
+            let row = subscriptions::named(view, &spec.identity)?;
+            check_not_newer(row.version, spec)?;
+            Ok(check_definition(&row, spec).is_err())
+        })
     }
 
     pub(crate) fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
-            let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
+            let Some(row) = subscriptions::working(view, lead)? else { return Ok(None) };
             check_definition(&row, spec)?;
             page_after(view, &row, &spec.identity.tenant, &spec.filter, limit).map(Some)
         })
@@ -141,7 +173,7 @@ impl Database {
     ) -> Result<Applied<Taken>> {
         let (failed_after, lead_lost) = (Cell::new(None), Cell::new(false));
         let done = self.write_in_background(|writing| {
-            let Some(row) = subscriptions::led(writing, lead)? else {
+            let Some(row) = subscriptions::working(writing, lead)? else {
                 lead_lost.set(true);
                 return Ok(None);
             };
@@ -165,6 +197,7 @@ impl Database {
     pub(crate) fn next_for_rebuild(&self, spec: &ProjectionSpec, limit: usize) -> Result<Page> {
         self.read(|view| {
             let row = subscriptions::named(view, &spec.identity)?;
+            check_may_rebuild(&row, spec)?;
             let after = built(&row, spec).unwrap_or(0);
             page_after(view, &Checkpoint { position: after, ..row }, &spec.identity.tenant, &spec.filter, limit)
         })
@@ -204,6 +237,7 @@ impl Database {
         failed_after: &Cell<Option<usize>>,
     ) -> Result<Option<Rebuilt>> {
         let mut row = subscriptions::named(writing, &spec.identity)?;
+        check_may_rebuild(&row, spec)?;
         let built = built(&row, spec);
         if built.unwrap_or(0) != page.after {
             return Ok(None);
@@ -211,6 +245,7 @@ impl Database {
         let model = ReadModel::new(writing, &spec.tables, Naming { generation: row.generation + 1, shadow: true });
         if built.is_none() {
             read_model::drop_shadows(writing, &spec.tables)?;
+            check_free(writing, spec, &read_model::named(&row)?)?;
             create(&model)?;
         }
         let mut taken = self.take(&model, page, limit, apply, failed_after)?;
@@ -222,11 +257,13 @@ impl Database {
         let finished = taken.reached >= last;
         drop(model);
         if finished {
-            read_model::swap(writing, &spec.tables)?;
+            let old = read_model::named(&row)?;
+            check_free(writing, spec, &old)?;
+            read_model::swap(writing, &old, &spec.tables)?;
             (row.version, row.position, row.generation) = (spec.version, taken.reached, row.generation + 1);
             (row.rebuild_version, row.rebuild_position) = (None, None);
             (row.failed_position, row.failure, row.in_hand, row.deaths) = (None, None, None, 0);
-            row.filter = filter_text(&spec.filter)?;
+            (row.filter, row.tables) = (spec.filter_text().to_owned(), spec.tables_text().to_owned());
         } else {
             (row.rebuild_version, row.rebuild_position) = (Some(spec.version), Some(taken.reached));
         }
@@ -260,12 +297,15 @@ impl Database {
 
     /// Deletes a projection and its tables, those of an unfinished rebuild included; `false` if there is none.
     pub(crate) fn drop_projection(&self, spec: &ProjectionSpec) -> Result<bool> {
-        read_model::check_tables(&spec.tables)?;
         self.write(|writing| {
             let Some(stored) = subscriptions::find_anyhow(writing, &spec.identity)? else { return Ok(false) };
+            match &stored.intact {
+                Some(row) => check_not_newer(row.version, spec)?,
+                // The row cannot say which tables it has.
+                None => read_model::drop_tables(writing, &spec.tables)?,
+            }
             read_model::drop_shadows(writing, &spec.tables)?;
-            read_model::drop_tables(writing, &spec.tables)?;
-            subscriptions::remove(writing, stored.id).map(|()| true)
+            remove(writing, &stored).map(|()| true)
         })
     }
 
@@ -311,15 +351,11 @@ fn built(row: &Checkpoint, spec: &ProjectionSpec) -> Option<u64> {
 /// Creates a projection's row. Tables that already exist belong to somebody else: to another tenant's projection of the
 /// same name, to one that was removed, or to the application. Their rows must not mix with ours.
 fn make(writing: &Writing<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
-    for table in spec.tables.iter() {
-        if read_model::exists(writing, table)? {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} already exists in the file"))
-                .advice("choose another name, or drop it; one projection serves several tenants with Filter::all_tenants"));
-        }
-    }
+    check_free(writing, spec, &[])?;
     let id = subscriptions::next_id(writing)?;
     let made = Checkpoint {
-        filter: filter_text(&spec.filter)?,
+        filter: spec.filter_text().to_owned(),
+        tables: spec.tables_text().to_owned(),
         version: spec.version,
         ..blank(id, &spec.identity, SubscriptionKind::Projection)
     };
@@ -327,16 +363,47 @@ fn make(writing: &Writing<'_>, spec: &ProjectionSpec) -> Result<Checkpoint> {
     Ok(made)
 }
 
+/// Fails if tables of these names exist that are not those that the projection owns.
+fn check_free(writing: &Writing<'_>, spec: &ProjectionSpec, owned: &[String]) -> Result<()> {
+    for table in spec.tables.iter().filter(|table| !owned.iter().any(|owned| owned.eq_ignore_ascii_case(table))) {
+        if read_model::exists(writing, table)? {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("a table {table:?} already exists in the file"))
+                .advice("choose another name, or drop it; one projection serves several tenants with Filter::all_tenants"));
+        }
+    }
+    Ok(())
+}
+
 /// Fails unless the tables were made by this definition.
 fn check_definition(row: &Checkpoint, spec: &ProjectionSpec) -> Result<()> {
+    check_not_newer(row.version, spec)?;
     let name = &row.identity.name;
     let what = if row.version != spec.version {
         let (tables, definition) = (row.version, spec.version);
         format!("the tables of the projection {name:?} have version {tables}, its definition has version {definition}")
-    } else if row.filter != filter_text(&spec.filter)? {
+    } else if row.filter != spec.filter_text() {
         format!("the filter of the projection {name:?} has changed since its tables were built")
+    } else if row.tables != spec.tables_text() {
+        format!("the names of the tables of the projection {name:?} have changed since they were built")
     } else {
         return Ok(());
     };
     Err(Error::new(ErrorKind::ProjectionOutdated, what).advice("rebuild it; the old tables serve until the new ones are ready"))
+}
+
+/// An older version of an application must not take back the tables of a newer one.
+fn check_not_newer(tables: u32, spec: &ProjectionSpec) -> Result<()> {
+    if tables <= spec.version {
+        return Ok(());
+    }
+    let (name, definition) = (&spec.identity.name, spec.version);
+    let what =
+        format!("the tables of the projection {name:?} have the newer version {tables}, its definition has version {definition}");
+    Err(Error::new(ErrorKind::ProjectionOutdated, what)
+        .advice("update the application; to go back to the older version on purpose, reset the projection and rebuild it"))
+}
+
+/// Fails if the tables, or those that are being built, belong to a newer definition.
+fn check_may_rebuild(row: &Checkpoint, spec: &ProjectionSpec) -> Result<()> {
+    check_not_newer(row.version.max(row.rebuild_version.unwrap_or(0)), spec)
 }

@@ -30,6 +30,16 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 const MOST_TYPES_LOOKED_AT: usize = 2_000;
 
 impl Database {
+    pub(crate) fn read_after(
+        &self,
+        tenant: &str,
+        filter: &Filter,
+        after: u64,
+        limit: usize,
+    ) -> Result<(VecDeque<RecordedEvent>, u64)> {
+        self.read(|view| read_after(view, tenant, filter, after, limit))
+    }
+
     pub(crate) fn scan(
         &self,
         tenant: &str,

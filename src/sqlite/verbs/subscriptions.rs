@@ -6,7 +6,8 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::filter::Filter;
 use crate::model::place::Position;
 use crate::sqlite::Database;
-use crate::sqlite::tables::{deliveries, subscriptions};
+use crate::sqlite::tables::subscriptions::Stored;
+use crate::sqlite::tables::{deliveries, read_model, subscriptions};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
 use crate::storage::delivery::{
@@ -19,7 +20,7 @@ const PATIENCE_SHARE: u32 = 4;
 
 impl Database {
     pub(crate) fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()> {
-        let filter = filter_text(new.filter)?;
+        let filter = new.filter.to_text()?;
         let fits = |known: Option<Checkpoint>| match known {
             Some(known) => fits(&known, new, &filter),
             None => Ok(false),
@@ -93,7 +94,7 @@ impl Database {
 
     pub(crate) fn next_page(&self, lead: Lead, tenant: &str, filter: &Filter, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
-            let Some(row) = subscriptions::led(view, lead)? else { return Ok(None) };
+            let Some(row) = subscriptions::working(view, lead)? else { return Ok(None) };
             page_after(view, &row, tenant, filter, limit).map(Some)
         })
     }
@@ -169,27 +170,30 @@ impl Database {
 
     pub(crate) fn remove_subscription(&self, identity: &Identity) -> Result<bool> {
         self.write(|writing| match subscriptions::find_anyhow(writing, identity)? {
-            Some(stored) => subscriptions::remove(writing, stored.id).map(|()| true),
+            Some(stored) => remove(writing, &stored).map(|()| true),
             None => Ok(false),
         })
     }
 
+    pub(crate) fn set_paused(&self, identity: &Identity, paused: bool) -> Result<bool> {
+        self.write(|writing| {
+            let mut row = subscriptions::named(writing, identity)?;
+            if row.paused == paused {
+                return Ok(false);
+            }
+            row.paused = paused;
+            subscriptions::save(writing, &row)?;
+            Ok(true)
+        })
+    }
+
+    /// Positions between a subscription's checkpoint and the end of the log.
     pub(crate) fn lag(&self, lead: Lead) -> Result<u64> {
         self.read(|view| {
             let reached = subscriptions::by_id(view, lead.id)?.map_or(0, |row| row.position);
             Ok(scan::last_position(view)?.saturating_sub(reached))
         })
     }
-}
-
-/// The filter as text: the same for equal filters, whatever the order of their lists.
-pub(super) fn filter_text(filter: &Filter) -> Result<String> {
-    let mut filter = filter.clone();
-    for list in [&mut filter.aggregate_types, &mut filter.event_types, &mut filter.tags, &mut filter.any_tag] {
-        list.sort_unstable();
-        list.dedup();
-    }
-    serde_json::to_string(&filter).map_err(|error| Error::new(ErrorKind::Codec, "the filter is not JSON").caused_by(error))
 }
 
 fn find_checked(view: &View<'_>, identity: &Identity) -> Result<Option<Checkpoint>> {
@@ -251,6 +255,8 @@ pub(super) fn blank(id: i64, identity: &Identity, kind: SubscriptionKind) -> Che
         identity: identity.clone(),
         kind,
         filter: String::new(),
+        tables: "[]".to_owned(),
+        paused: false,
         position: 0,
         leader: None,
         fence: 0,
@@ -278,6 +284,9 @@ fn check_reached(position: u64, last: u64) -> Result<()> {
 }
 
 fn take(writing: &Writing<'_>, mut row: Checkpoint, claim: &Claim<'_>, waited: bool) -> Result<Claimed> {
+    if row.paused {
+        return Ok(Claimed::Paused);
+    }
     let pulse = row.pulse();
     if row.leader.is_some_and(|leader| leader != claim.runner) && (waited || claim.dead != Some(pulse)) {
         if !pulse.is_asked() {
@@ -334,6 +343,16 @@ pub(super) fn move_on(row: &mut Checkpoint, position: u64, in_hand: Option<u64>)
     if row.in_hand != in_hand {
         (row.in_hand, row.deaths) = (in_hand, 0);
     }
+}
+
+/// Deletes a subscription with its deliveries, and the tables that its row names.
+pub(super) fn remove(writing: &Writing<'_>, stored: &Stored) -> Result<()> {
+    if let Some(row) = &stored.intact {
+        let tables = read_model::named(row)?;
+        read_model::drop_shadows(writing, &tables)?;
+        read_model::drop_tables(writing, &tables)?;
+    }
+    subscriptions::remove(writing, stored.id)
 }
 
 fn forget_failure(row: &mut Checkpoint) {

@@ -6,7 +6,7 @@ use super::{PAGE, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::{ErrorKind, Result};
 use crate::model::filter::Filter;
-use crate::sqlite::tables::{deliveries, subscriptions};
+use crate::sqlite::tables::{deliveries, read_model, subscriptions};
 use crate::sqlite::transaction::{Columns, View};
 use crate::sqlite::verbs::scan;
 use crate::storage::delivery::Delivery;
@@ -32,6 +32,9 @@ pub(crate) fn all_subscriptions(view: &View<'_>, found: &mut Found) -> Result<()
         let name = &checkpoint.identity.name;
         if serde_json::from_str::<Filter>(&checkpoint.filter).is_err() {
             found.add(Damage::new(format!("the filter of the subscription {name:?} is not one")).advice(RESET));
+        }
+        if let Err(error) = read_model::named(&checkpoint) {
+            found.add(damage_of(&error));
         }
         match deliveries::check_number(view, &checkpoint) {
             Err(error) if error.kind() == ErrorKind::Corrupt => found.add(damage_of(&error).advice(deliveries::RECOUNT)),

@@ -14,6 +14,8 @@ pub enum Answer {
     Status(u16),
     /// A status with `Retry-After`, in seconds.
     Later(u16, u64),
+    /// A status with a `Location` on this port.
+    Elsewhere(u16, u16),
     /// Says nothing for so long.
     Silence(Duration),
     /// Closes the connection in place of an answer.
@@ -122,6 +124,7 @@ fn respond(stream: &mut impl Write, answer: Answer) -> bool {
     let (status, further) = match answer {
         Answer::Status(status) => (status, String::new()),
         Answer::Later(status, seconds) => (status, format!("Retry-After: {seconds}\r\n")),
+        Answer::Elsewhere(status, port) => (status, format!("Location: http://127.0.0.1:{port}/events\r\n")),
         Answer::Silence(pause) => {
             std::thread::sleep(pause);
             return false;

@@ -72,6 +72,31 @@ fn events_arrive_as_signed_cloud_events() {
 }
 
 #[test]
+fn while_a_secret_is_exchanged_each_request_is_signed_with_both() {
+    const OLD: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let (_directory, store) = store();
+    let server = Server::start([]);
+    place_order(&store, "o-1");
+    assert_eq!(run(&store, webhook_to(&server).previous_secret(OLD).unwrap()), 2);
+    for request in server.requests() {
+        let (id, timestamp) = (&request.headers["webhook-id"], &request.headers["webhook-timestamp"]);
+        let signed = [format!("{id}.{timestamp}.").as_bytes(), &request.body].concat();
+        let by = |secret: &str| {
+            let key = BASE64.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+            format!("v1,{}", BASE64.encode(hmac(&key, &signed)))
+        };
+        assert_eq!(request.headers["webhook-signature"], format!("{} {}", by(SECRET), by(OLD)));
+    }
+    // The exchange ends with the new secret alone; a receiver with either has missed nothing.
+    place_order(&store, "o-2");
+    assert_eq!(run(&store, webhook_to(&server).previous_secret(OLD).unwrap().secret(SECRET).unwrap()), 2);
+    server.requests()[2..].iter().for_each(verify);
+    let alone = Webhook::new(&server.url).unwrap().previous_secret(OLD).unwrap_err();
+    assert!(alone.to_string().contains("secret first"), "{alone}");
+    assert!(webhook_to(&server).previous_secret("whsec_AAAA").is_err());
+}
+
+#[test]
 fn the_default_source_is_the_replica_and_without_a_secret_nothing_is_signed() {
     let (_directory, store) = store();
     let server = Server::start([]);
@@ -106,6 +131,17 @@ fn whatever_fails_is_sent_again_under_the_same_id_until_it_is_taken() {
     assert_eq!(sent, expected, "in order, the second only after the first");
     let waited = requests[3].at - requests[2].at;
     assert!(waited < Duration::from_secs(5), "the silence was not waited for: {waited:?}");
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let (_directory, store) = store();
+    let elsewhere = Server::start([]);
+    let port = elsewhere.url.rsplit(':').next().unwrap().strip_suffix("/events").unwrap().parse().unwrap();
+    let server = Server::start([301, 302, 303, 307, 308].map(|status| Answer::Elsewhere(status, port)));
+    place_order(&store, "o-1");
+    assert_eq!(run(&store, webhook_to(&server)), 2);
+    assert_eq!((server.requests().len(), elsewhere.requests().len()), (7, 0), "tried again at the address that was set");
 }
 
 #[test]
