@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::delivery::lead::{Candidate, Heart, Held, Try};
 use crate::engine::Watcher;
 use crate::log::scope::Scope;
@@ -143,7 +145,8 @@ fn note(scope: &Scope, held: &Held, error: Error) -> Error {
 }
 
 /// Why a follower ended.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum StopReason {
     /// It was asked to stop.

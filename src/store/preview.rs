@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::log::append;
 use crate::model::decision::{ExecuteError, IntoDecision};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -15,7 +17,8 @@ use crate::storage::delivery::RowChange;
 use crate::store::aggregates::Aggregates;
 
 /// What a decision would do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Preview<S> {
     /// The state after the new events.

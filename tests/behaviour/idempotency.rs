@@ -211,9 +211,9 @@ fn an_import_goes_on_with_other_batches() {
         let done = store.commit(skipping(expected, (1..=10).map(known).collect())).unwrap();
         let [done] = &done[..] else { panic!("one aggregate") };
         assert_eq!((done.skipped, done.was_duplicate, done.version.get(), done.position.get()), (4, false, 10, 10));
-        assert_eq!((done.commit_id.get(), &done.event_ids), (5, &(1..=10).map(|n| id(n)).collect::<Vec<_>>()));
+        assert_eq!((done.commit_id.get(), &done.event_ids), (5, &(1..=10).map(id).collect::<Vec<_>>()));
         let ids: Vec<EventId> = read(&store, Query::new()).iter().map(|event| event.id).collect();
-        assert_eq!(ids, (1..=10).map(|n| id(n)).collect::<Vec<_>>());
+        assert_eq!(ids, (1..=10).map(id).collect::<Vec<_>>());
         let again = store.commit(skipping(expected, (3..=8).map(known).collect())).unwrap();
         assert_eq!((again[0].skipped, again[0].was_duplicate, again[0].version.get()), (6, true, 8));
         assert_eq!(store.last_position().unwrap(), 10);

@@ -121,6 +121,8 @@ fn reports_and_errors_as_json() {
     let executed = serde_json::to_value(accounts.execute("a", |_| deposits(1)).unwrap()).unwrap();
     assert_eq!((&executed["state"]["cents"], &executed["attempts"]), (&json!(3), &json!(1)));
     assert_eq!(serde_json::to_value(accounts.replay("a").unwrap()).unwrap()["eventsFolded"], 3);
+    let preview = serde_json::to_value(accounts.preview("a", |_| deposits(1)).unwrap()).unwrap();
+    assert_eq!((&preview["version"], &preview["events"][0]["eventType"]), (&json!(4), &json!("Deposited")));
     assert_eq!(
         serde_json::to_value(store.maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap()).unwrap()["damageCount"],
         0

@@ -4,7 +4,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use foldlog::{
-    Error, ErrorKind, Filter, FilterChange, Message, Position, Projection, Publisher, StartFrom, StopReason, SubscriptionKind,
+    Error, ErrorKind, Filter, FilterChange, Message, Position, Projection, PublishError, Publisher, StartFrom, StopReason,
+    SubscriptionKind,
 };
 
 use super::outbox::eager;
@@ -249,6 +250,10 @@ fn statuses_can_be_written_as_json() {
     eager(&store).publisher(|_: &Message<'_>| Ok(())).run_to_end().unwrap();
     let status = serde_json::to_value(store.outbox("out").status().unwrap()).unwrap();
     assert_eq!((&status["toRetry"], &status["position"]), (&0.into(), &2.into()));
+    let mut refusing = store.outbox("refused").publisher(|_: &Message<'_>| Err(PublishError::Reject("no".into())));
+    refusing.run_to_end().unwrap();
+    let letter = serde_json::to_value(refusing.dead_letters().unwrap().iter().next().unwrap().unwrap()).unwrap();
+    assert_eq!((&letter["lastError"], &letter["event"]["position"]), (&"no".into(), &1.into()));
 }
 
 #[test]

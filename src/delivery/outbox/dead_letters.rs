@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::Serialize;
+
 use crate::delivery::outbox;
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -46,7 +48,8 @@ pub struct DeadLetters {
 }
 
 /// One dead letter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The event's position, which also names the letter.
