@@ -18,6 +18,7 @@ CREATE TABLE log_state (
   id                  INTEGER PRIMARY KEY CHECK (id = 1), -- always 1
   replica             INTEGER NOT NULL,  -- replicas.id under which this file appends now
   snapshot_count      INTEGER NOT NULL,  -- rows in snapshots, so that nobody has to count them
+  archive_id          BLOB,              -- UUID, 16 bytes, of the archive file that holds this log's archived events; NULL = none was made
   snapshots_expired_at INTEGER NOT NULL, -- when the scheduled clean-up of old snapshots ran last; 0 = never
   created_at          INTEGER NOT NULL   -- when the file was made
 ) STRICT;
@@ -61,7 +62,7 @@ CREATE TABLE aggregates (
 CREATE TABLE removals (
   aggregate           INTEGER PRIMARY KEY, -- aggregates.id
   purged_through      INTEGER NOT NULL,  -- events 1..this were purged; 0 = none
-  archived_through    INTEGER NOT NULL,  -- events 1..this were moved to the archive; 0 = none
+  archived_through    INTEGER NOT NULL,  -- events purged_through+1..this are in the archive, if it is more than purged_through
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
 
@@ -84,13 +85,16 @@ CREATE TABLE events (
 -- Events are never changed. This stops a shell that forgets it; the library has no statement that would.
 CREATE TRIGGER events_never_change BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'foldlog: events are never changed'); END;
 
--- Positions whose events were removed. Every position up to the last is that of an event, or lies in one of these. Rows do
--- not touch each other: a longer hole is one row.
+-- Positions whose events were removed from this file. Every position up to the last is that of an event, or lies in one of
+-- these. Rows of one kind do not touch each other: a longer hole is one row.
 CREATE TABLE holes (
   first               INTEGER PRIMARY KEY, -- first position of the hole
   last                INTEGER NOT NULL,  -- last position of the hole
+  archived            INTEGER NOT NULL CHECK (archived IN (0, 1)), -- 1 = the events are in the archive; 0 = they were purged
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
+
+CREATE INDEX holes_archived ON holes (first) WHERE archived = 1;
 
 -- Events by the ids that callers gave. An id that the store made holds its position and needs no entry.
 CREATE TABLE event_ids (

@@ -20,6 +20,7 @@ pub mod figures {}
 /// [docs/reliability.md]: reliability
 /// [docs/delivery.md]: delivery
 /// [Decision 8]: decisions
+/// [Decision 10]: decisions
 /// [schema.sql]: file_format
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
@@ -36,6 +37,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0006-linked-indexes.md")]
 #[doc = include_str!("../docs/decisions/0007-leases-without-a-clock.md")]
 #[doc = include_str!("../docs/decisions/0008-format-1.md")]
+#[doc = include_str!("../docs/decisions/0010-archive.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

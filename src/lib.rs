@@ -54,6 +54,7 @@ pub use log::append::Batch;
 pub use log::pages::{DocumentIter, Ids};
 pub use log::query::{Events, Query};
 pub use log::watch::Watch;
+pub use maintenance::archive::{Archive, ArchiveReport};
 pub use maintenance::backup::{BackupProgress, BackupStep, Restored};
 pub use maintenance::clean_up::{ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 pub use maintenance::purge::{HeldBack, Purge, PurgeReport};

@@ -1,5 +1,6 @@
 //! Options: how a store is opened.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::metrics::LabelBounds;
@@ -94,6 +95,7 @@ pub struct Options {
     pub(crate) label_bounds: LabelBounds,
     pub(crate) trace_source: Option<TraceSource>,
     pub(crate) vfs: Option<String>,
+    pub(crate) archive_path: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -111,6 +113,7 @@ impl Default for Options {
             label_bounds: LabelBounds::default(),
             trace_source: None,
             vfs: None,
+            archive_path: None,
         }
     }
 }
@@ -215,6 +218,13 @@ impl Options {
     /// encrypting file system. Default: SQLite's own.
     pub fn vfs(mut self, name: impl Into<String>) -> Options {
         self.vfs = Some(name.into());
+        self
+    }
+
+    /// Sets where the file of archived events is. Default: next to the store's file, under its name with `.archive` at
+    /// the end. A store in memory has no archive.
+    pub fn archive_path(mut self, path: impl Into<PathBuf>) -> Options {
+        self.archive_path = Some(path.into());
         self
     }
 

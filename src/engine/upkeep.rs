@@ -5,13 +5,19 @@ use std::path::Path;
 
 use super::Engine;
 use crate::model::error::Result;
-use crate::storage::upkeep::{Copied, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
+use crate::storage::upkeep::{ArchivePlan, Archived, Copied, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 verbs! {
     /// Purges the next aggregates of a tenant, after a number. Returns what it did, and the number to continue from:
     /// `None` at the end.
     fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)>;
+    /// Archives the next events of a tenant, of aggregates after a number. Returns what it did, and the number to
+    /// continue from: `None` at the end.
+    fn archive(&self, tenant: &str, plan: &ArchivePlan, after: i64) -> Result<(Archived, Option<i64>)>;
+    /// Moves archived events of a tenant back, of aggregates after a number. Returns how many, and the number to continue
+    /// from: `None` at the end.
+    fn unarchive(&self, tenant: &str, only: Option<(&str, &str)>, after: i64) -> Result<(u64, Option<i64>)>;
     /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. `None` if there is no such log.
     fn checkpoint(&self) -> Result<Option<WalCheckpoint>>;
     /// The size of the write-ahead log, in bytes; 0 if there is none.
@@ -36,6 +42,13 @@ impl Engine {
     pub(crate) fn copy_to_file(&self, to: &Path, progress: impl FnMut(Copied) -> bool) -> Result<bool> {
         match self {
             Engine::Sqlite(database) => database.copy_to_file(to, progress),
+        }
+    }
+
+    /// As `copy_to_file`, of the archive, after it; `None` if no event is archived.
+    pub(crate) fn copy_archive_to_file(&self, to: &Path, progress: impl FnMut(Copied) -> bool) -> Result<Option<bool>> {
+        match self {
+            Engine::Sqlite(database) => database.copy_archive_to_file(to, progress),
         }
     }
 }

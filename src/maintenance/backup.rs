@@ -12,10 +12,13 @@ use crate::engine::Engine;
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
+use crate::options::Options;
 use crate::storage::verify::VerifyReport;
 
 /// What SQLite keeps beside a file. Left behind by another file of the same name, it would be taken for changes of this one.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", ARCHIVE];
+/// The file of archived events.
+const ARCHIVE: &str = ".archive";
 
 /// A step of a backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -104,7 +107,7 @@ fn copy(
     to: &Path,
     progress: &mut dyn FnMut(&BackupProgress) -> ControlFlow<()>,
 ) -> Result<(BackupProgress, Option<Copy>)> {
-    let copy = Copy::make(to)?;
+    let mut copy = Copy::make(to)?;
     let mut done = BackupProgress::default();
     let copied = scope.engine().copy_to_file(&copy.path, |copied| {
         (done.done, done.total) = (copied.pages, copied.total);
@@ -114,8 +117,16 @@ fn copy(
     if !copied {
         return Ok((done, None));
     }
+    let copied = scope.engine().copy_archive_to_file(&beside(&copy.path, ARCHIVE), |copied| {
+        (done.done, done.total) = (copied.pages, copied.total);
+        progress(&done).is_continue()
+    })?;
+    if copied == Some(false) {
+        return Ok((done, None));
+    }
     done.step = BackupStep::Verify;
-    let engine = Engine::open(&copy.path, scope.options())?;
+    let options = Options { archive_path: None, ..scope.options().clone() };
+    let engine = Engine::open(&copy.path, &options)?;
     let report = engine.verify(&mut |reached| {
         (done.done, done.total) = (reached.done, reached.total);
         progress(&done)
@@ -126,7 +137,11 @@ fn copy(
         return Ok((done, None));
     }
     refuse_damaged(&report)?;
-    done.bytes = copy.sync()?;
+    done.bytes = sync(&copy.path)?;
+    copy.has_archive = copied.is_some();
+    if copy.has_archive {
+        done.bytes += sync(&beside(&copy.path, ARCHIVE))?;
+    }
     done.finished = true;
     Ok((done, Some(copy)))
 }
@@ -169,6 +184,7 @@ fn io_error(what: String, error: io::Error) -> Error {
 /// An unfinished copy beside its place. It disappears unless it is published.
 struct Copy {
     path: PathBuf,
+    has_archive: bool,
 }
 
 impl Copy {
@@ -179,29 +195,16 @@ impl Copy {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(&path).map_err(|error| io_error(format!("{} cannot be made", path.display()), error))?;
-        Ok(Copy { path })
+        Ok(Copy { path, has_archive: false })
     }
 
-    /// Waits until the disk has it; returns its size.
-    fn sync(&self) -> Result<u64> {
-        let file = OpenOptions::new().write(true).open(&self.path);
-        let synced = file.and_then(|file| file.sync_all().and_then(|()| file.metadata()));
-        Ok(synced.map_err(|error| io_error(format!("{} cannot be written", self.path.display()), error))?.len())
-    }
-
-    /// Gives it its name, unless another file has it by now.
+    /// Gives it its name, unless another file has it by now. The archive comes first, so that the main file is never there
+    /// without it.
     fn publish(&self, to: &Path) -> Result<()> {
-        let failed = |error| io_error(format!("{} cannot be made", to.display()), error);
-        // A link fails where a file is; a rename would replace it.
-        match std::fs::hard_link(&self.path, to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(to)),
-            // Not every file system has links.
-            Err(_) => {
-                refuse_existing(to)?;
-                std::fs::rename(&self.path, to).map_err(failed)?;
-            }
+        if self.has_archive {
+            give_name(&beside(&self.path, ARCHIVE), &beside(to, ARCHIVE))?;
         }
+        give_name(&self.path, to)?;
         if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             // Only some systems can sync a folder; elsewhere a power cut may take the name back, never the source.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
@@ -212,9 +215,30 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        for ending in ["", "-wal", "-shm", "-journal"] {
+        for ending in COMPANIONS.iter().chain([&""]) {
             // Most of them do not exist.
             let _ = std::fs::remove_file(beside(&self.path, ending));
+        }
+    }
+}
+
+/// Waits until the disk has a file; returns its size.
+fn sync(path: &Path) -> Result<u64> {
+    let file = OpenOptions::new().write(true).open(path);
+    let synced = file.and_then(|file| file.sync_all().and_then(|()| file.metadata()));
+    Ok(synced.map_err(|error| io_error(format!("{} cannot be written", path.display()), error))?.len())
+}
+
+/// Gives a file a name, unless another one has it.
+fn give_name(from: &Path, to: &Path) -> Result<()> {
+    // A link fails where a file is; a rename would replace it.
+    match std::fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(to)),
+        // Not every file system has links.
+        Err(_) => {
+            refuse_existing(to)?;
+            std::fs::rename(from, to).map_err(|error| io_error(format!("{} cannot be made", to.display()), error))
         }
     }
 }

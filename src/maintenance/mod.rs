@@ -1,5 +1,6 @@
 //! Upkeep that no single request pays for.
 
+pub(crate) mod archive;
 pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;

@@ -36,6 +36,9 @@ pub enum ErrorKind {
     /// A replay needs events that were purged or archived, and no usable snapshot replaces them; or a removal was
     /// refused because it would lead to this.
     HistoryRemoved,
+    /// The events are in the archive, and the archive is not there, or is that of another file. What is in the main file
+    /// still works.
+    ArchiveMissing,
     /// The file was written by a newer version of the library. It was not changed.
     FormatTooNew,
     /// The file is not a foldlog file, or its schema was changed. It was not changed.
@@ -78,6 +81,7 @@ impl ErrorKind {
             ErrorKind::LimitExceeded => "limit_exceeded",
             ErrorKind::DuplicateEventId => "duplicate_event_id",
             ErrorKind::HistoryRemoved => "history_removed",
+            ErrorKind::ArchiveMissing => "archive_missing",
             ErrorKind::FormatTooNew => "format_too_new",
             ErrorKind::ForeignFile => "foreign_file",
             ErrorKind::Handler => "handler",

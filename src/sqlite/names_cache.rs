@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use uuid::Uuid;
 
+use crate::sqlite::tables::archive::ArchivePath;
 use crate::sync;
 
 /// With more names of a kind than this the cache starts over, so that hostile input cannot grow it without limit.
@@ -39,6 +40,8 @@ pub(crate) struct Replica {
 /// Names from committed rows.
 pub(crate) struct NamesCache {
     pub(crate) replica: Replica,
+    /// Where the file's archive is, or would be; `None` in memory.
+    pub(crate) archive: Option<ArchivePath>,
     remembered: RwLock<Remembered>,
 }
 
@@ -60,13 +63,13 @@ pub(crate) struct NewNames {
 }
 
 impl NamesCache {
-    pub(super) fn new(replica: Replica) -> NamesCache {
-        NamesCache { replica, remembered: RwLock::default() }
+    pub(super) fn new(replica: Replica, archive: Option<ArchivePath>) -> NamesCache {
+        NamesCache { replica, archive, remembered: RwLock::default() }
     }
 
     /// A cache without an identity, for a file that was just opened.
     pub(super) fn unknown() -> NamesCache {
-        NamesCache::new(Replica { id: 0, replica_id: Uuid::nil() })
+        NamesCache::new(Replica { id: 0, replica_id: Uuid::nil() }, None)
     }
 
     fn recall<T>(&self, find: impl FnOnce(&Remembered) -> Option<T>) -> Option<T> {

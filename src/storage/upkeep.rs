@@ -64,3 +64,26 @@ pub(crate) struct Copied {
     /// The last position of the log that is copied.
     pub(crate) last_position: u64,
 }
+
+/// What to archive.
+#[derive(Clone, Debug)]
+pub(crate) struct ArchivePlan {
+    /// Events older than this, in microseconds; `None` for all ages.
+    pub(crate) before: Option<i64>,
+    /// Events of each aggregate that stay.
+    pub(crate) keep_newest: u64,
+    /// Only of this type, or of this aggregate.
+    pub(crate) only: Option<(String, Option<String>)>,
+    pub(crate) dry_run: bool,
+}
+
+/// What a step of archiving did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Archived {
+    pub(crate) events: u64,
+    /// Aggregates of which everything that was asked for is archived now.
+    pub(crate) aggregates: u64,
+    /// Events that stayed because no snapshot replaces them: the aggregate, the last version that was asked for, their
+    /// number.
+    pub(crate) kept: Vec<(AggregateRef, Version, u64)>,
+}

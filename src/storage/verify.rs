@@ -19,6 +19,8 @@ pub enum VerifyStep {
     Aggregates,
     /// Every event with its checksum, and its entries in the indexes.
     Events,
+    /// The events in the archive.
+    Archive,
     /// The positions in order, and the holes that removals made.
     Positions,
     /// The index of event ids.

@@ -9,7 +9,8 @@ use crate::model::error::Result;
 use crate::options::Options;
 
 impl Store {
-    /// Copies the whole file, of all tenants, as it is now, to a path where there is no file yet. Others may write meanwhile.
+    /// Copies the whole file, of all tenants, as it is now, to a path where there is no file yet, and its archive next to it,
+    /// under the same name with `.archive`. Others may write meanwhile.
     /// The copy is made under another name beside its place, verified, and only then gets its name: what has the name is a
     /// whole, checked store.
     ///

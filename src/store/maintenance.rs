@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Store;
 use crate::log::gauges;
 use crate::log::scope::Scope;
+use crate::maintenance::archive::{self, Archive, ArchiveReport};
 use crate::maintenance::checkpoint;
 use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
@@ -94,6 +95,54 @@ impl Maintenance {
         // Also after a failure, because what was removed stays removed. A failure to refresh the gauges is ignored.
         let _ = gauges::refresh(&self.scope);
         done
+    }
+
+    /// Moves old events of this tenant to the archive, a second file next to the store's, and reports what it did. Only
+    /// events that a snapshot makes unnecessary for the current state are moved.
+    ///
+    /// Everything still reads them: replays of all kinds, histories, queries, subscriptions, rebuilds, `verify`. If the
+    /// archive is not there, the current state still loads, and what needs archived events fails with
+    /// [`ErrorKind::ArchiveMissing`](crate::ErrorKind::ArchiveMissing). Copy both files for a backup, the main file first. The
+    /// newest 511 events of the log are never moved.
+    ///
+    /// Others may read and write meanwhile. Each step copies some thousand events, waits for the disk, reads the copies
+    /// back, and only then deletes the originals. If the process dies, no event is lost and none is there twice.
+    ///
+    /// # Errors
+    /// If one of the files cannot be written, or the archive is missing or is another file's. What was archived before
+    /// that stays archived.
+    pub fn archive(&self, plan: Archive) -> Result<ArchiveReport> {
+        self.archive_by_steps(plan, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Maintenance::archive`], for a long log. `progress` is called after each step with what was done so far, and
+    /// can stop it. The next run continues.
+    ///
+    /// # Errors
+    /// As [`Maintenance::archive`].
+    pub fn archive_by_steps(
+        &self,
+        plan: Archive,
+        progress: impl FnMut(&ArchiveReport) -> ControlFlow<()>,
+    ) -> Result<ArchiveReport> {
+        archive::archive(&self.scope, &plan, progress).map_err(|error| error.during("archive"))
+    }
+
+    /// Moves all archived events of this tenant back to the main file; returns how many.
+    ///
+    /// # Errors
+    /// If the main file cannot be written or the archive cannot be read. What was moved before that stays moved.
+    pub fn unarchive(&self) -> Result<u64> {
+        archive::unarchive(&self.scope, None).map_err(|error| error.during("unarchive"))
+    }
+
+    /// As [`Maintenance::unarchive`], of one aggregate.
+    ///
+    /// # Errors
+    /// As [`Maintenance::unarchive`].
+    pub fn unarchive_aggregate(&self, aggregate_type: impl AsRef<str>, aggregate_id: impl fmt::Display) -> Result<u64> {
+        let only = (aggregate_type.as_ref(), &*aggregate_id.to_string());
+        archive::unarchive(&self.scope, Some(only)).map_err(|error| error.during("unarchive"))
     }
 
     /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. Waits for readers up to the busy

@@ -2,6 +2,7 @@
 
 mod annotated;
 mod appending;
+mod archiving;
 mod busy;
 mod clean_up;
 mod context;

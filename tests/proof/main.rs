@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive;
 mod corruption;
 mod faults;
 mod kill;
@@ -147,6 +148,22 @@ const PROOFS: &[Proof] = &[
         run: |rounds, seed| schedules::run(rounds, &[], seed),
     },
     Proof {
+        name: "archive-powercut",
+        promise: "16: a power cut while events move to the archive or back: each is there, once",
+        rounds: 100_000,
+        part: 100,
+        threads: 2,
+        run: archive::run_power_cuts,
+    },
+    Proof {
+        name: "archive-kill",
+        promise: "16: kill -9 while events move to the archive or back: each is there, once",
+        rounds: 10_000,
+        part: 50,
+        threads: 1,
+        run: |rounds, seed| archive::run_kills(rounds, &[], seed),
+    },
+    Proof {
         name: "readers",
         promise: "6, 7: readers beside 8 writers in 4 processes: each position once, in order; one winner per version",
         rounds: 1_000_000,
@@ -244,6 +261,7 @@ fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Resul
 }
 
 fn main() -> ExitCode {
+    archive::work_if_asked();
     kill::work_if_asked();
     if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() || schedules::work_if_asked()
     {

@@ -7,6 +7,7 @@ mod support;
 // The proofs look for them where the long forms have them.
 use proof::{questions, worker};
 
+mod archive;
 mod corruption;
 mod faults;
 #[cfg(unix)]

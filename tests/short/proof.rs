@@ -1,5 +1,7 @@
 //! The proofs, as the long forms run them.
 
+#[path = "../proof/archive.rs"]
+pub mod archive;
 #[path = "../proof/corruption.rs"]
 pub mod corruption;
 #[path = "../proof/effects.rs"]

@@ -7,19 +7,29 @@ use super::database::Database;
 use super::failure::Sql;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::Options;
+use crate::sqlite::transaction::View;
 
 /// The header bytes that say whether the file is read and written through a write-ahead log.
 const JOURNAL_BYTES: std::ops::Range<usize> = 18..20;
 const NO_WRITE_AHEAD_LOG: u8 = 1;
 
 impl Database {
-    /// A store in memory with everything that this one holds now.
-    pub(crate) fn copy_to_memory(&self, options: &Options) -> Result<Database> {
+    /// A store in memory with everything that this file holds now. `complete` may change the copy before it is used.
+    pub(crate) fn copy_pages_to_memory(
+        &self,
+        options: &Options,
+        complete: impl FnOnce(&View<'_>) -> Result<()>,
+    ) -> Result<Database> {
         self.read(|view| {
-            let view = view.connection();
             Database::in_memory_from(options, |to| match self.path() {
-                None => copy_pages(view, to),
-                Some(_) => copy_pages(&without_write_ahead_log(view)?, to),
+                None => copy_pages(view.connection(), to),
+                Some(_) => {
+                    let mut between = Connection::open_in_memory().sql()?;
+                    copy_pages(view.connection(), &mut between)?;
+                    drop_write_ahead_log(&mut between)?;
+                    complete(&View::new(&between, view.names))?;
+                    copy_pages(&between, to)
+                }
             })
         })
     }
@@ -33,14 +43,11 @@ fn copy_pages(from: &Connection, to: &mut Connection) -> Result<()> {
     }
 }
 
-/// Copies the file's pages into memory, where there can be no write-ahead log.
-fn without_write_ahead_log(from: &Connection) -> Result<Connection> {
-    let mut between = Connection::open_in_memory().sql()?;
-    copy_pages(from, &mut between)?;
+/// Marks a copy as one without a write-ahead log: in memory there can be none.
+fn drop_write_ahead_log(between: &mut Connection) -> Result<()> {
     let mut bytes = between.serialize(MAIN_DB).sql()?.to_vec();
     if let Some(journal) = bytes.get_mut(JOURNAL_BYTES) {
         journal.fill(NO_WRITE_AHEAD_LOG);
     }
-    between.deserialize_read_exact(MAIN_DB, bytes.as_slice(), bytes.len(), true).sql()?;
-    Ok(between)
+    between.deserialize_read_exact(MAIN_DB, bytes.as_slice(), bytes.len(), false).sql()
 }

@@ -73,7 +73,7 @@ impl Database {
         opening.make_private();
         let mut writer = opening.writer()?;
         prepare(&opening, &mut writer)?;
-        let names = NamesCache::new(replica_of(&writer)?);
+        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone());
         Ok(Database::of(opening, Some(writer), Vec::new(), names))
     }
 
@@ -82,7 +82,7 @@ impl Database {
         opening.inspect()?;
         let reader = opening.first_reader()?;
         format::check_readable(&reader)?;
-        let names = NamesCache::new(replica_of(&reader)?);
+        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone());
         Ok(Database::of(opening, None, vec![reader], names))
     }
 
@@ -152,7 +152,7 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost its identity. Its events are then checked against the one read at open.
         let replica = replica_of(&connection).unwrap_or(self.names.replica);
-        Ok(Fresh::new(connection, NamesCache::new(replica), self.opening.busy_timeout))
+        Ok(Fresh::new(connection, NamesCache::new(replica, self.opening.archive.clone()), self.opening.busy_timeout))
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
@@ -220,6 +220,17 @@ impl Database {
     pub(crate) fn watcher(&self) -> Result<Watcher> {
         self.own_process()?;
         Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout))
+    }
+
+    /// Runs `work` on a writing connection of its own, in no transaction, and closes it.
+    pub(crate) fn on_a_writer_of_its_own<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        self.own_process()?;
+        if self.opening.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+        }
+        let connection = self.opening.writer()?;
+        busy::up_to(self.opening.busy_timeout);
+        work(&View::new(&connection, &self.names))
     }
 
     /// As [`Database::write`], but always rolled back: to see what would happen.

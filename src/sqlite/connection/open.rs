@@ -13,6 +13,7 @@ use super::failure::Sql;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options};
 use crate::sqlite::format::{self, Format};
+use crate::sqlite::tables::archive::ArchivePath;
 #[cfg(unix)]
 use crate::sync;
 
@@ -52,11 +53,20 @@ pub(crate) struct Opening {
     pub(crate) busy_timeout: Duration,
     cache_kibibytes: usize,
     vfs: Option<String>,
+    /// Where the archive is, or would be; `None` in memory.
+    pub(crate) archive: Option<ArchivePath>,
 }
 
 impl Opening {
     pub(crate) fn new(location: Location, read_only: bool, options: &Options) -> Opening {
+        let is_of_system = options.vfs.is_none();
+        let archive = match (&location, &options.archive_path) {
+            (Location::Memory(_), _) => None,
+            (_, Some(path)) => Some(ArchivePath::new(path.clone(), is_of_system)),
+            (Location::File(path), None) => Some(ArchivePath::beside(path, is_of_system)),
+        };
         Opening {
+            archive,
             location,
             read_only,
             immutable: false,

@@ -2,6 +2,7 @@
 
 use rusqlite::{Row, params};
 
+use super::archive::Part;
 use super::keys::{key, key_version};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Version;
@@ -9,27 +10,58 @@ use crate::sqlite::checksum;
 use crate::sqlite::consistency::{Ascending, RESTORE, disagrees};
 use crate::sqlite::transaction::{Columns, View, Writing};
 
+/// What of an aggregate is no longer in the main file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Removal {
+    /// Events up to this version were purged.
+    pub(crate) purged_through: u64,
+    /// Later events up to this version are in the archive.
+    pub(crate) archived_through: u64,
+}
+
+impl Removal {
+    /// Events up to this version are not in the main file.
+    pub(crate) fn through(self) -> u64 {
+        self.purged_through.max(self.archived_through)
+    }
+
+    /// Whether an event is in the archive.
+    pub(crate) fn is_archived(self, version: u64) -> bool {
+        (self.purged_through + 1..=self.archived_through).contains(&version)
+    }
+
+    /// The part that holds the event at a version, and the events of a range from there that the same part holds: the
+    /// beginning of the range, or its end if `descending`. `after` and `through` as in [`events::scan_aggregate`].
+    ///
+    /// [`events::scan_aggregate`]: super::events::scan_aggregate
+    pub(crate) fn part_of(self, (after, through): (u64, u64), descending: bool) -> (Part, (u64, u64)) {
+        let archived = self.archived_through;
+        match descending {
+            false if after < archived => (Part::Archive, (after, through.min(archived))),
+            true if through <= archived => (Part::Archive, (after, through)),
+            true => (Part::Main, (after.max(archived), through)),
+            false => (Part::Main, (after, through)),
+        }
+    }
+
+    fn checksum(self, id: i64) -> i64 {
+        checksum::numbers(&[id, self.purged_through.cast_signed(), self.archived_through.cast_signed()])
+    }
+}
+
 /// An aggregate's number, its version, and what was removed of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AggregateRow {
     /// The upper half of its events' keys.
     pub(crate) id: i64,
     pub(crate) version: u64,
-    /// Events up to this version were purged.
-    pub(crate) purged_through: u64,
-    /// Events up to this version are in the archive.
-    pub(crate) archived_through: u64,
+    pub(crate) removal: Removal,
 }
 
 impl AggregateRow {
-    /// Events up to this version are no longer in the file.
-    pub(crate) fn removed_through(&self) -> u64 {
-        self.purged_through.max(self.archived_through)
-    }
-
-    /// The number of events in the file.
+    /// The number of events that were not purged.
     pub(crate) fn held(&self) -> u64 {
-        self.version.saturating_sub(self.removed_through())
+        self.version.saturating_sub(self.removal.purged_through)
     }
 }
 
@@ -101,7 +133,7 @@ pub(crate) fn at_number(view: &View<'_>, id: i64) -> Result<AggregateRow> {
 ///
 /// A damaged key could invent a version or hide the last event. So the key before the last must be one version lower,
 /// and the next key must begin another aggregate.
-fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u64, u64)) -> Result<AggregateRow> {
+fn read_version(view: &View<'_>, id: i64, removal: Removal) -> Result<AggregateRow> {
     // The next key is looked for from the last one, not from the end of the range: a damaged key is then met.
     const SQL: &str = "SELECT e.key, (SELECT n.key FROM events n WHERE n.key > e.key ORDER BY n.key LIMIT 1)
                        FROM events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key DESC LIMIT 2";
@@ -113,7 +145,7 @@ fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u
         }
         Ok(true)
     })?;
-    let removed_through = purged_through.max(archived_through);
+    let removed_through = removal.through();
     let version = match last {
         Some(last) => key_version(last),
         None if removed_through > 0 => removed_through,
@@ -130,7 +162,7 @@ fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u
         }
         confirm_begins(view, behind, version)?;
     }
-    Ok(AggregateRow { id, version, purged_through, archived_through })
+    Ok(AggregateRow { id, version, removal })
 }
 
 /// Confirms that the event with the key `behind`, the first one after an aggregate that ends at `version`, begins
@@ -138,10 +170,7 @@ fn read_version(view: &View<'_>, id: i64, (purged_through, archived_through): (u
 pub(crate) fn confirm_begins(view: &View<'_>, behind: i64, version: u64) -> Result<()> {
     let begins = match key_version(behind) {
         1 => true,
-        other => {
-            let (purged, archived) = removed(view, behind >> 32)?;
-            other == purged.max(archived) + 1
-        }
+        other => other == removed(view, behind >> 32)?.through() + 1,
     };
     if begins {
         return Ok(());
@@ -149,28 +178,29 @@ pub(crate) fn confirm_begins(view: &View<'_>, behind: i64, version: u64) -> Resu
     Err(contradiction(format!("an event after version {version} is missing or misplaced")).at_version(Version::new(version + 1)))
 }
 
-/// The versions up to which an aggregate's events were purged, and archived.
-pub(crate) fn removed(view: &View<'_>, id: i64) -> Result<(u64, u64)> {
+/// What was removed of an aggregate.
+pub(crate) fn removed(view: &View<'_>, id: i64) -> Result<Removal> {
     let sql = "SELECT purged_through, archived_through, checksum FROM removals WHERE aggregate = ?1";
     checked_removal(id, view.row_if_any(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
 }
 
-fn checked_removal(id: i64, found: Option<(i64, i64, i64)>) -> Result<(u64, u64)> {
-    match found {
-        None => Ok((0, 0)),
-        Some((purged, archived, sum)) if sum == checksum::numbers(&[id, purged, archived]) => {
-            Ok((purged.cast_unsigned(), archived.cast_unsigned()))
-        }
-        Some(_) => Err(contradiction("the record of removed events is damaged")),
-    }
+fn checked_removal(id: i64, found: Option<(i64, i64, i64)>) -> Result<Removal> {
+    let Some((purged, archived, sum)) = found else { return Ok(Removal::default()) };
+    let removal = Removal { purged_through: purged.cast_unsigned(), archived_through: archived.cast_unsigned() };
+    if removal.checksum(id) == sum { Ok(removal) } else { Err(contradiction("the record of removed events is damaged")) }
 }
 
-/// Records that events up to this version were purged.
-pub(crate) fn note_purged(writing: &Writing<'_>, id: i64, through: u64) -> Result<()> {
-    let (_, archived) = removed(writing, id)?;
-    let sum = checksum::numbers(&[id, through.cast_signed(), archived.cast_signed()]);
+/// The next aggregate, by number, that has events in the archive.
+pub(crate) fn next_archived(view: &View<'_>, after: i64) -> Result<Option<i64>> {
+    let sql =
+        "SELECT aggregate FROM removals WHERE aggregate > ?1 AND archived_through > purged_through ORDER BY aggregate LIMIT 1";
+    view.value_if_any(sql, [after])
+}
+
+/// Records what was removed of an aggregate.
+pub(crate) fn note_removal(writing: &Writing<'_>, id: i64, removal: Removal) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO removals (aggregate, purged_through, archived_through, checksum) VALUES (?1, ?2, ?3, ?4)";
-    writing.execute(sql, params![id, through, archived, sum])?;
+    writing.execute(sql, params![id, removal.purged_through, removal.archived_through, removal.checksum(id)])?;
     Ok(())
 }
 

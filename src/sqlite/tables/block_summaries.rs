@@ -6,15 +6,18 @@
 //! Summaries of 64 summaries each keep the scan over them short.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{Row, params};
 
+use super::archive::Part;
 use super::events::{Owner, Raw, select_events};
-use super::positions::{self, Walk, number_of};
+use super::positions::{self, Gaps, Walk, number_of};
 use crate::model::error::{Error, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
+use crate::sqlite::names_cache::EventType;
 use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// Positions in a block of level 0. Part of the format.
@@ -132,7 +135,7 @@ impl Summary {
         const SQL: &str = "SELECT e.position, a.aggregate_type, e.event_type, e.created_at
                            FROM events e LEFT JOIN aggregates a NOT INDEXED ON a.id = e.key >> 32
                            WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position";
-        let (mut summary, mut walk) = (Summary::EMPTY, Walk::new(range, false));
+        let (mut summary, mut walk) = (Summary::EMPTY, Walk::new(range, false, Gaps::Purged));
         view.each_row(SQL, [number_of(range.0), number_of(range.1)], |row| {
             walk.next(view, row.at(0)?)?;
             summary.add(row.at(1)?, row.at(2)?, row.at(3)?);
@@ -142,24 +145,41 @@ impl Summary {
         Ok(summary)
     }
 
-    /// As [`Summary::of_rows`], but every checksum is checked.
+    /// As [`Summary::of_rows`], but every checksum is checked, and archived events are read too.
     fn of_events(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
-        const SQL: &str = select_events!("", "events e WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position");
         let mut summary = Summary::EMPTY;
-        let (mut walk, mut types, mut known) = (Walk::new(range, false), Vec::new(), None::<Owner>);
-        view.each_row(SQL, [number_of(range.0), number_of(range.1)], |row| {
+        let (mut rest, mut types, mut known) = (range, Vec::new(), None::<Owner>);
+        while rest.0 <= rest.1 {
+            let (part, range) = positions::part_of(view, rest, false)?;
+            rest.0 = range.1 + 1;
+            summary.add_part(view, part, range, &mut types, &mut known)?;
+        }
+        Ok(summary)
+    }
+
+    fn add_part(
+        &mut self,
+        view: &View<'_>,
+        part: Part,
+        range: (u64, u64),
+        types: &mut Vec<Arc<EventType>>,
+        known: &mut Option<Owner>,
+    ) -> Result<()> {
+        const SQL: &str = select_events!("", "events e WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position");
+        part.open(view)?;
+        let mut walk = Walk::new(range, false, Gaps::of(part));
+        view.each_row(&part.sql(SQL), [number_of(range.0), number_of(range.1)], |row| {
             let aggregate = row.at::<i64>(0)? >> 32;
             let owner = match known.take() {
                 Some(owner) if owner.aggregate == aggregate => known.insert(owner),
                 _ => known.insert(Owner::by_number(view, aggregate)?),
             };
-            let raw = Raw::read(view, row, owner.identity, &mut types)?;
+            let raw = Raw::read(view, row, owner.identity, types)?;
             walk.next(view, raw.position)?;
-            summary.add(owner.aggregate_type.id, raw.event_type.id, raw.created_at);
+            self.add(owner.aggregate_type.id, raw.event_type.id, raw.created_at);
             Ok(true)
         })?;
-        walk.end(view)?;
-        Ok(summary)
+        walk.end(view)
     }
 
     /// Reads a stored summary.
@@ -203,7 +223,12 @@ fn checksum_of(id: i64, earliest: i64, latest: i64, counts: Option<&str>) -> i64
 pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<()> {
     for number in Block::full(0, first - 1)..Block::full(0, last) {
         let block = Block { level: 0, number };
-        Summary::of_rows(writing, (block.first(), block.last()))?.save(writing, block)?;
+        let range = (block.first(), block.last());
+        let summary = match positions::part_of(writing, range, false)? {
+            (Part::Main, whole) if whole == range => Summary::of_rows(writing, range)?,
+            _ => Summary::of_events(writing, range)?,
+        };
+        summary.save(writing, block)?;
         summarise_above(writing, block)?;
     }
     Ok(())
@@ -323,7 +348,7 @@ pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
     }
     let tail = Summary::of_events(view, (full_end + 1, last))?.counts.unwrap_or_default();
     tail.into_iter().for_each(|(pair, events)| *counts.entry(pair).or_default() += events);
-    if counts.values().sum::<u64>() != last.saturating_sub(positions::removed(view)?) {
+    if counts.values().sum::<u64>() != last.saturating_sub(positions::removed(view)?.0) {
         return Err(disagrees());
     }
     Ok(counts)

@@ -2,8 +2,9 @@
 
 use rusqlite::params;
 
+use super::archive::Part;
 use super::events::{Owner, Raw};
-use super::positions::number_of;
+use super::positions::{self, number_of};
 use crate::model::error::Result;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::consistency::{Ascending, disagrees};
@@ -100,7 +101,9 @@ pub(crate) fn seek(view: &View<'_>, (tenant, tag): (i64, &str), from: u64, desce
 pub(crate) fn is_true(view: &View<'_>, tenant: i64, tag: &str, position: u64) -> Result<bool> {
     const SQL: &str = super::events::select_events!("", "events e WHERE e.position = ?1");
     let mut found = false;
-    view.each_row(SQL, [number_of(position)], |row| {
+    let part = if positions::is_archived(view, position)? { Part::Archive } else { Part::Main };
+    part.open(view)?;
+    view.each_row(&part.sql(SQL), [number_of(position)], |row| {
         let owner = Owner::by_number(view, row.at::<i64>(0)? >> 32)?;
         let raw = Raw::read(view, row, owner.identity, &mut Vec::new())?;
         found = owner.aggregate_type.tenant_id == tenant && raw.tags()?.iter().any(|carried| carried == tag);

@@ -3,6 +3,7 @@
 use rusqlite::{CachedStatement, params};
 use uuid::Uuid;
 
+use super::archive::Part;
 use super::events::{Owner, Raw, gap, select_events};
 use super::keys::key;
 use super::{event_ids, event_tags, positions};
@@ -90,15 +91,24 @@ impl<'a> Inserter<'a> {
     }
 }
 
-/// Removes an aggregate's events from version `after + 1` to `through` and their index entries. Records in `removed`
-/// what the summaries must subtract. Returns how many events there were.
-pub(crate) fn remove(writing: &Writing<'_>, owner: &Owner, after: u64, through: u64, removed: &mut Removed) -> Result<u64> {
+/// Removes an aggregate's events from version `after + 1` to `through` for good, with their index entries. Records in
+/// `removed` what the summaries must subtract. Returns how many events there were.
+///
+/// Rows of the archive stay there; nothing leads to them any more.
+pub(crate) fn purge(
+    writing: &Writing<'_>,
+    part: Part,
+    owner: &Owner,
+    (after, through): (u64, u64),
+    removed: &mut Removed,
+) -> Result<u64> {
     const SQL: &str = select_events!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key");
     let bounds = params![key(owner.aggregate, after), key(owner.aggregate, through)];
     let tenant = owner.aggregate_type.tenant_id;
     let (mut positions, mut types) = (Vec::new(), Vec::new());
     let mut version = after;
-    writing.each_row(SQL, bounds, |row| {
+    part.open(writing)?;
+    writing.each_row(&part.sql(SQL), bounds, |row| {
         version += 1;
         if row.at::<i64>(0)? != key(owner.aggregate, version) {
             return Err(gap(version));
@@ -117,8 +127,11 @@ pub(crate) fn remove(writing: &Writing<'_>, owner: &Owner, after: u64, through: 
     if version < through {
         return Err(gap(version + 1));
     }
-    writing.execute("DELETE FROM events WHERE key > ?1 AND key <= ?2", bounds)?;
     positions.sort_unstable();
-    positions::add_holes(writing, &positions)?;
+    match part {
+        Part::Main => writing.execute("DELETE FROM events WHERE key > ?1 AND key <= ?2", bounds).map(drop)?,
+        Part::Archive => positions::end_holes(writing, &positions)?,
+    }
+    positions::add_holes(writing, &positions, false)?;
     Ok(positions.len() as u64)
 }

@@ -7,6 +7,7 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::aggregates;
+use super::archive::{self, Part};
 use super::keys::{key, key_version};
 use crate::model::clock::from_micros;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -81,9 +82,9 @@ pub(crate) struct PageEnd {
 /// the page cache. A gap or a wrong checksum is an error.
 pub(crate) fn fold_page(
     view: &View<'_>,
+    part: Part,
     owner: &Owner,
-    after: u64,
-    through: u64,
+    (after, through): (u64, u64),
     limit: usize,
     mut take: impl FnMut(Folded<'_>) -> Result<()>,
 ) -> Result<PageEnd> {
@@ -97,7 +98,7 @@ pub(crate) fn fold_page(
     let mut known: Option<Arc<EventType>> = None;
     let mut types = Vec::new();
     let (mut left, last_key) = (limit, key(owner.aggregate, Version::MAX.get()));
-    view.each_row(SQL, params![key(owner.aggregate, after), limit.saturating_add(1)], |row| {
+    view.each_row(&part.sql(SQL), params![key(owner.aggregate, after), limit.saturating_add(1)], |row| {
         let found: i64 = row.at(0)?;
         if found > last_key {
             end.behind = Some(Some(found));
@@ -271,6 +272,7 @@ impl<'r> Raw<'r> {
 /// asks to stop. A gap is an error.
 pub(crate) fn scan_aggregate(
     view: &View<'_>,
+    part: Part,
     owner: &Owner,
     (after, through): (u64, u64),
     descending: bool,
@@ -285,7 +287,7 @@ pub(crate) fn scan_aggregate(
     let mut types = Vec::new();
     let (mut rows, mut stopped) = (0u64, false);
     let version_of = |rows: u64| if descending { through.saturating_sub(rows) } else { after + 1 + rows };
-    view.each_row(sql, params![key(owner.aggregate, after), key(owner.aggregate, through), limit], |row| {
+    view.each_row(&part.sql(sql), params![key(owner.aggregate, after), key(owner.aggregate, through), limit], |row| {
         if row.at::<i64>(0)? != key(owner.aggregate, version_of(rows)) {
             return Err(gap(version_of(rows)));
         }
@@ -318,27 +320,44 @@ impl<'r> Unread<'r, '_> {
 /// Passes the rows after a key, `limit` at most, of any aggregate and in any state, to `each`.
 pub(crate) fn check_page(
     view: &View<'_>,
+    part: Part,
     after: i64,
     limit: usize,
     mut each: impl FnMut(i64, Unread<'_, '_>) -> Result<()>,
 ) -> Result<()> {
     let sql = select_events!("", "events e WHERE e.key > ?1 ORDER BY e.key LIMIT ?2");
     let (mut order, mut types) = (Ascending::after(after), Vec::new());
-    view.each_row(sql, params![after, limit], |row| {
+    view.each_row(&part.sql(sql), params![after, limit], |row| {
         let key = row.at(0)?;
         order.next(key)?;
         each(key, Unread { row, types: &mut types }).map(|()| true)
     })
 }
 
-/// The position of one event of an aggregate; `None` if it is not in the file.
+/// The position of one event of an aggregate; `None` if it is in neither file.
 pub(crate) fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u64>> {
-    view.value_if_any("SELECT position FROM events WHERE key = ?1", [key(aggregate, version)])
+    const SQL: &str = "SELECT position FROM events WHERE key = ?1";
+    if let Some(position) = view.value_if_any(SQL, [key(aggregate, version)])? {
+        return Ok(Some(position));
+    }
+    if !aggregates::removed(view, aggregate)?.is_archived(version) {
+        return Ok(None);
+    }
+    archive::attach(view)?;
+    view.value_if_any(&Part::Archive.sql(SQL), [key(aggregate, version)])
 }
 
 /// The version up to which all events of an aggregate are older than `before` (microseconds); `after` if none is.
-pub(crate) fn older_through(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
-    let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at >= ?3 ORDER BY key LIMIT 1";
-    let first: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), before])?;
+pub(crate) fn older_through(
+    view: &View<'_>,
+    part: Part,
+    aggregate: i64,
+    (after, through): (u64, u64),
+    before: i64,
+) -> Result<u64> {
+    const SQL: &str = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at >= ?3 ORDER BY key LIMIT 1";
+    part.open(view)?;
+    let first: Option<i64> =
+        view.value_if_any(&part.sql(SQL), params![key(aggregate, after), key(aggregate, through), before])?;
     Ok(first.map_or(through, |key| key_version(key).saturating_sub(1)))
 }

@@ -22,6 +22,18 @@ pub(crate) fn replica(view: &View<'_>) -> Result<Replica> {
     view.row(sql, [], |row| Ok(Replica { id: row.get(0)?, replica_id: Uuid::from_bytes(row.get(1)?) }))
 }
 
+/// The identity of the file's archive; `None` if it has none.
+pub(crate) fn archive_id(view: &View<'_>) -> Result<Option<Uuid>> {
+    let id: Option<[u8; 16]> = view.value("SELECT archive_id FROM log_state WHERE id = 1", [])?;
+    Ok(id.map(Uuid::from_bytes))
+}
+
+/// Gives the file an archive.
+pub(crate) fn note_archive(writing: &Writing<'_>, id: Uuid) -> Result<()> {
+    writing.execute("UPDATE log_state SET archive_id = ?1 WHERE id = 1", [id.into_bytes()])?;
+    Ok(())
+}
+
 /// The number of snapshots in the file, which is stored, not counted.
 pub(crate) fn snapshot_count(view: &View<'_>) -> Result<u64> {
     view.value("SELECT snapshot_count FROM log_state WHERE id = 1", [])

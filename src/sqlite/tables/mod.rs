@@ -1,6 +1,7 @@
 //! One file for each table family: its rows and its statements. Everything here runs inside a transaction.
 
 pub(super) mod aggregates;
+pub(super) mod archive;
 pub(super) mod block_summaries;
 pub(super) mod changes;
 pub(super) mod deliveries;

@@ -11,7 +11,7 @@ use crate::model::expected::Expected;
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::sqlite::Database;
-use crate::sqlite::tables::aggregates::{self, AggregateRow};
+use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::event_writes::{Inserter, NewRow};
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, snapshots};
@@ -148,7 +148,7 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
         let (owner, row) = find_or_make(writing, request, append).map_err(of)?;
         outcome.appended.push(batch.insert(&owner, row.version, &append.events)?);
         let version = row.version + append.events.len() as u64;
-        let held = version.saturating_sub(row.removed_through());
+        let held = AggregateRow { version, ..row }.held();
         outcome.touched.push(Held { number: row.id, aggregate_id: owner.aggregate_id.clone(), version, held });
         first.get_or_insert(owner);
     }
@@ -231,7 +231,7 @@ fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &Agg
         Some(row) => row,
         None => {
             let id = aggregates::make(writing, aggregate_type.id, &append.aggregate_id)?;
-            AggregateRow { id, version: 0, purged_through: 0, archived_through: 0 }
+            AggregateRow { id, version: 0, removal: Removal::default() }
         }
     };
     Ok((Owner::new(row.id, aggregate_type, &append.aggregate_id), row))

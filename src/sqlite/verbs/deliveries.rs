@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use rusqlite::params;
-
 use crate::model::error::{ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::sqlite::Database;
+use crate::sqlite::consistency::disagrees;
 use crate::sqlite::tables::{deliveries, subscriptions};
 use crate::sqlite::transaction::{View, Writing};
-use crate::sqlite::verbs::scan;
 use crate::sqlite::verbs::subscriptions::{move_on, page_after};
+use crate::sqlite::verbs::{lookup, scan};
 use crate::storage::delivery::{
     Batch, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
 };
@@ -209,7 +208,7 @@ fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> Und
         if deliveries::at(writing, lead.id, position)?.is_some() {
             continue;
         }
-        let aggregate = writing.value("SELECT key >> 32 FROM events WHERE position = ?1", params![position])?;
+        let aggregate = lookup::aggregate_at(writing, position)?.ok_or_else(|| disagrees().at_position(position.into()))?;
         let held = deliveries::is_held(writing, lead.id, aggregate, holds)?;
         let (state, attempts) = if held { (DeliveryState::Waiting, 0) } else { (DeliveryState::Leased, 1) };
         let delivery = Delivery { subscription: lead.id, position, aggregate, state, attempts, due_at: 0, last_error: None };

@@ -3,7 +3,8 @@
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Version;
 use crate::sqlite::Database;
-use crate::sqlite::tables::aggregates;
+use crate::sqlite::tables::aggregates::{self, Removal};
+use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{self, Owner};
 use crate::sqlite::tables::snapshots;
 use crate::sqlite::transaction::View;
@@ -145,10 +146,43 @@ fn next_page(
     if request.with_context || matches!(request.until, Until::Time(_) | Until::Position(_)) {
         return next_page_with_context(view, request, owner, progress, loader);
     }
-    let through = request.until.through();
-    let before = progress.scanned;
-    let page = events::fold_page(view, owner, before, through, PAGE, |event| {
-        progress.latest_event_at = progress.latest_event_at.max(event.created_at);
+    let (before, through) = (progress.scanned, request.until.through());
+    // Whether events are in the archive is looked up only if the main file lacks them, so it costs other replays nothing.
+    let page = match fold_page(view, Part::Main, owner, progress, through, loader) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => match aggregates::removed(view, owner.aggregate) {
+            Ok(removal) if removal.through() > before => archived_page(view, owner, progress, removal, through, loader)?,
+            _ => return Err(error),
+        },
+        Ok(page) if page.version == before => match page.behind {
+            Some(behind) => match confirm_end(view, owner, before, behind)? {
+                Some(removal) => archived_page(view, owner, progress, removal, through, loader)?,
+                None => events::PageEnd { version: before, behind: None },
+            },
+            None => page,
+        },
+        other => other?,
+    };
+    (progress.version, progress.scanned) = (page.version, page.version);
+    progress.folded += page.version - before;
+    if let Some(Some(behind)) = page.behind {
+        aggregates::confirm_begins(view, behind, page.version)?;
+    }
+    progress.has_ended = page.version == before || page.behind.is_some() || page.version >= through;
+    Ok(())
+}
+
+/// Folds the next page of events of one part.
+fn fold_page(
+    view: &View<'_>,
+    part: Part,
+    owner: &Owner,
+    progress: &mut Progress,
+    through: u64,
+    loader: &mut (impl Loader + ?Sized),
+) -> Result<events::PageEnd> {
+    let latest = &mut progress.latest_event_at;
+    events::fold_page(view, part, owner, (progress.scanned, through), PAGE, |event| {
+        *latest = (*latest).max(event.created_at);
         loader
             .apply(FoldedEvent {
                 version: event.version,
@@ -159,42 +193,48 @@ fn next_page(
                 metadata: None,
             })
             .map_err(|error| error.at_version(Version::new(event.version)))
-    });
-    let page = page.map_err(|error| explain_gap(view, owner, before, error))?;
-    (progress.version, progress.scanned) = (page.version, page.version);
-    progress.folded += page.version - before;
+    })
+}
+
+/// Folds the next page of events from the archive.
+fn archived_page(
+    view: &View<'_>,
+    owner: &Owner,
+    progress: &mut Progress,
+    removal: Removal,
+    through: u64,
+    loader: &mut (impl Loader + ?Sized),
+) -> Result<events::PageEnd> {
+    check_not_purged(removal, progress.scanned)?;
+    archive::attach(view)?;
+    let through = through.min(removal.archived_through);
+    let page = fold_page(view, Part::Archive, owner, progress, through, loader)?;
     match page.behind {
-        None => progress.has_ended = page.version >= through,
-        Some(behind) => {
-            progress.has_ended = true;
-            confirm_end(view, owner, page.version, page.version - before, behind)?;
-        }
-    }
-    Ok(())
-}
-
-/// If the first events were removed, says so instead of reporting a gap.
-fn explain_gap(view: &View<'_>, owner: &Owner, after: u64, error: Error) -> Error {
-    match aggregates::removed(view, owner.aggregate) {
-        Ok((purged, archived)) if purged.max(archived) > after => history_removed(purged.max(archived)),
-        _ => error,
+        Some(_) => Err(archive::lacks_event().at_version(Version::new(page.version + 1))),
+        None => Ok(page),
     }
 }
 
-/// Confirms that an aggregate ends at a version: the last event exists, and the next key begins another aggregate.
-fn confirm_end(view: &View<'_>, owner: &Owner, version: u64, folded: u64, behind: Option<i64>) -> Result<()> {
+fn check_not_purged(removal: Removal, after: u64) -> Result<()> {
+    match removal.purged_through > after {
+        true => Err(history_removed(removal.purged_through)),
+        false => Ok(()),
+    }
+}
+
+/// Confirms that an aggregate ends at the version of a snapshot: the last event exists, and the next key begins another
+/// aggregate. If later events are in the archive instead, returns what was removed.
+fn confirm_end(view: &View<'_>, owner: &Owner, version: u64, behind: Option<i64>) -> Result<Option<Removal>> {
     if let Some(behind) = behind {
         aggregates::confirm_begins(view, behind, version)?;
     }
-    if folded > 0 {
-        return Ok(());
-    }
-    // Nothing was folded: a snapshot is at the end, or the events are missing.
     let actual = aggregates::at_number(view, owner.aggregate)?;
-    if actual.removed_through() > version {
-        return Err(history_removed(actual.removed_through()));
+    check_not_purged(actual.removal, version)?;
+    match actual.version == version {
+        true => Ok(None),
+        false if actual.removal.is_archived(version + 1) => Ok(Some(actual.removal)),
+        false => Err(events::gap(actual.version)),
     }
-    if actual.version == version { Ok(()) } else { Err(events::gap(actual.version)) }
 }
 
 fn next_page_with_context(
@@ -205,11 +245,11 @@ fn next_page_with_context(
     loader: &mut (impl Loader + ?Sized),
 ) -> Result<()> {
     let row = aggregates::at_number(view, owner.aggregate)?;
-    if row.removed_through() > progress.scanned {
-        return Err(history_removed(row.removed_through()));
-    }
+    check_not_purged(row.removal, progress.scanned)?;
     let through = request.until.through().min(row.version);
-    events::scan_aggregate(view, owner, (progress.scanned, through), false, PAGE, |raw| {
+    let (part, range) = row.removal.part_of((progress.scanned, through), false);
+    part.open(view)?;
+    events::scan_aggregate(view, part, owner, range, false, PAGE, |raw| {
         if let Until::Position(position) = request.until
             && raw.position > position
         {

@@ -10,6 +10,7 @@ use crate::model::event::RecordedEvent;
 use crate::sqlite::Database;
 use crate::sqlite::consistency::disagrees;
 use crate::sqlite::tables::aggregates::{self, AggregateRow};
+use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{Owner, Raw, select_events};
 use crate::sqlite::tables::{event_ids, log_state, names, positions};
 use crate::sqlite::transaction::{Columns, View};
@@ -55,8 +56,8 @@ impl Database {
             let last_position = positions::last(view)?;
             Ok(FileStatistics {
                 last_position: last_position.into(),
-                // Every position has an event, except those of removed events.
-                events: last_position.saturating_sub(positions::removed(view)?),
+                // Every position has an event, except those of purged events.
+                events: last_position.saturating_sub(positions::removed(view)?.0),
                 snapshots: log_state::snapshot_count(view)?,
                 size_bytes: log_state::size_bytes(view)?,
             })
@@ -98,9 +99,26 @@ pub(in crate::sqlite) fn at_position<T>(
     position: u64,
     take: impl FnOnce(&Raw<'_>, &Owner) -> Result<T>,
 ) -> Result<Option<T>> {
+    let mut take = Some(take);
+    match at_position_of(view, Part::Main, position, &mut take)? {
+        None if positions::is_archived(view, position)? => {
+            archive::attach(view)?;
+            let taken = at_position_of(view, Part::Archive, position, &mut take)?;
+            taken.ok_or_else(|| archive::lacks_event().at_position(position.into())).map(Some)
+        }
+        found => Ok(found),
+    }
+}
+
+fn at_position_of<T>(
+    view: &View<'_>,
+    part: Part,
+    position: u64,
+    take: &mut Option<impl FnOnce(&Raw<'_>, &Owner) -> Result<T>>,
+) -> Result<Option<T>> {
     const SQL: &str = select_events!("", "events i LEFT JOIN events e ON e.key = i.key WHERE i.position = ?1");
-    let (mut take, mut taken) = (Some(take), None);
-    view.each_row(SQL, params![positions::number_of(position)], |row| {
+    let mut taken = None;
+    view.each_row(&part.sql(SQL), params![positions::number_of(position)], |row| {
         // The index entry leads to another event or to none.
         if row.at::<Option<u64>>(1)? != Some(position) {
             return Err(disagrees());
@@ -138,8 +156,19 @@ pub(super) fn event_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Opt
     }
 }
 
+/// The number of the aggregate of the event at a position; `None` if there is none.
+pub(in crate::sqlite) fn aggregate_at(view: &View<'_>, position: u64) -> Result<Option<i64>> {
+    const SQL: &str = "SELECT key >> 32 FROM events WHERE position = ?1";
+    match view.value_if_any(SQL, [positions::number_of(position)])? {
+        None if positions::is_archived(view, position)? => {
+            archive::attach(view)?;
+            view.value_if_any(&Part::Archive.sql(SQL), [positions::number_of(position)])
+        }
+        found => Ok(found),
+    }
+}
+
 /// The commit of the event at a position.
 pub(super) fn commit_id_at(view: &View<'_>, position: u64) -> Result<Option<u64>> {
-    let sql = "SELECT position - commit_offset FROM events WHERE position = ?1";
-    view.value_if_any(sql, [positions::number_of(position)])
+    at_position(view, position, |raw, _| Ok(raw.commit_id))
 }

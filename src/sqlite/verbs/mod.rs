@@ -1,6 +1,7 @@
 //! The verbs of this engine: whole operations, each in its own transaction. `src/engine` says what each promises.
 
 mod append;
+mod archive;
 mod deliveries;
 mod load;
 pub(super) mod lookup;

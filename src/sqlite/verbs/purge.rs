@@ -4,7 +4,7 @@ use super::lookup;
 use crate::model::error::Result;
 use crate::model::place::Version;
 use crate::sqlite::Database;
-use crate::sqlite::tables::aggregates::{self, AggregateRow};
+use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::block_summaries::Removed;
 use crate::sqlite::tables::events::{self, Owner};
 use crate::sqlite::tables::{event_writes, snapshots};
@@ -68,8 +68,8 @@ impl Pass<'_> {
 
     /// Purges one aggregate.
     fn purge(&mut self, owner: &Owner, row: &AggregateRow) -> Result<()> {
-        let removed = row.removed_through();
-        let old_through = events::older_through(self.writing, row.id, removed, row.version, self.plan.before)?;
+        let removed = row.removal.purged_through;
+        let old_through = self.old_through(row)?;
         if old_through <= removed {
             return Ok(());
         }
@@ -84,14 +84,33 @@ impl Pass<'_> {
             return Ok(());
         }
         let of = |error: crate::model::error::Error| error.of(&owner.reference());
-        let events = event_writes::remove(self.writing, owner, removed, through, &mut self.removed).map_err(of)?;
+        let (mut events, mut after) = (0, removed);
+        while after < through {
+            let (part, range) = row.removal.part_of((after, through), false);
+            events += event_writes::purge(self.writing, part, owner, range, &mut self.removed).map_err(of)?;
+            after = range.1;
+        }
         if through > covered {
             self.purged.broken.push(owner.reference());
         }
-        aggregates::note_purged(self.writing, row.id, through)?;
+        aggregates::note_removal(self.writing, row.id, Removal { purged_through: through, ..row.removal })?;
         self.purged.events_removed += events;
         self.purged.aggregates_purged += 1;
         Ok(())
+    }
+
+    /// The version up to which all events are old enough.
+    fn old_through(&self, row: &AggregateRow) -> Result<u64> {
+        let (mut after, end) = (row.removal.purged_through, row.version);
+        while after < end {
+            let (part, range) = row.removal.part_of((after, end), false);
+            let old = events::older_through(self.writing, part, row.id, range, self.plan.before)?;
+            if old < range.1 {
+                return Ok(old);
+            }
+            after = range.1;
+        }
+        Ok(after)
     }
 
     /// The version up to which every reader has passed an aggregate's events, of those from version `removed + 1` to

@@ -1,9 +1,7 @@
 //! How far the readers of the log have come, and so which events a purge may remove.
 
-use rusqlite::params;
-
 use crate::model::error::Result;
-use crate::sqlite::tables::keys::{key, key_version};
+use crate::sqlite::tables::events::position_of;
 use crate::sqlite::tables::{deliveries, subscriptions};
 use crate::sqlite::transaction::View;
 use crate::storage::delivery::Checkpoint;
@@ -60,16 +58,16 @@ pub(crate) fn readers(view: &View<'_>, tenant: &str) -> Result<Vec<Reader>> {
     Ok(readers)
 }
 
-/// The position of one event of an aggregate; `None` if it is not in the file.
-fn position_of(view: &View<'_>, aggregate: i64, version: u64) -> Result<Option<u64>> {
-    view.value_if_any("SELECT position FROM events WHERE key = ?1", params![key(aggregate, version)])
-}
-
 /// The version up to which all events of an aggregate are at this position or before; `after` if none is.
-fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
-    let first_beyond: Option<i64> = view.value_if_any(
-        "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND position > ?3 ORDER BY key LIMIT 1",
-        params![key(aggregate, after), key(aggregate, through), i64::try_from(position).unwrap_or(i64::MAX)],
-    )?;
-    Ok(first_beyond.map_or(through, |key| key_version(key).saturating_sub(1)))
+pub(super) fn through_position(view: &View<'_>, aggregate: i64, after: u64, through: u64, position: u64) -> Result<u64> {
+    // Positions rise with versions.
+    let (mut low, mut high) = (after, through);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        match position_of(view, aggregate, middle)? {
+            Some(found) if found <= position => low = middle,
+            _ => high = middle - 1,
+        }
+    }
+    Ok(low)
 }

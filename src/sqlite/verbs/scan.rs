@@ -14,10 +14,11 @@ use crate::sqlite::Database;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
 use crate::sqlite::names_cache::AggregateType;
+use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::block_summaries::{self, Wanted};
 use crate::sqlite::tables::events::{self, Owner, Raw, select_events};
 pub(in crate::sqlite) use crate::sqlite::tables::positions::last as last_position;
-use crate::sqlite::tables::positions::{self, Walk, number_of};
+use crate::sqlite::tables::positions::{self, Gaps, Walk, number_of};
 use crate::sqlite::tables::{event_tags, names};
 use crate::sqlite::transaction::{Columns, View};
 use crate::storage::scan::{ScanCursor, Selection};
@@ -152,18 +153,20 @@ fn scan_one(
         cursor.finish();
         return Ok(());
     };
+    let purged = row.removal.purged_through;
     if !cursor.has_begun {
         let last = selection.up_to_version.unwrap_or(u64::MAX).min(row.version);
-        cursor.begin(selection.after_version.max(row.removed_through()).saturating_add(1), last);
-    } else if row.removed_through() >= cursor.first {
-        let what = format!("events up to version {} were removed while they were read", row.removed_through());
+        cursor.begin(selection.after_version.max(purged).saturating_add(1), last);
+    } else if purged >= cursor.first {
+        let what = format!("events up to version {purged} were removed while they were read");
         return Err(Error::new(ErrorKind::HistoryRemoved, what));
     }
     if cursor.is_finished() {
         return Ok(());
     }
-    let range = (cursor.first - 1, cursor.last);
-    events::scan_aggregate(view, &owner, range, selection.newest_first, ROWS_AT_ONCE, |raw| {
+    let (part, range) = row.removal.part_of((cursor.first - 1, cursor.last), selection.newest_first);
+    part.open(view)?;
+    events::scan_aggregate(view, part, &owner, range, selection.newest_first, ROWS_AT_ONCE, |raw| {
         cursor.pass(raw.version, selection.newest_first);
         let in_range = raw.position > selection.after_position && selection.up_to_position.is_none_or(|to| raw.position <= to);
         if !in_range || !wanted.types.matches(owner.aggregate_type.id, raw.event_type.id, raw.created_at) {
@@ -332,7 +335,13 @@ fn scan_all(view: &View<'_>, tenant: &str, selection: &Selection, cursor: &mut S
             cursor.finish();
             break;
         }
-        let reading = Range { view, wanted: &wanted, range, newest_first, limit: ROWS_AT_ONCE - rows };
+        let (part, range) = match wanted.has_tags() {
+            // An entry of the index of tags leads to either part.
+            true => (Part::Main, range),
+            false => positions::part_of(view, range, newest_first)?,
+        };
+        part.open(view)?;
+        let reading = Range { view, wanted: &wanted, part, range, newest_first, limit: ROWS_AT_ONCE - rows };
         let read = if wanted.has_tags() { reading.read_tagged(cursor, page)? } else { reading.read(cursor, page)? };
         rows += read.rows.max(1);
         go_on = read.go_on;
@@ -344,6 +353,7 @@ fn scan_all(view: &View<'_>, tenant: &str, selection: &Selection, cursor: &mut S
 struct Range<'a> {
     view: &'a View<'a>,
     wanted: &'a Conditions<'a>,
+    part: Part,
     range: (u64, u64),
     newest_first: bool,
     limit: usize,
@@ -367,12 +377,12 @@ impl Range<'_> {
             ", a.aggregate_type, a.aggregate_id",
             "events e LEFT JOIN aggregates a NOT INDEXED ON a.id = e.key >> 32 WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position DESC LIMIT ?3"
         );
-        let Range { view, range, newest_first, limit, .. } = *self;
-        let mut walk = Walk::new(range, newest_first);
+        let Range { view, part, range, newest_first, limit, .. } = *self;
+        let mut walk = Walk::new(range, newest_first, Gaps::of(part));
         let mut names = Names::default();
         let mut read = Read { rows: 0, go_on: true };
         let bounds = params![number_of(range.0), number_of(range.1), limit];
-        view.each_row(if newest_first { DOWN } else { UP }, bounds, |row| {
+        view.each_row(&part.sql(if newest_first { DOWN } else { UP }), bounds, |row| {
             walk.next(view, row.at(1)?)?;
             read.rows += 1;
             let (aggregate_type, aggregate_id) = names.of_row(view, row)?;

@@ -59,8 +59,9 @@ impl Database {
     pub(crate) fn delete_snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
         self.write(|writing| {
             let (row, _) = lookup::find(writing, tenant, aggregate_type, aggregate_id)?.ok_or_else(not_found)?;
-            if row.removed_through() > 0 {
-                let what = format!("events up to version {} were removed: the replay needs a snapshot", row.removed_through());
+            let removed = row.removal.through();
+            if removed > 0 {
+                let what = format!("events up to version {removed} were removed: the replay needs a snapshot");
                 return Err(Error::new(ErrorKind::HistoryRemoved, what).advice("prune_snapshots keeps the newest"));
             }
             snapshots::delete_all(writing, row.id)

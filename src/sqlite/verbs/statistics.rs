@@ -50,9 +50,11 @@ impl Database {
             if event_types.is_empty() {
                 return Ok(row.held());
             }
-            let (mut counted, mut version) = (0, row.removed_through());
+            let (mut counted, mut version) = (0, row.removal.purged_through);
             while version < row.version {
-                let page = events::fold_page(view, &owner, version, row.version, 4_096, |event| {
+                let (part, range) = row.removal.part_of((version, row.version), false);
+                part.open(view)?;
+                let page = events::fold_page(view, part, &owner, range, 4_096, |event| {
                     counted += u64::from(event_types.iter().any(|name| **name == *event.event_type.name));
                     Ok(())
                 })?;

@@ -6,9 +6,9 @@ use super::{PAGE, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::{ErrorKind, Result};
 use crate::model::filter::Filter;
-use crate::sqlite::tables::{deliveries, read_model, subscriptions};
+use crate::sqlite::tables::{deliveries, positions, read_model, subscriptions};
 use crate::sqlite::transaction::{Columns, View};
-use crate::sqlite::verbs::scan;
+use crate::sqlite::verbs::{lookup, scan};
 use crate::storage::delivery::Delivery;
 
 const RESET: &str = "copy the file; then reset or seek the subscription, or restore a backup";
@@ -112,14 +112,11 @@ fn check(view: &View<'_>, delivery: &Delivery, found: &mut Found) -> Result<()> 
         Err(error) if error.kind() == ErrorKind::Corrupt => {}
         Err(error) => return Err(error),
     }
-    let aggregate: Option<i64> = view.value_if_any("SELECT key >> 32 FROM events WHERE position = ?1", params![position])?;
-    match aggregate {
+    match lookup::aggregate_at(view, position)? {
         Some(aggregate) if aggregate != delivery.aggregate => complain("a delivery names another aggregate than its event")?,
         Some(_) => {}
         None => {
-            let hole: Option<u64> =
-                view.value_if_any("SELECT last FROM holes WHERE first <= ?1 ORDER BY first DESC LIMIT 1", params![position])?;
-            if hole.is_none_or(|last| last < position) {
+            if positions::hole_at(view, position)?.is_none() {
                 complain("a delivery is of an event that never was")?;
             }
         }

@@ -6,9 +6,10 @@ use super::{Cursor, PAGE, RowsCursor, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
 use crate::sqlite::consistency::Ascending;
+use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::events::{self, Owner, Raw};
 use crate::sqlite::tables::keys::{key, key_version};
-use crate::sqlite::tables::positions::{self, Walk};
+use crate::sqlite::tables::positions::{self, Gaps, Hole, Walk};
 use crate::sqlite::tables::{aggregates, event_ids, event_tags};
 use crate::sqlite::transaction::View;
 
@@ -51,7 +52,7 @@ pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
     }
     let EventsCursor { key: last_key, rows, run } = cursor;
     let mut seen = 0;
-    events::check_page(view, *last_key, PAGE, |found_key, read| {
+    events::check_page(view, Part::Main, *last_key, PAGE, |found_key, read| {
         seen += 1;
         *rows += 1;
         *last_key = found_key;
@@ -75,7 +76,7 @@ pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
 
 fn removed(view: &View<'_>, aggregate: i64, found: &mut Found) -> u64 {
     match aggregates::removed(view, aggregate) {
-        Ok((purged, archived)) => purged.max(archived),
+        Ok(removal) => removal.through(),
         Err(error) => {
             found.add(damage_of(&error));
             0
@@ -113,26 +114,75 @@ fn check_version(run: &mut Run, version: u64, found: &mut Found) {
 }
 
 fn check_indexes(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Found) -> Result<()> {
-    let mut missing = |what: &str| {
-        let damage = Damage::new(what).of(owner.reference()).at_version(raw.version);
-        found.add(damage.at_position(raw.position).advice(REINDEX));
-    };
     let expected = key(owner.aggregate, raw.version);
     let by_position: Option<i64> =
         view.value_if_any("SELECT key FROM events WHERE position = ?1", [positions::number_of(raw.position)])?;
     if by_position != Some(expected) {
-        missing("the event is missing from the index of positions");
+        found.add(missing(owner, raw, "the event is missing from the index of positions"));
     }
+    check_tags_and_id(view, owner, raw, found)
+}
+
+fn missing(owner: &Owner, raw: &Raw<'_>, what: &str) -> Damage {
+    let damage = Damage::new(what).of(owner.reference()).at_version(raw.version);
+    damage.at_position(raw.position).advice(REINDEX)
+}
+
+fn check_tags_and_id(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Found) -> Result<()> {
     let tenant = owner.aggregate_type.tenant_id;
     if raw.has_given_id && event_ids::given(view, tenant, raw.event_id)? != Some(raw.position) {
-        missing("the event's id is missing from the index of ids");
+        found.add(missing(owner, raw, "the event's id is missing from the index of ids"));
     }
     for tag in raw.tags()? {
         if !event_tags::carries(view, tenant, &tag, raw.position)? {
-            missing("a tag of the event is missing from the index of tags");
+            found.add(missing(owner, raw, "a tag of the event is missing from the index of tags"));
         }
     }
     Ok(())
+}
+
+/// The progress of the check of the archive.
+#[derive(Debug, Default)]
+pub(super) struct ArchivedCursor {
+    aggregate: i64,
+    /// The last version of the aggregate that was checked.
+    version: u64,
+    pub(super) rows: u64,
+}
+
+/// Checks the events that the main file says are in the archive, of one aggregate at a time.
+pub(super) fn archived(view: &View<'_>, cursor: &mut ArchivedCursor, found: &mut Found) -> Result<bool> {
+    let removal = aggregates::removed(view, cursor.aggregate)?;
+    let after = cursor.version.max(removal.purged_through);
+    if after >= removal.archived_through {
+        let Some(next) = aggregates::next_archived(view, cursor.aggregate)? else { return Ok(false) };
+        (cursor.aggregate, cursor.version) = (next, 0);
+        return Ok(true);
+    }
+    Part::Archive.open(view)?;
+    let owner = Owner::by_number(view, cursor.aggregate)?;
+    let through = removal.archived_through.min(after + PAGE as u64);
+    cursor.version = after;
+    let read = events::scan_aggregate(view, Part::Archive, &owner, (after, through), false, PAGE, |raw| {
+        cursor.version = raw.version;
+        cursor.rows += 1;
+        match positions::is_archived(view, raw.position)? {
+            true => check_tags_and_id(view, &owner, raw, found)?,
+            false => found.add(
+                Damage::new("the archive has the event at a position that the file does not say is archived")
+                    .of(owner.reference())
+                    .at_version(raw.version)
+                    .at_position(raw.position),
+            ),
+        }
+        Ok(true)
+    });
+    if let Err(error) = read {
+        // Continues after it.
+        cursor.version += 1;
+        found.add(damage_of(&error).of(owner.reference()).at_version(cursor.version).advice("restore the archive from a backup"));
+    }
+    Ok(true)
 }
 
 /// Checks every hole: its checksum, and that it does not touch the one before.
@@ -144,10 +194,12 @@ pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found)
         cursor.rows += 1;
         match hole {
             Ok(hole) => {
-                if last.is_some_and(|last| hole.first <= last + 1) {
+                if last.is_some_and(|last: Hole| {
+                    hole.first <= last.last || (hole.archived == last.archived && hole.first == last.last + 1)
+                }) {
                     found.add(Damage::new("two records of removed positions touch each other").at_position(hole.first));
                 }
-                last = Some(hole.last);
+                last = Some(hole);
             }
             Err(error) => found.add(damage_of(&error).at_position(first.cast_unsigned())),
         }
@@ -159,7 +211,8 @@ pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found)
 pub(super) fn positions(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let sql = "SELECT position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
     let page: Vec<i64> = view.rows(sql, params![cursor.id, PAGE], |row| row.get(0))?;
-    let walk_from = |position: i64| Walk::new((position.saturating_add(1).cast_unsigned(), u64::MAX), false);
+    let walk_from =
+        |position: i64| Walk::new((position.saturating_add(1).cast_unsigned(), u64::MAX), false, Gaps::PurgedAndArchived);
     let mut walk = walk_from(cursor.id);
     let mut order = Ascending::after(cursor.id);
     for position in &page {

@@ -82,6 +82,9 @@ impl Walk<'_> {
         report.aggregates = self.rows(VerifyStep::Aggregates, aggregates, names::aggregates);
         self.until_an_error(VerifyStep::Aggregates, &mut (i64::MIN, String::new()), names::aggregate_index);
         report.events = self.pages(VerifyStep::Events, events, log::EventsCursor::default(), log::events);
+        let mut archived = log::ArchivedCursor::default();
+        self.until_an_error(VerifyStep::Archive, &mut archived, log::archived);
+        report.events += archived.rows;
         self.rows(VerifyStep::Positions, 0, log::holes);
         self.pages(VerifyStep::Positions, events, RowsCursor::default(), log::positions);
         self.until_an_error(VerifyStep::Ids, &mut (i64::MIN, Vec::new()), derived::ids);
@@ -215,15 +218,21 @@ fn totals(view: &View<'_>, found: &mut Found) -> Result<()> {
         let what = format!("there are {counted} snapshots, but the stored number is {kept}");
         found.add(Damage::new(what).advice("only the statistics are wrong; restore a backup when you can"));
     }
-    let (events, last, removed) = (count(view, "events NOT INDEXED")?, positions::last(view)?, positions::removed(view)?);
+    let (events, last, (purged, archived)) =
+        (count(view, "events NOT INDEXED")?, positions::last(view)?, positions::removed(view)?);
+    let removed = purged + archived;
     if events + removed != last {
         found.add(Damage::new(format!("of {last} positions {events} have an event and {removed} are recorded as removed")));
     }
-    let purged: u64 = view.value("SELECT coalesce(sum(max(purged_through, archived_through)), 0) FROM removals", [])?;
-    if purged != removed {
-        found.add(Damage::new(format!(
-            "{purged} events were removed by the records of the aggregates, {removed} by those of the positions"
-        )));
+    const SQL: &str = "SELECT coalesce(sum(purged_through), 0), coalesce(sum(max(archived_through - purged_through, 0)), 0)
+                       FROM removals";
+    let of_aggregates: (u64, u64) = view.row(SQL, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (what, of_aggregates, of_positions) in [("purged", of_aggregates.0, purged), ("archived", of_aggregates.1, archived)] {
+        if of_aggregates != of_positions {
+            found.add(Damage::new(format!(
+                "{of_aggregates} events were {what} by the records of the aggregates, {of_positions} by those of the positions"
+            )));
+        }
     }
     Ok(())
 }

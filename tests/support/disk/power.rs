@@ -52,7 +52,12 @@ impl Recording {
 
     /// So many moments, in order, after which the power goes: numbers of operations.
     pub fn moments(&self, count: u64, random: &mut Random) -> Vec<usize> {
-        let mut moments: Vec<usize> = (0..count).map(|_| random.index(self.ops.len() + 1)).collect();
+        // What was on the disk before is written and synced by the first operations of the record.
+        let begin = match self.start.is_empty() {
+            true => 0,
+            false => self.ops.iter().position(|op| matches!(op, Op::SyncDirectory)).map_or(0, |at| at + 1),
+        };
+        let mut moments: Vec<usize> = (0..count).map(|_| begin + random.index(self.ops.len() + 1 - begin)).collect();
         moments.sort_unstable();
         moments
     }
