@@ -37,6 +37,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0006-linked-indexes.md")]
 #[doc = include_str!("../docs/decisions/0007-leases-without-a-clock.md")]
 #[doc = include_str!("../docs/decisions/0008-format-1.md")]
+#[doc = include_str!("../docs/decisions/0009-inspector.md")]
 #[doc = include_str!("../docs/decisions/0010-archive.md")]
 pub mod decisions {}
 

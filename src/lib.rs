@@ -7,6 +7,7 @@
 //! It is not a server, not a message broker, and not for several machines that write one log. There is no async API:
 //! inside an async application call it on a blocking thread.
 //!
+//! [crates/foldlog-inspector]: https://docs.rs/foldlog-inspector
 //! [docs/delivery.md]: guide::delivery
 //! [docs/metrics.md]: guide::metrics
 //! [docs/reliability.md]: guide::reliability
@@ -75,6 +76,7 @@ pub use options::{Durability, Options, SnapshotPolicy};
 pub use state::execute::Executed;
 pub use state::replay::Replayed;
 pub use state::snapshot::{Rejected, Snapshot, SnapshotReason, SnapshotWarning};
+pub use state::steps::{Step, Steps};
 pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::lookup::{EventStatistics, FileStatistics};

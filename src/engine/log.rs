@@ -27,6 +27,8 @@ verbs! {
     fn read_after(&self, tenant: &str, filter: &Filter, after: u64, limit: usize) -> Result<(VecDeque<RecordedEvent>, u64)>;
     /// Counts the events of a selection by looking at each.
     fn count(&self, tenant: &str, selection: &Selection) -> Result<u64>;
+    /// Counts the events of a filter in equal spans of time: from when, how long each, how many; in microseconds.
+    fn count_by_time(&self, tenant: &str, filter: &Filter, from: i64, width: i64, spans: usize) -> Result<Vec<u64>>;
     /// Counts a tenant's events of these aggregate types and event types; an empty list is no condition.
     fn count_by_type(&self, tenant: &str, aggregate_types: &[String], event_types: &[String]) -> Result<u64>;
     /// Counts an aggregate's events in the log, of these types or of all.

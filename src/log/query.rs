@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use crate::log::scope::Scope;
-use crate::model::error::{Error, Result};
+use crate::model::clock::to_micros;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::model::place::{Position, Version};
@@ -172,4 +176,23 @@ pub(crate) fn count(scope: &Scope, query: &Query) -> Result<u64> {
         _ => scope.engine().count(&scope.tenant, selection),
     };
     Ok(counted?.min(limit.unwrap_or(u64::MAX)))
+}
+
+/// The most spans that one call counts.
+const MOST_SPANS: usize = 100_000;
+
+/// Counts the events of a filter in equal spans of time.
+pub(crate) fn count_by_time(
+    scope: &Scope,
+    filter: &Filter,
+    from: DateTime<Utc>,
+    width: Duration,
+    spans: usize,
+) -> Result<Vec<u64>> {
+    let micros = i64::try_from(width.as_micros()).ok().filter(|micros| *micros > 0);
+    let Some(micros) = micros.filter(|_| spans <= MOST_SPANS) else {
+        let what = format!("a span needs a length of 1 µs to 292,000 years, and at most {MOST_SPANS} can be counted at once");
+        return Err(Error::new(ErrorKind::InvalidInput, what));
+    };
+    scope.engine().count_by_time(&scope.tenant, filter, to_micros(from), micros, spans)
 }

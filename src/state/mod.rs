@@ -3,3 +3,4 @@
 pub(crate) mod execute;
 pub(crate) mod replay;
 pub(crate) mod snapshot;
+pub(crate) mod steps;

@@ -22,6 +22,7 @@ use crate::model::metadata::Metadata;
 use crate::model::place::{Position, Version};
 use crate::state::execute::{Deciding, Executed, with_metadata};
 use crate::state::replay::{self, Loaded, Replayed};
+use crate::state::steps::Steps;
 use crate::storage::append::Appended;
 use crate::storage::load::Until;
 
@@ -271,6 +272,42 @@ impl<A: AggregateKind> Aggregates<A> {
         position: impl Into<Position>,
     ) -> Result<Replayed<A::State>> {
         self.load(&aggregate_id.to_string(), Until::Position(position.into().get())).map(|loaded| loaded.replayed)
+    }
+
+    /// Replays step by step: every event after a version, with the state after it. What [`Aggregates::replay_to_version`]
+    /// would compute again for each version is computed once.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Store};
+    /// use serde_json::json;
+    /// let orders = Store::in_memory()?.json_aggregates("order");
+    /// let placed = NewEvent::new("Placed", &json!({"status": "placed"}))?;
+    /// let paid = NewEvent::new("Paid", &json!({"status": "paid"}))?;
+    /// orders.append("o-1", Expected::New, [placed, paid])?;
+    /// for step in orders.steps("o-1", 0)? {
+    ///     let step = step?;
+    ///     println!("{} {}: {}", step.event.version, step.event.event_type, step.state.as_str());
+    /// }
+    /// # assert_eq!(orders.steps("o-1", 1)?.next().unwrap()?.state.as_str(), r#"{"status":"paid"}"#);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// For a version above 0 as [`Aggregates::replay_to_version`]. Each step can fail in the same ways; with
+    /// [`ErrorKind::HistoryRemoved`](crate::ErrorKind::HistoryRemoved) if the events after the version were purged.
+    pub fn steps(&self, aggregate_id: impl fmt::Display, after: impl Into<Version>) -> Result<Steps<A>> {
+        let (aggregate_id, after) = (&*aggregate_id.to_string(), after.into());
+        let state = match after.get() {
+            0 => self.fold.initial(),
+            _ => self.replay_to_version(aggregate_id, after)?.state,
+        };
+        let events = Query::aggregate(self.fold.aggregate_type(), aggregate_id).after_version(after);
+        Ok(Steps::new(self.fold.clone(), state, after, Events::new(self.scope.clone(), events)))
+    }
+
+    /// The name and the version of the fold, as they stand in its snapshots.
+    pub fn fold_id(&self) -> (&str, u32) {
+        (self.fold.name(), self.fold.version())
     }
 
     /// The events of an aggregate from the first: the audit trail.

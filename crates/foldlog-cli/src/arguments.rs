@@ -10,6 +10,7 @@ use crate::commands::events::Events;
 use crate::commands::export::Export;
 use crate::commands::history::History;
 use crate::commands::import::Import;
+use crate::commands::inspect::Inspect;
 use crate::commands::ls::Ls;
 use crate::commands::outside::{Completions, Man, Metrics};
 use crate::commands::readers::{Outbox, Projections, Subscriptions};
@@ -61,6 +62,7 @@ pub(crate) enum Command {
     Replay(Replay),
     Diff(Diff),
     Events(Events),
+    Inspect(Inspect),
     Tail(Tail),
     Append(Append),
     Import(Import),

@@ -10,6 +10,7 @@ use foldlog::{
     Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Replayed, SnapshotReason,
     SnapshotWarning, Store, VerifyProgress, VerifyReport, Version,
 };
+use foldlog_inspector::Folds;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -35,6 +36,8 @@ pub struct Registry {
     folds: BTreeMap<String, Arc<dyn Fold>>,
     projections: Vec<Arc<dyn Projection>>,
     options: Options,
+    /// The same folds, for the inspector.
+    inspected: Folds,
 }
 
 impl Registry {
@@ -47,6 +50,7 @@ impl Registry {
     pub fn aggregate<A: Aggregate + 'static>(mut self) -> Registry {
         let fold = FoldOf::<A, _> { open: |store: &Store| store.aggregates::<A>(), kind: std::marker::PhantomData };
         self.folds.insert(A::TYPE.to_owned(), Arc::new(fold));
+        self.inspected = self.inspected.typed::<A>();
         self
     }
 
@@ -60,10 +64,12 @@ impl Registry {
         function: impl Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync + 'static,
     ) -> Registry {
         let (function, of_type, name) = (Arc::new(function), aggregate_type.to_owned(), name.to_owned());
-        let open = move |store: &Store| {
+        let folded = move |aggregates: Aggregates<Value>| {
             let function = function.clone();
-            store.json_aggregates(&of_type).fold_with(&name, version, move |state, kind, data| function(state, kind, data))
+            aggregates.fold_with(&name, version, move |state, kind, data| function(state, kind, data))
         };
+        self.inspected = self.inspected.json(aggregate_type, folded.clone());
+        let open = move |store: &Store| folded(store.json_aggregates(&of_type));
         self.folds.insert(aggregate_type.to_owned(), Arc::new(FoldOf::<Value, _> { open, kind: std::marker::PhantomData }));
         self
     }
@@ -71,6 +77,7 @@ impl Registry {
     /// Adds an aggregate type whose state the application computes by JSON Merge Patch.
     pub fn merge_patch(mut self, aggregate_type: &str) -> Registry {
         self.folds.insert(aggregate_type.to_owned(), Arc::new(merge_patch(aggregate_type)));
+        self.inspected = self.inspected.json(aggregate_type, |aggregates| aggregates);
         self
     }
 
@@ -88,6 +95,10 @@ impl Registry {
 
     pub(crate) fn store_options(&self) -> Options {
         self.options.clone()
+    }
+
+    pub(crate) fn inspected(&self) -> Folds {
+        self.inspected.clone()
     }
 
     pub(crate) fn projections(&self) -> &[Arc<dyn Projection>] {

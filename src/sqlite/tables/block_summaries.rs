@@ -148,38 +148,10 @@ impl Summary {
     /// As [`Summary::of_rows`], but every checksum is checked, and archived events are read too.
     fn of_events(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
         let mut summary = Summary::EMPTY;
-        let (mut rest, mut types, mut known) = (range, Vec::new(), None::<Owner>);
-        while rest.0 <= rest.1 {
-            let (part, range) = positions::part_of(view, rest, false)?;
-            rest.0 = range.1 + 1;
-            summary.add_part(view, part, range, &mut types, &mut known)?;
-        }
-        Ok(summary)
-    }
-
-    fn add_part(
-        &mut self,
-        view: &View<'_>,
-        part: Part,
-        range: (u64, u64),
-        types: &mut Vec<Arc<EventType>>,
-        known: &mut Option<Owner>,
-    ) -> Result<()> {
-        const SQL: &str = select_events!("", "events e WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position");
-        part.open(view)?;
-        let mut walk = Walk::new(range, false, Gaps::of(part));
-        view.each_row(&part.sql(SQL), [number_of(range.0), number_of(range.1)], |row| {
-            let aggregate = row.at::<i64>(0)? >> 32;
-            let owner = match known.take() {
-                Some(owner) if owner.aggregate == aggregate => known.insert(owner),
-                _ => known.insert(Owner::by_number(view, aggregate)?),
-            };
-            let raw = Raw::read(view, row, owner.identity, types)?;
-            walk.next(view, raw.position)?;
-            self.add(owner.aggregate_type.id, raw.event_type.id, raw.created_at);
-            Ok(true)
+        each_event(view, range, |aggregate_type, event_type, created_at| {
+            summary.add(aggregate_type, event_type, created_at);
         })?;
-        walk.end(view)
+        Ok(summary)
     }
 
     /// Reads a stored summary.
@@ -204,6 +176,11 @@ impl Summary {
         Ok(())
     }
 
+    /// Whether all of its events are of the wanted times.
+    fn is_within(&self, wanted: &Wanted) -> bool {
+        wanted.from.is_none_or(|from| self.earliest >= from) && wanted.to.is_none_or(|to| self.latest <= to)
+    }
+
     fn can_hold(&self, wanted: &Wanted) -> bool {
         wanted.from.is_none_or(|from| self.latest >= from)
             && wanted.to.is_none_or(|to| self.earliest <= to)
@@ -212,6 +189,42 @@ impl Summary {
                 .as_ref()
                 .is_none_or(|counts| counts.keys().any(|(aggregate, event)| wanted.matches_pair(*aggregate, *event)))
     }
+}
+
+/// Passes the types and the time of every event at these positions (both ends included) on, archived ones too. Every
+/// checksum is checked.
+fn each_event(view: &View<'_>, range: (u64, u64), mut each: impl FnMut(i64, i64, i64)) -> Result<()> {
+    let (mut rest, mut types, mut known) = (range, Vec::new(), None::<Owner>);
+    while rest.0 <= rest.1 {
+        let (part, range) = positions::part_of(view, rest, false)?;
+        rest.0 = range.1 + 1;
+        each_of_part(view, part, range, (&mut types, &mut known), &mut each)?;
+    }
+    Ok(())
+}
+
+fn each_of_part(
+    view: &View<'_>,
+    part: Part,
+    range: (u64, u64),
+    (types, known): (&mut Vec<Arc<EventType>>, &mut Option<Owner>),
+    each: &mut impl FnMut(i64, i64, i64),
+) -> Result<()> {
+    const SQL: &str = select_events!("", "events e WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position");
+    part.open(view)?;
+    let mut walk = Walk::new(range, false, Gaps::of(part));
+    view.each_row(&part.sql(SQL), [number_of(range.0), number_of(range.1)], |row| {
+        let aggregate = row.at::<i64>(0)? >> 32;
+        let owner = match known.take() {
+            Some(owner) if owner.aggregate == aggregate => known.insert(owner),
+            _ => known.insert(Owner::by_number(view, aggregate)?),
+        };
+        let raw = Raw::read(view, row, owner.identity, types)?;
+        walk.next(view, raw.position)?;
+        each(owner.aggregate_type.id, raw.event_type.id, raw.created_at);
+        Ok(true)
+    })?;
+    walk.end(view)
 }
 
 fn checksum_of(id: i64, earliest: i64, latest: i64, counts: Option<&str>) -> i64 {
@@ -352,6 +365,71 @@ pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
         return Err(disagrees());
     }
     Ok(counts)
+}
+
+/// Equal spans of time, one after the other, and how many events are in each.
+#[derive(Debug)]
+pub(crate) struct Spans {
+    /// When the first one begins, in microseconds.
+    pub(crate) from: i64,
+    /// How long each one is, in microseconds; at least 1.
+    pub(crate) width: i64,
+    pub(crate) events: Vec<u64>,
+}
+
+impl Spans {
+    fn number(&self, time: i64) -> Option<usize> {
+        let number = usize::try_from(time.checked_sub(self.from)?.div_euclid(self.width)).ok()?;
+        (number < self.events.len()).then_some(number)
+    }
+
+    fn add(&mut self, time: i64, events: u64) {
+        if let Some(number) = self.number(time)
+            && let Some(span) = self.events.get_mut(number)
+        {
+            *span += events;
+        }
+    }
+
+    fn add_events(&mut self, view: &View<'_>, wanted: &Wanted, range: (u64, u64)) -> Result<()> {
+        each_event(view, range, |aggregate_type, event_type, created_at| {
+            if wanted.matches(aggregate_type, event_type, created_at) {
+                self.add(created_at, 1);
+            }
+        })
+    }
+}
+
+/// Counts the wanted events of each span. A block that lies within one span is counted by its summary; only those that
+/// cross from one to the next are read.
+pub(crate) fn count_by_time(view: &View<'_>, wanted: &Wanted, spans: &mut Spans) -> Result<()> {
+    let last = positions::last(view)?;
+    let full_end = Block::full(0, last) * BLOCK;
+    let mut at = 1;
+    while at <= full_end {
+        let Some(mut block) = highest(at, last, false) else { return Err(wrong_at(Block::of(0, at))) };
+        loop {
+            let summary = find(view, block)?;
+            if !summary.can_hold(wanted) {
+                break;
+            }
+            let is_in_one_span = spans.number(summary.earliest).is_some_and(|span| spans.number(summary.latest) == Some(span));
+            if let Some(counts) = summary.counts.as_ref().filter(|_| is_in_one_span && summary.is_within(wanted)) {
+                let matching = counts.iter().filter(|((aggregate, event), _)| wanted.matches_pair(*aggregate, *event));
+                spans.add(summary.earliest, matching.map(|(_, events)| events).sum());
+                break;
+            }
+            match block.level {
+                0 => {
+                    spans.add_events(view, wanted, (block.first(), block.last()))?;
+                    break;
+                }
+                level => block = Block::of(level - 1, at),
+            }
+        }
+        at = block.last() + 1;
+    }
+    spans.add_events(view, wanted, (full_end + 1, last))
 }
 
 /// What was removed from full blocks and must still be subtracted from their summaries.

@@ -15,7 +15,7 @@ use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
 use crate::sqlite::names_cache::AggregateType;
 use crate::sqlite::tables::archive::Part;
-use crate::sqlite::tables::block_summaries::{self, Wanted};
+use crate::sqlite::tables::block_summaries::{self, Spans, Wanted};
 use crate::sqlite::tables::events::{self, Owner, Raw, select_events};
 pub(in crate::sqlite) use crate::sqlite::tables::positions::last as last_position;
 use crate::sqlite::tables::positions::{self, Gaps, Walk, number_of};
@@ -58,6 +58,23 @@ impl Database {
             self.read(|view| scan(view, tenant, selection, &mut cursor, &mut Count(&mut counted)))?;
         }
         Ok(counted)
+    }
+
+    /// Counts the events of a filter in equal spans of time: from when, how long each, how many; in microseconds.
+    pub(crate) fn count_by_time(&self, tenant: &str, filter: &Filter, from: i64, width: i64, spans: usize) -> Result<Vec<u64>> {
+        let mut spans = Spans { from, width, events: vec![0; spans] };
+        self.read(|view| {
+            let Some(mut wanted) = Conditions::of(view, tenant, filter)? else { return Ok(()) };
+            if wanted.has_tags() {
+                return Err(Error::new(ErrorKind::InvalidInput, "events with a tag cannot be counted by time: leave tags out"));
+            }
+            let length = width.saturating_mul(i64::try_from(spans.events.len()).unwrap_or(i64::MAX));
+            wanted.types.from = Some(wanted.types.from.unwrap_or(from).max(from));
+            let end = from.saturating_add(length).saturating_sub(1);
+            wanted.types.to = Some(wanted.types.to.unwrap_or(end).min(end));
+            block_summaries::count_by_time(view, &wanted.types, &mut spans)
+        })?;
+        Ok(spans.events)
     }
 }
 

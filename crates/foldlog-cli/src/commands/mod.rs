@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod outside;
 pub(crate) mod readers;
@@ -54,6 +55,7 @@ fn dispatch(command: Command, context: &mut Context) -> Done {
         Command::Stats(stats) => stats.run(context),
         Command::Ls(ls) => ls.run(context),
         Command::History(history) => history.run(context),
+        Command::Inspect(inspect) => inspect.run(context),
         Command::Replay(replay) => replay.run(context),
         Command::Diff(diff) => diff.run(context),
         Command::Events(events) => events.run(context),

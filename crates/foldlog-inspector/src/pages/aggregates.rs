@@ -1,0 +1,208 @@
+//! The list of aggregates.
+
+use foldlog::{RecordedEvent, serde_json};
+use maud::{Markup, html};
+
+use super::Page;
+use super::shell::{self, Nav};
+use crate::app::App;
+use crate::http::{Answer, Request};
+use crate::reading::aggregates::{self, Wanted};
+use crate::view::number::{count, counted};
+use crate::view::{link, text, time};
+
+/// What the page was asked for.
+struct Asked<'a> {
+    wanted: Wanted<'a>,
+    by_id: bool,
+    request: &'a Request,
+}
+
+impl<'a> Asked<'a> {
+    fn of(request: &'a Request) -> Asked<'a> {
+        let prefix = request.get("q").unwrap_or_default();
+        let wanted = Wanted { tenant: request.get("tenant"), aggregate_type: request.get("type"), prefix };
+        // A prefix is found quickly only in the order of ids.
+        let by_id = match request.get("order") {
+            Some(order) => order == "id",
+            None => !prefix.is_empty(),
+        };
+        Asked { wanted, by_id, request }
+    }
+
+    fn read(&self, app: &App) -> foldlog::Result<aggregates::Page> {
+        if self.by_id {
+            let after = (self.request.get("after"), self.request.get("after-tenant"), self.request.get("after-type"));
+            let after = match after {
+                (Some(id), Some(tenant), Some(aggregate_type)) => Some([tenant, aggregate_type, id]),
+                _ => None,
+            };
+            return aggregates::by_id(app, &self.wanted, after);
+        }
+        match (self.request.number("after"), self.request.number("before")) {
+            (Some(after), _) => aggregates::newer(app, &self.wanted, after),
+            (None, before) => aggregates::recent(app, &self.wanted, before),
+        }
+    }
+
+    /// This page's address with other values.
+    fn url(&self, changed: &[(&str, &str)]) -> String {
+        let mut query = vec![
+            ("tenant", self.wanted.tenant.unwrap_or_default()),
+            ("type", self.wanted.aggregate_type.unwrap_or_default()),
+            ("q", self.wanted.prefix),
+            ("order", if self.by_id { "id" } else { "recent" }),
+        ];
+        for (name, value) in changed {
+            query.retain(|(known, _)| known != name);
+            query.push((name, value));
+        }
+        link::url("/aggregates", &query)
+    }
+}
+
+pub(crate) fn page(app: &App, request: &Request) -> Page {
+    let asked = Asked::of(request);
+    let found = asked.read(app)?;
+    let statistics = |tenant: &str| app.store.tenant(tenant).statistics().map(|statistics| statistics.aggregates);
+    let mut tenants = Vec::new();
+    for tenant in app.tenants()?.into_iter().take(50) {
+        let aggregates = statistics(&tenant)?;
+        tenants.push((tenant, aggregates));
+    }
+    let total: u64 = tenants.iter().map(|(_, aggregates)| aggregates).sum();
+    let mut types: Vec<(String, u64)> = Vec::new();
+    for (tenant, _) in tenants.iter().filter(|(tenant, _)| asked.wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
+        let store = app.store.tenant(tenant);
+        for name in store.aggregate_types()?.into_iter().take(100) {
+            let aggregates = store.json_aggregates(&name).count()?;
+            match types.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += aggregates,
+                None => types.push((name, aggregates)),
+            }
+        }
+    }
+    types.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    let content = html! {
+        div.head {
+            div { h1 { "Aggregates" } p.facts { span { b { (count(total)) } " in " (counted(types.len() as u64, "type", "types")) } } }
+            div.end {
+                span.seg role="group" aria-label="Order" {
+                    a.button href=(asked.url(&[("order", "recent")])) aria-current=[(!asked.by_id).then_some("true")] { "By last event" }
+                    a.button href=(asked.url(&[("order", "id")])) aria-current=[asked.by_id.then_some("true")] { "By id" }
+                }
+            }
+        }
+        div.cols.left {
+            div.facets {
+                @if tenants.len() > 1 { (facet("Tenant", "tenant", asked.wanted.tenant, total, &tenants, &asked)) }
+                @let of_types = types.iter().map(|(_, aggregates)| aggregates).sum();
+                (facet("Type", "type", asked.wanted.aggregate_type, of_types, &types, &asked))
+            }
+            section data-rows {
+                form.find.wide action="/aggregates" role="search" {
+                    @for (name, value) in [("tenant", asked.wanted.tenant), ("type", asked.wanted.aggregate_type)] {
+                        @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
+                    }
+                    label.sr for="q" { "Beginning of the id" }
+                    input #q type="search" name="q" value=(asked.wanted.prefix) placeholder="The id begins with" autocomplete="off" spellcheck="false";
+                    kbd { "/" }
+                }
+                (list(&found.rows, &asked, total))
+                (pager(&found, &asked))
+            }
+        }
+    };
+    Ok(Answer::html(200, shell::page(app, Nav::Aggregates, "Aggregates", &content)))
+}
+
+fn facet(title: &str, name: &str, chosen: Option<&str>, all: u64, values: &[(String, u64)], asked: &Asked<'_>) -> Markup {
+    let one = |value: &str, shown: Markup, aggregates: u64, is_chosen: bool| {
+        html! {
+            li { a href=(asked.url(&[(name, value)])) aria-current=[is_chosen.then_some("true")] { span { (shown) } span { (count(aggregates)) } } }
+        }
+    };
+    html! {
+        section.facet {
+            h2 { (title) }
+            ul {
+                (one("", html! { "all" }, all, chosen.is_none()))
+                @for (value, aggregates) in values { (one(value, text::text_up_to(value, 40), *aggregates, chosen == Some(value))) }
+            }
+        }
+    }
+}
+
+fn list(rows: &[RecordedEvent], asked: &Asked<'_>, total: u64) -> Markup {
+    html! {
+        @if rows.is_empty() {
+            div.empty {
+                @if total == 0 { h3 { "No aggregates yet" } p { "An aggregate is there with its first event." } }
+                @else if asked.wanted.prefix.is_empty() { h3 { "None here" } p { a href=(asked.url(&[("type", ""), ("tenant", "")])) { "Show all" } } }
+                @else { h3 { "No id begins with " (text::text_up_to(asked.wanted.prefix, 60)) } p { "The search is by the beginning of the id, with upper and lower case. " a href="/aggregates" { "Show all" } } }
+            }
+        } @else {
+            table.cards {
+                thead { tr { th { "Type" } th { "Id" } th.num { "Version" } th { "Last event" } th { "What it says" } th.num { "When" } } }
+                tbody {
+                    @for event in rows {
+                        tr {
+                            td.nowrap.muted { (text::text_up_to(&event.aggregate_type, 40)) }
+                            td.c-id.nowrap { a.mono href=(link::aggregate_of(event)) { (text::id(&event.aggregate_id)) } }
+                            td.num data-l="version" { (count(event.version.get())) }
+                            td.nowrap { a href=(link::event(event)) { (text::text_up_to(&event.event_type, 40)) } }
+                            td.clip.full.muted { (link::summary(event)) }
+                            td.c-time.num.nowrap.muted title=(time::exact(event.created_at)) { (time::ago(event.created_at)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pager(found: &aggregates::Page, asked: &Asked<'_>) -> Markup {
+    let first = found.rows.first().map(|event| event.position.to_string());
+    let last = found.rows.last();
+    let has_place = ["after", "before"].iter().any(|name| asked.request.get(name).is_some());
+    let upward = !asked.by_id && asked.request.get("after").is_some();
+    let older = match last {
+        Some(event) if asked.by_id && found.has_more => Some(asked.url(&[
+            ("after", &*event.aggregate_id),
+            ("after-tenant", &*event.tenant),
+            ("after-type", &*event.aggregate_type),
+        ])),
+        Some(event) if !asked.by_id && (found.has_more || upward || found.cut_at.is_some()) => {
+            Some(asked.url(&[("before", &*event.position.to_string())]))
+        }
+        _ => None,
+    };
+    let newer = first.filter(|_| !asked.by_id && (if upward { found.has_more } else { has_place }));
+    html! {
+        div.pager {
+            span { (counted(found.rows.len() as u64, "aggregate", "aggregates")) " on this page" }
+            @if let Some(position) = found.cut_at {
+                span { "The search stopped after 1.5 s at position " (count(position.get())) ". "
+                    a href=(asked.url(&[(if upward { "after" } else { "before" }, &*(position.get() - u64::from(upward)).to_string())])) { "Go on" } }
+            }
+            div.end {
+                @if has_place { a.button href=(asked.url(&[])) { @if asked.by_id { "First" } @else { "Newest" } } }
+                @if let Some(first) = newer { a.button href=(asked.url(&[("after", first.as_str())])) { "Newer" } }
+                @if let Some(older) = older { a.button rel="next" href=(older) { @if asked.by_id { "Next" } @else { "Older" } } }
+                @if !asked.by_id && (found.has_more || has_place) { a.button href=(asked.url(&[("after", "0")])) { "Oldest" } }
+            }
+        }
+    }
+}
+
+pub(crate) fn json(app: &App, request: &Request) -> Page {
+    let found = Asked::of(request).read(app)?;
+    let row = |event: &RecordedEvent| {
+        serde_json::json!({
+            "tenant": event.tenant, "aggregateType": event.aggregate_type, "aggregateId": event.aggregate_id,
+            "version": event.version, "lastEvent": event.event_type, "lastEventAt": event.created_at, "lastPosition": event.position,
+        })
+    };
+    let rows: Vec<_> = found.rows.iter().map(row).collect();
+    Ok(Answer::json(200, serde_json::json!({ "aggregates": rows, "hasMore": found.has_more }).to_string()))
+}
