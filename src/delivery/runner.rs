@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::delivery::lead::{Candidate, Heart, Held, Try};
+use crate::delivery::lead::{self, Candidate, Heart, Held, Try};
 use crate::engine::Watcher;
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -22,6 +22,8 @@ use crate::trace;
 const LOOK_EVERY: Duration = Duration::from_millis(12);
 const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(200);
 const LOOK_AFTER_SHARE: u32 = 100;
+/// How often a runner that stands by looks within one lease, however long it was quiet.
+const STANDBY_LOOKS: u32 = 8;
 /// How long a follower waits after the file was busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a follower that has nothing to do waits for a commit.
@@ -267,6 +269,7 @@ impl Run {
             // Both are read before the work, so that commits during the work are not missed.
             let seen = self.scope.log.appended.count();
             let done = self.watcher.version().and_then(|version| {
+                let stands_by = leading.is_none();
                 let pause = match &leading {
                     None => self.try_to_lead(&mut candidate, &mut leading)?,
                     Some(Leading { held, .. }) => match guarded(&self.scope, &self.identity, held, &mut work) {
@@ -287,7 +290,9 @@ impl Run {
                     },
                 };
                 self.shared.leads.store(leading.is_some(), Ordering::Release);
-                pause.map_or(Ok(()), |pause| self.wait(seen, version, pause))
+                // The sooner a beat of the leader is seen, the sooner its absence is.
+                let look_at_least = if stands_by { lead::clamped(self.lease) / STANDBY_LOOKS } else { LOOK_EVERY_AT_LEAST };
+                pause.map_or(Ok(()), |pause| self.wait(seen, version, pause, look_at_least))
             });
             match done {
                 Ok(()) => {}
@@ -325,14 +330,15 @@ impl Run {
     }
 
     /// Waits up to `longest` for a commit of this or another process.
-    fn wait(&mut self, seen: u64, version: i64, longest: Duration) -> Result<()> {
+    fn wait(&mut self, seen: u64, version: i64, longest: Duration, look_at_least: Duration) -> Result<()> {
         let began = Instant::now();
         while !self.shared.stop.load(Ordering::Acquire) {
             let left = longest.saturating_sub(began.elapsed());
             if left.is_zero() {
                 break;
             }
-            let pause = (self.last_worked.elapsed() / LOOK_AFTER_SHARE).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST).min(left);
+            let look_every = (self.last_worked.elapsed() / LOOK_AFTER_SHARE).clamp(LOOK_EVERY, LOOK_EVERY_AT_LEAST);
+            let pause = look_every.min(look_at_least).min(left);
             if self.scope.log.appended.wait_after(seen, pause) || self.watcher.version()? != version {
                 break;
             }

@@ -94,7 +94,6 @@ fn a_pause_in_a_batch_repeats_nothing() {
                 Ok(())
             }),
             _ => eager(&store)
-                .max_attempts(1)
                 .publisher(move |message: &Message<'_>| {
                     work(message.event.position.get());
                     Ok(())

@@ -17,7 +17,8 @@ fn append(store: &Store, event_type: &str) {
 #[test]
 fn a_watch_returns_what_its_filter_wants_from_now_on_or_from_a_position() {
     let (_directory, store) = store();
-    count(&store, 0, 10);
+    count(&store, 0, 9);
+    append(&store, "Placed");
     let mut watch = store.watch(Filter::new().event_type("Placed")).unwrap();
     assert_eq!(watch.next_within(Duration::ZERO).unwrap(), None);
     append(&store, "Placed");

@@ -143,7 +143,7 @@ const PROOFS: &[Proof] = &[
         name: "schedules",
         promise: "9: deaths, slow handlers, clocks that jump by years: none missed, none at two runners, taken over within a second",
         rounds: 10_000,
-        part: 20,
+        part: 10,
         threads: 2,
         run: |rounds, seed| schedules::run(rounds, &[], seed),
     },
