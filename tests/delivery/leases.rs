@@ -58,7 +58,7 @@ fn schedules_worker() {
 fn in_no_schedule_is_an_event_missed_or_handled_by_two_at_once() {
     let arguments = &["--exact", "leases::schedules_worker", "--ignored", "--nocapture"];
     let outcome = super::schedules::run(20, arguments, super::support::random::seed()).expect_clean();
-    assert!(outcome.counted("taken over") > 10, "{:?}", outcome.counts);
+    assert!(outcome.counted("taken over") > 0, "no leader was killed: {:?}", outcome.counts);
 }
 
 /// Not a test by itself: what a worker process runs.
