@@ -39,6 +39,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0008-format-1.md")]
 #[doc = include_str!("../docs/decisions/0009-inspector.md")]
 #[doc = include_str!("../docs/decisions/0010-archive.md")]
+#[doc = include_str!("../docs/decisions/0011-snapshots-that-can-be-trusted.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

@@ -58,7 +58,7 @@ pub use log::watch::Watch;
 pub use maintenance::archive::{Archive, ArchiveReport};
 pub use maintenance::backup::{BackupProgress, BackupStep, Restored};
 pub use maintenance::clean_up::{ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
-pub use maintenance::purge::{HeldBack, Purge, PurgeReport};
+pub use maintenance::purge::{HeldBack, Kept, Purge, PurgeReport};
 pub use model::aggregate::{Aggregate, UnknownEvents};
 pub use model::annotated::Annotated;
 pub use model::clock::Clock;

@@ -105,8 +105,8 @@ pub fn writes(store: &Store) {
             .run_to_end(),
     );
     told(store.query_read_model("SELECT document FROM views WHERE key = ?1", params!["t-1"], |row| row.get::<_, String>(0)));
-    told(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).dry_run()));
-    told(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(State::TYPE, "t-1")));
+    told(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).fold(&things).dry_run()));
+    told(store.maintenance().purge(Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(State::TYPE, "t-1").fold(&things)));
     told(store.maintenance().expire_snapshots(Duration::ZERO));
     told(things.delete_snapshots("t-1"));
     told(store.maintenance().checkpoint());

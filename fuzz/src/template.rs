@@ -92,7 +92,7 @@ fn fill(store: &Store) {
     append(store, "acme", "t-1", 2);
     let things = store.aggregates::<State>();
     things.create_snapshot("t-1", SnapshotReason::Manual).expect("a snapshot");
-    store.maintenance().purge(Purge::created_before(at(1)).aggregate("thing", "t-1")).expect("a purge");
+    store.maintenance().purge(Purge::created_before(at(1)).aggregate("thing", "t-1").fold(&things)).expect("a purge");
     append(store, "default", "t-1", 4);
     store.subscription("reader").run_to_end(|_| Ok(())).expect("a subscription");
     let mut outbox =

@@ -186,7 +186,7 @@ impl World {
                 removed += before_purge - self.rows.len();
             }
         }
-        let report = store.maintenance().purge(Purge::created_before(at(before))).expect("a purge");
+        let report = store.maintenance().purge(KINDS.iter().fold(Purge::created_before(at(before)), |plan, kind| plan.fold(&store.json_aggregates(kind)))).expect("a purge");
         assert_eq!(report.events_removed, removed as u64);
     }
 

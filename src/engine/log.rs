@@ -39,6 +39,8 @@ verbs! {
     fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>>;
     /// The version of an aggregate; 0 if it has no events.
     fn version(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64>;
+    /// The version up to which an aggregate's events were purged; 0 if none were.
+    fn purged_through(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64>;
     /// The position of the newest event that was ever in the log; 0 if there was none.
     fn last_position(&self) -> Result<u64>;
     /// The names of all tenants, in order.

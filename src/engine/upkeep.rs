@@ -5,13 +5,15 @@ use std::path::Path;
 
 use super::Engine;
 use crate::model::error::Result;
-use crate::storage::upkeep::{ArchivePlan, Archived, Copied, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
+use crate::storage::upkeep::{ArchivePlan, Archived, Copied, PurgeCandidate, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 verbs! {
-    /// Purges the next aggregates of a tenant, after a number. Returns what it did, and the number to continue from:
-    /// `None` at the end.
-    fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)>;
+    /// The next aggregates of a tenant, after a number, that have events to purge. Also returns the number to continue
+    /// from: `None` at the end.
+    fn purge_candidates(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Vec<PurgeCandidate>, Option<i64>)>;
+    /// Purges these aggregates of a tenant in one transaction.
+    fn purge(&self, tenant: &str, plan: &PurgePlan, candidates: &[PurgeCandidate]) -> Result<Purged>;
     /// Archives the next events of a tenant, of aggregates after a number. Returns what it did, and the number to
     /// continue from: `None` at the end.
     fn archive(&self, tenant: &str, plan: &ArchivePlan, after: i64) -> Result<(Archived, Option<i64>)>;

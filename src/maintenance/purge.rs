@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -9,27 +10,45 @@ use serde::Serialize;
 use crate::log::scope::Scope;
 use crate::model::clock::to_micros;
 use crate::model::error::Result;
+use crate::model::fold::sealed::Fold;
 use crate::model::place::{AggregateRef, Version};
-use crate::storage::upkeep::{PurgePlan, Purged};
+use crate::state::{compare, replay};
+use crate::storage::snapshots::SnapshotRow;
+use crate::storage::upkeep::{PurgeCandidate, PurgePlan, Purged, TrustedFold};
 
 /// The most aggregates that a report names; the counts cover all.
 const NAMED: usize = 1_000;
 
 /// What to purge. Nothing happens until it is passed to [`Maintenance::purge`](crate::Maintenance::purge).
 ///
+/// An event is removed only if a snapshot replaces it for every fold of its aggregate. So give the purge a handle of each
+/// type: [`Purge::fold`]. Before anything is removed, that fold loads its snapshots and compares them with the events, and
+/// with what later events make of them. A snapshot that differs does not count, and without a fold nothing is removed.
+///
+/// After a purge a new [fold version](crate::Aggregate::FOLD_VERSION), or a type with another
+/// [fold name](crate::Aggregate::fold_name), can no longer fold the removed events:
+/// [`Aggregates::migrate_snapshots`](crate::Aggregates::migrate_snapshots) carries the state over.
+///
 /// ```
-/// use foldlog::{Purge, Store};
+/// use foldlog::{Expected, NewEvent, Purge, SnapshotReason, Store};
+///
 /// let store = Store::in_memory()?;
-/// let report = store.maintenance().purge(Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap()).dry_run())?;
-/// assert_eq!(report.events_removed, 0);
+/// let orders = store.json_aggregates("order");
+/// orders.append("o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+/// orders.create_snapshot("o-1", SnapshotReason::Manual)?;
+/// let plan = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).fold(&orders);
+/// let report = store.maintenance().purge(plan.dry_run())?;
+/// assert_eq!((report.events_removed, report.events_kept), (1, 0));
 /// # Ok::<(), foldlog::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Purge {
+    folds: Vec<Arc<dyn SnapshotCheck>>,
     before: DateTime<Utc>,
     only: Option<(String, Option<String>)>,
     break_replay: bool,
     pass_readers: bool,
+    other_folds: bool,
     dry_run: bool,
 }
 
@@ -39,7 +58,15 @@ impl Purge {
     /// Only events at the beginning can be purged. An old event after a younger one stays, because a history must have
     /// no gaps.
     pub fn created_before(time: DateTime<Utc>) -> Purge {
-        Purge { before: time, only: None, break_replay: false, pass_readers: false, dry_run: false }
+        Purge {
+            folds: Vec::new(),
+            before: time,
+            only: None,
+            break_replay: false,
+            pass_readers: false,
+            other_folds: true,
+            dry_run: false,
+        }
     }
 
     /// Only purges aggregates of this type.
@@ -51,6 +78,19 @@ impl Purge {
     /// Only purges this aggregate.
     pub fn aggregate(mut self, aggregate_type: impl Into<String>, aggregate_id: impl fmt::Display) -> Purge {
         self.only = Some((aggregate_type.into(), Some(aggregate_id.to_string())));
+        self
+    }
+
+    pub(crate) fn with_fold(mut self, fold: Arc<dyn SnapshotCheck>) -> Purge {
+        self.folds.push(fold);
+        self
+    }
+
+    /// Also purges events that a fold needs which has snapshots of the aggregate but was not given to
+    /// [`Purge::fold`]: an earlier version of a fold, or one that is no longer used. It can no longer replay such an
+    /// aggregate.
+    pub fn even_if_other_folds_break(mut self) -> Purge {
+        self.other_folds = false;
         self
     }
 
@@ -83,11 +123,12 @@ pub struct PurgeReport {
     pub events_removed: u64,
     /// Aggregates that lost events.
     pub aggregates_purged: u64,
-    /// Old events that stayed because a fold with snapshots of the aggregate has no intact one that replaces them, or
-    /// because there is no snapshot at all. Create the snapshots with [`snapshot_all`](crate::Aggregates::snapshot_all) and purge again.
+    /// Old events that stayed because no snapshot replaces them for every fold: there is none, or it does not agree with
+    /// the events, or the purge was given no fold. Create the snapshots with
+    /// [`snapshot_all`](crate::Aggregates::snapshot_all), give the folds to [`Purge::fold`], and purge again.
     pub events_kept: u64,
-    /// The first 1,000 aggregates that kept such events, each with the version of the last event that was old enough.
-    pub kept: Vec<(AggregateRef, Version)>,
+    /// The first 1,000 aggregates that kept such events.
+    pub kept: Vec<Kept>,
     /// Old events that a snapshot replaces but that stayed because a subscription, a projection or an outbox has not
     /// passed them: see [`Purge::even_if_undelivered`].
     pub events_held_back: u64,
@@ -97,6 +138,27 @@ pub struct PurgeReport {
     pub broken: Vec<AggregateRef>,
     /// Whether every aggregate was looked at, and it was not stopped before.
     pub finished: bool,
+}
+
+/// Old events of an aggregate that stayed because no snapshot replaces them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Kept {
+    /// The aggregate.
+    pub aggregate: AggregateRef,
+    /// The version of the last event that was old enough.
+    pub through: Version,
+    /// Events that stayed.
+    pub events: u64,
+    /// Why, for a person to read.
+    pub reason: String,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} events up to version {} stayed: {}", self.aggregate, self.events, self.through, self.reason)
+    }
 }
 
 /// A subscription, a projection or an outbox that held events back from a purge. Let it run, retry or discard its dead
@@ -126,13 +188,17 @@ pub(crate) fn purge(
         only: purge.only.clone(),
         break_replay: purge.break_replay,
         pass_readers: purge.pass_readers,
+        other_folds: purge.other_folds,
         dry_run: purge.dry_run,
     };
     let mut report = PurgeReport::default();
     let mut after = Some(0);
     while let Some(number) = after {
-        let (purged, next) = scope.engine().purge(&scope.tenant, &plan, number)?;
-        report.add(purged);
+        let (mut candidates, next) = scope.engine().purge_candidates(&scope.tenant, &plan, number)?;
+        if !plan.break_replay {
+            candidates.iter_mut().for_each(|candidate| compare(scope, &purge.folds, candidate));
+        }
+        report.add(scope.engine().purge(&scope.tenant, &plan, &candidates)?);
         report.finished = next.is_none();
         after = next;
         if progress(&report).is_break() {
@@ -142,15 +208,66 @@ pub(crate) fn purge(
     Ok(report)
 }
 
+/// Lets the folds of an aggregate's type compare their snapshots of it with its events. This is the application's code, so
+/// it runs outside of any transaction.
+fn compare(scope: &Scope, folds: &[Arc<dyn SnapshotCheck>], candidate: &mut PurgeCandidate) {
+    for fold in folds.iter().filter(|fold| fold.aggregate_type() == &*candidate.aggregate_type) {
+        match fold.trusted(scope, &candidate.aggregate_id) {
+            Ok(trusted) => candidate.trusted.push(trusted),
+            Err(why) => {
+                candidate.untrusted = Some(why);
+                candidate.trusted.clear();
+                return;
+            }
+        }
+    }
+}
+
+/// A fold that compares its snapshots with the events.
+pub(crate) trait SnapshotCheck: Send + Sync {
+    fn aggregate_type(&self) -> &str;
+    /// The fold, with the versions of its snapshots of an aggregate that agree; or why none of them can be trusted.
+    fn trusted(&self, scope: &Scope, aggregate_id: &str) -> Result<TrustedFold, String>;
+}
+
+impl<F: Fold + Send + Sync> SnapshotCheck for F {
+    fn aggregate_type(&self) -> &str {
+        Fold::aggregate_type(self)
+    }
+
+    fn trusted(&self, scope: &Scope, aggregate_id: &str) -> Result<TrustedFold, String> {
+        let id = replay::fold_id(self);
+        let of = |reason: String| format!("fold {:?} version {}: {reason}", id.name, id.version);
+        let rows = scope.engine().snapshots(&scope.tenant, Fold::aggregate_type(self), aggregate_id);
+        let rows = rows.map_err(|error| of(error.detail().to_owned()))?;
+        let own: Vec<SnapshotRow> = rows.into_iter().filter(|row| row.is_intact && row.fold() == id).collect();
+        let mut versions = Vec::new();
+        if !own.is_empty() {
+            let compared = compare::compare(scope, self, aggregate_id, own).map_err(|error| of(compare::reason(&error)))?;
+            if let (Some((version, why)), true) = (compared.wrong.first(), compared.trusted.is_empty()) {
+                return Err(of(format!("the snapshot at version {version} cannot be trusted: {why}")));
+            }
+            versions = compared.trusted;
+        }
+        Ok(TrustedFold { name: id.name.to_owned(), version: id.version, fingerprint: id.fingerprint, versions })
+    }
+}
+
+impl fmt::Debug for Purge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purge").field("before", &self.before).field("only", &self.only).finish_non_exhaustive()
+    }
+}
+
 impl PurgeReport {
     fn add(&mut self, purged: Purged) {
         self.events_removed += purged.events_removed;
         self.aggregates_purged += purged.aggregates_purged;
         self.events_held_back += purged.events_held_back;
-        for (aggregate, version, events) in purged.kept {
+        for (aggregate, through, events, reason) in purged.kept {
             self.events_kept += events;
             if self.kept.len() < NAMED {
-                self.kept.push((aggregate, version));
+                self.kept.push(Kept { aggregate, through, events, reason });
             }
         }
         let room = NAMED.saturating_sub(self.broken.len());

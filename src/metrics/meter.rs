@@ -114,7 +114,7 @@ impl Meter {
         for result in ["hit", "miss"] {
             facade::count(names::SNAPSHOT_LOOKUPS, [("result", result.into())], 0);
         }
-        for reason in ["damaged", "other_fold", "undecodable"] {
+        for reason in ["damaged", "not_restorable", "other_fold", "undecodable"] {
             facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 0);
         }
         for operation in ["append", "checkpoint", "replay", "snapshot"] {
@@ -182,12 +182,15 @@ impl Meter {
                     let result = if replay.found_snapshot { "hit" } else { "miss" };
                     facade::count(names::SNAPSHOT_LOOKUPS, [("result", result.into())], 1);
                 }
-                for reason in replay.rejected {
-                    facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 1);
-                }
+                replay.rejected.for_each(|reason| self.snapshot_rejected(reason));
             }
             Err(error) => self.failed("replay", error),
         }
+    }
+
+    /// Reports a snapshot that could not be used, or not be made.
+    pub(crate) fn snapshot_rejected(&self, reason: &'static str) {
+        facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 1);
     }
 
     /// Reports a snapshot that was saved.

@@ -68,7 +68,7 @@ pub const SIZE: &str = "event_store_size_estimate_bytes";
 
 /// Whether replays found a snapshot to start from; counter of `result`.
 pub const SNAPSHOT_LOOKUPS: &str = "foldlog_snapshot_lookups_total";
-/// Snapshots that a replay rejected; counter of `reason`.
+/// Snapshots that could not be used, or not be made; counter of `reason`.
 pub const SNAPSHOTS_REJECTED: &str = "foldlog_snapshots_rejected_total";
 /// Events in one atomic append; histogram.
 pub const BATCH_EVENTS: &str = "foldlog_append_batch_events";
@@ -135,7 +135,7 @@ pub const METRICS: &[Metric] = &[
     gauge(SNAPSHOTS, Unit::Count, &[], "Snapshots in the file."),
     gauge(SIZE, Unit::Bytes, &[], "Size of the file's pages, free ones included."),
     counter(SNAPSHOT_LOOKUPS, &["result"], "Replays that were allowed to use snapshots, by whether they found one."),
-    counter(SNAPSHOTS_REJECTED, &["reason"], "Snapshots that a replay rejected because they could not be used."),
+    counter(SNAPSHOTS_REJECTED, &["reason"], "Snapshots that a replay could not use, or that could not be made."),
     Metric {
         name: BATCH_EVENTS,
         kind: Kind::Histogram,

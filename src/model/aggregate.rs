@@ -32,12 +32,14 @@ use crate::model::event::EventContext;
 ///     }
 /// }
 /// ```
-pub trait Aggregate: Default + Serialize + DeserializeOwned {
+pub trait Aggregate: Default + Serialize + DeserializeOwned + 'static {
     /// The name of the aggregate type in the file. If it is changed, the old history is no longer found.
     const TYPE: &'static str;
 
-    /// Raise this when `apply` or the state's shape changes. Snapshots of another fold version are rejected and
-    /// replaced, so a replay never starts from what an older program computed.
+    /// Raise this when `apply` or the state's shape changes. A replay only uses snapshots of its own fold version, so it
+    /// never starts from what an older program computed; both may run on the same file. After a
+    /// [purge](crate::Purge) the events that a new version would have to fold are gone: carry the old version's
+    /// snapshots over with [`Aggregates::migrate_snapshots`](crate::Aggregates::migrate_snapshots).
     const FOLD_VERSION: u32 = 1;
 
     /// What a replay does with an event type that [`Aggregate::Event`] does not have.
@@ -46,6 +48,26 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned {
     /// Whether a replay calls [`Aggregate::apply_recorded`] instead of [`Aggregate::apply`]. Off by default: the
     /// events' times and metadata are then not even read.
     const WANTS_CONTEXT: bool = false;
+
+    /// The name of the fold. Together with [`Aggregate::FOLD_VERSION`] it decides which snapshots a replay may start
+    /// from, so two types with the same [`Aggregate::TYPE`] must not share it.
+    ///
+    /// The default is the type's path, such as `bank::account::Account`. If the type is renamed or moved, its snapshots
+    /// are not found any more; the next replay folds all events and makes a new one. Before that costs you something,
+    /// after a purge or with very long histories, give the fold a name of its own, which never changes.
+    fn fold_name() -> &'static str {
+        std::any::type_name::<Self>()
+    }
+
+    /// Whether two states are equal. It is asked whether a state comes back from JSON as it went in: if not, it gets no
+    /// snapshot, and a [`SnapshotWarning`](crate::SnapshotWarning) says so.
+    ///
+    /// foldlog also compares the JSON of both, which does not show what serde skips or rounds. So if your state
+    /// implements `PartialEq`, return `self == other`. The default is `true`.
+    fn is_same(&self, other: &Self) -> bool {
+        let _ = other;
+        true
+    }
 
     /// The events: an enum with serde's derives.
     type Event: Serialize + DeserializeOwned;

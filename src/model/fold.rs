@@ -21,7 +21,7 @@ pub trait AggregateKind: sealed::Sealed {
     /// What `append` and `execute` take.
     type Event;
     #[doc(hidden)]
-    type Fold: sealed::Fold<State = Self::State, Event = Self::Event>;
+    type Fold: sealed::Fold<State = Self::State, Event = Self::Event> + Send + Sync + 'static;
 }
 
 impl<A: Aggregate> AggregateKind for A {
@@ -56,6 +56,11 @@ pub(crate) mod sealed {
         fn initial(&self) -> Self::State;
         fn load(&self, state: &str) -> serde_json::Result<Self::State>;
         fn save(&self, state: &Self::State) -> Result<Json>;
+        /// Whether two states of the same JSON are equal, as far as the application can tell.
+        fn is_same(&self, left: &Self::State, right: &Self::State) -> bool {
+            let _ = (left, right);
+            true
+        }
         /// Applies a stored event to the state.
         fn apply_stored(&self, state: &mut Self::State, event_type: &str, data: &str) -> Result<()>;
         /// Whether stored events go to `apply_recorded`, which also needs time, position and metadata.
@@ -100,7 +105,7 @@ impl<A: Aggregate> sealed::Fold for Typed<A> {
     }
 
     fn name(&self) -> &str {
-        "typed"
+        A::fold_name()
     }
 
     fn version(&self) -> u32 {
@@ -117,6 +122,10 @@ impl<A: Aggregate> sealed::Fold for Typed<A> {
 
     fn save(&self, state: &A) -> Result<Json> {
         Json::from_serialize(state)
+    }
+
+    fn is_same(&self, left: &A, right: &A) -> bool {
+        left.is_same(right)
     }
 
     fn apply_stored(&self, state: &mut A, event_type: &str, data: &str) -> Result<()> {

@@ -5,35 +5,49 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// Compares two valid JSON texts. Numbers are compared exactly, however many digits they have.
-pub(crate) fn is_same(left: &str, right: &str) -> bool {
-    left == right || compare(left.trim_ascii(), right.trim_ascii()).unwrap_or(false)
+/// Whether the order of an array's items counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrays {
+    Ordered,
+    /// A set is written in any order.
+    Unordered,
 }
 
-fn compare(left: &str, right: &str) -> serde_json::Result<bool> {
-    if left == right {
-        return Ok(true);
-    }
-    Ok(match (left.as_bytes().first(), right.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => {
-            let members = |text| serde_json::from_str::<BTreeMap<String, &RawValue>>(text);
-            let (left, right) = (members(left)?, members(right)?);
-            left.len() == right.len() && left.iter().zip(&right).all(|(a, b)| a.0 == b.0 && is_same(a.1.get(), b.1.get()))
+/// Compares two valid JSON texts. Numbers are compared exactly, however many digits they have.
+pub(crate) fn is_same(left: &str, right: &str, arrays: Arrays) -> bool {
+    left == right || canonical(left, arrays).is_ok_and(|left| canonical(right, arrays).is_ok_and(|right| left == right))
+}
+
+/// The one text for all texts with the same content.
+fn canonical(text: &str, arrays: Arrays) -> serde_json::Result<String> {
+    let text = text.trim_ascii();
+    Ok(match text.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+            let member = |(name, value): (String, &RawValue)| {
+                Ok(format!("{}:{}", serde_json::to_string(&name)?, canonical(value.get(), arrays)?))
+            };
+            let members = members.into_iter().map(member).collect::<serde_json::Result<Vec<_>>>()?;
+            format!("{{{}}}", members.join(","))
         }
-        (Some(b'['), Some(b'[')) => {
-            let items = |text| serde_json::from_str::<Vec<&RawValue>>(text);
-            let (left, right) = (items(left)?, items(right)?);
-            left.len() == right.len() && left.iter().zip(&right).all(|(a, b)| is_same(a.get(), b.get()))
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(text)?;
+            let items = items.into_iter().map(|item| canonical(item.get(), arrays));
+            let mut items = items.collect::<serde_json::Result<Vec<_>>>()?;
+            if arrays == Arrays::Unordered {
+                items.sort_unstable();
+            }
+            format!("[{}]", items.join(","))
         }
-        (Some(b'"'), Some(b'"')) => serde_json::from_str::<String>(left)? == serde_json::from_str::<String>(right)?,
-        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => decimal(left).is_some_and(|left| Some(left) == decimal(right)),
-        _ => false,
+        Some(b'"') => serde_json::to_string(&serde_json::from_str::<String>(text)?)?,
+        Some(b'-' | b'0'..=b'9') => decimal(text).unwrap_or_else(|| text.to_owned()),
+        _ => text.to_owned(),
     })
 }
 
 /// A number as sign, digits without zeros at either end, and a power of ten. `None` if the power is beyond all bounds.
-fn decimal(text: &str) -> Option<(bool, String, i64)> {
-    let (is_negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
+fn decimal(text: &str) -> Option<String> {
+    let (sign, text) = text.strip_prefix('-').map_or(("", text), |text| ("-", text));
     let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
@@ -41,8 +55,8 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     let power = power.parse::<i64>().ok()?.checked_sub(fraction.len().try_into().ok()?)?;
     let power = power.checked_add((digits.len() - significant.len()).try_into().ok()?)?;
     Some(match significant.trim_start_matches('0') {
-        "" => (false, String::new(), 0),
-        digits => (is_negative, digits.to_owned(), power),
+        "" => "0".to_owned(),
+        digits => format!("{sign}{digits}e{power}"),
     })
 }
 
@@ -63,8 +77,14 @@ mod tests {
             ("-1.50", "-1.5"),
             ("12345678901234567890123", "12345678901234567890123.0"),
         ] {
-            assert!(is_same(left, right) && is_same(right, left), "{left} {right}");
+            assert!(is_same(left, right, Arrays::Ordered), "{left} {right}");
         }
+    }
+
+    #[test]
+    fn a_set_has_no_order() {
+        assert!(is_same(r#"{"a":[1,{"b":2},"c"]}"#, r#"{"a":["c",1.0,{"b":2}]}"#, Arrays::Unordered));
+        assert!(!is_same("[1,1,2]", "[1,2,2]", Arrays::Unordered));
     }
 
     #[test]
@@ -86,7 +106,7 @@ mod tests {
             (r#"{"a":{"b":1}}"#, r#"{"a":{"b":2}}"#),
             (r#""a""#, r#""A""#),
         ] {
-            assert!(!is_same(left, right) && !is_same(right, left), "{left} {right}");
+            assert!(!is_same(left, right, Arrays::Ordered), "{left} {right}");
         }
     }
 }

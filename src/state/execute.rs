@@ -12,7 +12,8 @@ use crate::model::fold::sealed::Fold;
 use crate::model::json::Json;
 use crate::model::place::Version;
 use crate::state::replay::{self, Loaded};
-use crate::state::snapshot::SnapshotReason;
+use crate::state::restorable;
+use crate::state::snapshot::{Rejected, SnapshotReason, SnapshotWarning};
 use crate::storage::append::{Appended, Transaction};
 use crate::storage::load::Until;
 use crate::storage::snapshots::NewSnapshot;
@@ -31,6 +32,8 @@ pub struct Executed<S> {
     pub appended: Option<Appended>,
     /// How often the decision ran: more than once if another writer was faster.
     pub attempts: u32,
+    /// Snapshots that were not used or not made; as [`Replayed::warnings`](crate::Replayed::warnings).
+    pub warnings: Vec<SnapshotWarning>,
 }
 
 /// What a decision needs.
@@ -51,6 +54,7 @@ pub(crate) struct Decided<S> {
     pub(crate) events: Vec<NewEvent>,
     newest_snapshot: u64,
     latest_event_at: i64,
+    warnings: Vec<SnapshotWarning>,
 }
 
 impl<F: Fold> Deciding<'_, F> {
@@ -91,10 +95,9 @@ impl<F: Fold> Deciding<'_, F> {
 
     /// Loads the aggregate, if it has events. Saves a snapshot that is due.
     pub(crate) fn load(&self) -> Result<Option<Loaded<F::State>>> {
-        let loaded = self.load_alone()?;
-        if let (Some(loaded), true) = (&loaded, self.use_snapshots) {
-            // A snapshot is a cache, so a failure to write one is ignored.
-            let _ = replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);
+        let mut loaded = self.load_alone()?;
+        if let (Some(loaded), true) = (&mut loaded, self.use_snapshots) {
+            replay::save_if_due(self.scope, self.fold, self.aggregate_id, loaded);
         }
         Ok(loaded)
     }
@@ -111,6 +114,7 @@ impl<F: Fold> Deciding<'_, F> {
                 newest_snapshot: loaded.replayed.from_snapshot.unwrap_or(Version::ZERO).get(),
                 latest_event_at: loaded.latest_event_at,
                 state: loaded.replayed.state,
+                warnings: loaded.replayed.warnings,
                 events: Vec::new(),
             },
             None => Decided {
@@ -118,6 +122,7 @@ impl<F: Fold> Deciding<'_, F> {
                 version: Version::ZERO,
                 newest_snapshot: 0,
                 latest_event_at: i64::MIN,
+                warnings: Vec::new(),
                 events: Vec::new(),
             },
         };
@@ -139,17 +144,23 @@ impl<F: Fold> Deciding<'_, F> {
 
     /// Appends a decision's events. If a snapshot is due, it is saved in the same transaction.
     fn append(&self, decided: Decided<F::State>, open: Option<&dyn Transaction>) -> Result<Executed<F::State>> {
-        let Decided { state, version, events, newest_snapshot, latest_event_at } = decided;
+        let Decided { state, version, events, newest_snapshot, latest_event_at, mut warnings } = decided;
         if events.is_empty() {
-            return Ok(Executed { state, version, appended: None, attempts: 0 });
+            return Ok(Executed { state, version, appended: None, attempts: 0, warnings });
         }
         let new_version = version.get() + events.len() as u64;
         let batch = self.batch(version, events);
         let is_due = self.use_snapshots
             && !self.fold.wants_context()
             && self.scope.options().snapshots.is_due(newest_snapshot, new_version);
-        // A state that cannot be written as JSON gives no snapshot; it must not keep the events out of the log.
-        let text = is_due.then(|| self.fold.save(&state).ok()).flatten();
+        // A state that does not come back from JSON gets no snapshot; it must not keep the events out of the log.
+        let text = is_due.then(|| restorable::save(self.fold, &state).map(|(text, _)| text)).transpose();
+        let text = text.unwrap_or_else(|error| {
+            // The load before has already said so if a snapshot was due then.
+            warnings.retain(|warning| !matches!(warning.rejected, Rejected::NotRestorable(_)));
+            warnings.extend(replay::not_made(self.scope, Version::new(new_version), &error));
+            None
+        });
         let save = text.as_ref().map(|text| NewSnapshot {
             version: new_version,
             fold: replay::fold_id(self.fold),
@@ -166,7 +177,7 @@ impl<F: Fold> Deciding<'_, F> {
         if text.is_some() && !appended.was_duplicate {
             self.scope.meter().snapshot_made(saving.elapsed(), SnapshotReason::Threshold.as_str());
         }
-        Ok(Executed { state, version: appended.version, appended: Some(appended), attempts: 0 })
+        Ok(Executed { state, version: appended.version, appended: Some(appended), attempts: 0, warnings })
     }
 
     /// Replays if the state at hand is not the result of the append.
@@ -183,7 +194,7 @@ impl<F: Fold> Deciding<'_, F> {
             return Ok(executed);
         };
         let now = replay::replay(self.scope, self.fold, self.aggregate_id, until, self.use_snapshots)?.replayed;
-        Ok(Executed { state: now.state, version: now.version, ..executed })
+        Ok(Executed { state: now.state, version: now.version, warnings: now.warnings, ..executed })
     }
 }
 

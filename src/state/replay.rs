@@ -12,6 +12,7 @@ use crate::model::fold::sealed::Fold;
 use crate::model::json::Json;
 use crate::model::place::{Position, Version};
 use crate::model::redacted::Redacted;
+use crate::state::restorable;
 use crate::state::snapshot::{Rejected, SnapshotReason, SnapshotWarning};
 use crate::storage;
 use crate::storage::append::Transaction;
@@ -32,7 +33,8 @@ pub struct Replayed<S> {
     pub from_snapshot: Option<Version>,
     /// The number of events folded after that.
     pub events_folded: u64,
-    /// Snapshots that were rejected because they are damaged or of another fold. New ones replace them over time.
+    /// Snapshots that were not used because they are damaged or of another version of the fold; and one that was due but
+    /// was not made.
     pub warnings: Vec<SnapshotWarning>,
 }
 
@@ -104,7 +106,8 @@ fn request<'a, F: Fold>(
 ) -> LoadRequest<'a> {
     let with_context = fold.wants_context();
     let (tenant, aggregate_type) = (&*scope.tenant, fold.aggregate_type());
-    LoadRequest { tenant, aggregate_type, aggregate_id, until, use_snapshots, with_context }
+    let snapshots_of = use_snapshots.then(|| fold_id(fold));
+    LoadRequest { tenant, aggregate_type, aggregate_id, until, snapshots_of, with_context }
 }
 
 fn load<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, until: Until, use_snapshots: bool) -> Result<Loaded<F::State>> {
@@ -175,14 +178,19 @@ impl<F: Fold> Loader for Folding<'_, F> {
     }
 
     fn apply(&mut self, event: FoldedEvent<'_>) -> Result<()> {
-        match event.position {
-            Some(position) if self.fold.wants_context() => {
-                let created_at = from_micros(event.created_at)?;
-                let at = EventContext::new(Version::new(event.version), Position::new(position), created_at, event.metadata);
-                self.fold.apply_recorded(&mut self.state, event.event_type, event.data, &at)
-            }
-            _ => self.fold.apply_stored(&mut self.state, event.event_type, event.data),
+        apply(self.fold, &mut self.state, event)
+    }
+}
+
+/// Applies a stored event to a state.
+pub(super) fn apply<F: Fold>(fold: &F, state: &mut F::State, event: FoldedEvent<'_>) -> Result<()> {
+    match event.position {
+        Some(position) if fold.wants_context() => {
+            let created_at = from_micros(event.created_at)?;
+            let at = EventContext::new(Version::new(event.version), Position::new(position), created_at, event.metadata);
+            fold.apply_recorded(state, event.event_type, event.data, &at)
         }
+        _ => fold.apply_stored(state, event.event_type, event.data),
     }
 }
 
@@ -191,17 +199,30 @@ pub(crate) fn fold_id<F: Fold>(fold: &F) -> FoldId<'_> {
     FoldId { name: fold.name(), version: fold.version(), fingerprint: 0 }
 }
 
-/// Saves a snapshot of a replayed state without waiting: if somebody else is writing, the next replay will save one.
-pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &Loaded<F::State>) -> Result<bool> {
+/// Saves a snapshot of a replayed state without waiting: if somebody else is writing, the next replay will save one. A
+/// snapshot is a cache, so a failure to save one does not fail the caller: it is measured, and if the state is the reason,
+/// the result has a warning.
+pub(crate) fn save_if_due<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &mut Loaded<F::State>) {
     let timer = Timer::start();
-    let saved = try_to_save(scope, fold, aggregate_id, loaded);
-    match &saved {
+    match try_to_save(scope, fold, aggregate_id, loaded) {
         Ok(true) => scope.meter().snapshot_made(timer.elapsed(), SnapshotReason::Threshold.as_str()),
         Ok(false) => {}
-        // Most callers ignore it, because a snapshot is only a cache, but an operator wants to know.
-        Err(error) => scope.meter().failed("snapshot", error),
+        Err(error) => {
+            let version = loaded.replayed.version;
+            loaded.replayed.warnings.extend(not_made(scope, version, &error));
+        }
     }
-    saved
+}
+
+/// Measures that a snapshot was not made. The warning, if the state is the reason.
+pub(super) fn not_made(scope: &Scope, version: Version, error: &Error) -> Option<SnapshotWarning> {
+    scope.meter().failed("snapshot", error);
+    if error.kind() != ErrorKind::Codec {
+        return None;
+    }
+    let rejected = Rejected::NotRestorable(error.detail().to_owned());
+    scope.meter().snapshot_rejected(rejected.label());
+    Some(SnapshotWarning { version, rejected })
 }
 
 fn try_to_save<F: Fold>(scope: &Scope, fold: &F, aggregate_id: &str, loaded: &Loaded<F::State>) -> Result<bool> {
@@ -242,7 +263,7 @@ fn write<F: Fold>(
     (reason, created_by): (SnapshotReason, Option<&str>),
     patiently: bool,
 ) -> Result<bool> {
-    let state = fold.save(&loaded.replayed.state)?;
+    let (state, _) = restorable::save(fold, &loaded.replayed.state)?;
     let snapshot = snapshot_of(scope, fold, loaded, &state, (reason, created_by));
     let retain = scope.options().snapshots.retained();
     scope.engine().save_snapshot(&scope.tenant, (fold.aggregate_type(), aggregate_id), &snapshot, retain, patiently)

@@ -94,18 +94,18 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Why a replay rejected a snapshot. Its result is right all the same: it folded more events instead.
+/// Why a snapshot was not used or not made. The result is right all the same: more events are folded instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SnapshotWarning {
     /// The snapshot's version.
     pub version: Version,
-    /// Why it was rejected.
+    /// Why it was not used, or not made.
     pub rejected: Rejected,
 }
 
-/// Why a snapshot was rejected.
+/// Why a snapshot was not used or not made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -122,6 +122,9 @@ pub enum Rejected {
     /// Its state no longer fits the type. The text says where, without the data. Raise the fold version when the
     /// state's shape changes.
     Undecodable(String),
+    /// It was due but was not made, because the state does not come back from JSON as it went in. The text says why. Every
+    /// replay then folds all events, and a purge keeps them.
+    NotRestorable(String),
 }
 
 impl Rejected {
@@ -131,22 +134,28 @@ impl Rejected {
             Rejected::Damaged => "damaged",
             Rejected::OtherFold { .. } => "other_fold",
             Rejected::Undecodable(_) => "undecodable",
+            Rejected::NotRestorable(_) => "not_restorable",
         }
     }
 }
 
 impl fmt::Display for SnapshotWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Rejected::NotRestorable(reason) = &self.rejected {
+            return write!(f, "no snapshot was made at version {}: {reason}", self.version);
+        }
         write!(f, "snapshot at version {} was not used: ", self.version)?;
         match &self.rejected {
             Rejected::Damaged => f.write_str("its checksum is wrong"),
             Rejected::OtherFold { name, version } => write!(f, "fold {name:?} version {version} made it"),
             Rejected::Undecodable(reason) => write!(f, "its state does not fit the type: {reason}"),
+            Rejected::NotRestorable(reason) => f.write_str(reason),
         }
     }
 }
 
-fn from_row(row: SnapshotRow, aggregate: &AggregateRef) -> Result<Snapshot> {
+/// A stored snapshot as the application sees it.
+pub(crate) fn from_row(row: SnapshotRow, aggregate: &AggregateRef) -> Result<Snapshot> {
     Ok(Snapshot {
         aggregate: aggregate.clone(),
         version: Version::new(row.version),

@@ -1,6 +1,6 @@
 //! Loading an aggregate: a snapshot, then the events after it, one by one.
 
-use super::snapshots::SnapshotRow;
+use super::snapshots::{FoldId, SnapshotRow};
 use crate::model::error::Result;
 use crate::model::place::Version;
 
@@ -32,12 +32,14 @@ pub(crate) struct LoadRequest<'a> {
     pub(crate) aggregate_type: &'a str,
     pub(crate) aggregate_id: &'a str,
     pub(crate) until: Until,
-    pub(crate) use_snapshots: bool,
+    /// The fold whose snapshots may be used; `None` if none may.
+    pub(crate) snapshots_of: Option<FoldId<'a>>,
     /// Whether metadata and positions are needed; they cost a read of the whole row.
     pub(crate) with_context: bool,
 }
 
 /// An event to fold.
+#[derive(Clone, Copy)]
 pub(crate) struct FoldedEvent<'a> {
     pub(crate) version: u64,
     pub(crate) event_type: &'a str,
@@ -51,7 +53,8 @@ pub(crate) struct FoldedEvent<'a> {
 
 /// Receives what is loaded.
 pub(crate) trait Loader {
-    /// Offers a snapshot, newest first. Returns whether it is used; after that only events follow.
+    /// Offers a snapshot, newest first: those of the request's fold and, if none of them is used, the others. Returns
+    /// whether it is used; after that only events follow.
     fn offer(&mut self, snapshot: SnapshotRow) -> bool;
 
     /// Applies the next event.

@@ -1,7 +1,10 @@
 //! Upkeep: requests and results of purges, WAL checkpoints, reindexing and copies.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use super::snapshots::FoldId;
 use crate::model::place::{AggregateRef, Version};
 
 /// What to purge.
@@ -13,7 +16,38 @@ pub(crate) struct PurgePlan {
     pub(crate) only: Option<(String, Option<String>)>,
     pub(crate) break_replay: bool,
     pub(crate) pass_readers: bool,
+    /// Whether folds count that have snapshots but were not compared.
+    pub(crate) other_folds: bool,
     pub(crate) dry_run: bool,
+}
+
+/// An aggregate with events that are old enough.
+#[derive(Clone, Debug)]
+pub(crate) struct PurgeCandidate {
+    /// The engine's number of the aggregate.
+    pub(crate) number: i64,
+    pub(crate) aggregate_type: Arc<str>,
+    pub(crate) aggregate_id: Arc<str>,
+    /// The folds that compared their snapshots of it with its events.
+    pub(crate) trusted: Vec<TrustedFold>,
+    /// Why a fold's snapshots are not trusted.
+    pub(crate) untrusted: Option<String>,
+}
+
+/// A fold whose snapshots of an aggregate were compared with its events.
+#[derive(Clone, Debug)]
+pub(crate) struct TrustedFold {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) fingerprint: u64,
+    /// The versions of the snapshots that agree.
+    pub(crate) versions: Vec<u64>,
+}
+
+impl TrustedFold {
+    pub(crate) fn id(&self) -> FoldId<'_> {
+        FoldId { name: &self.name, version: self.version, fingerprint: self.fingerprint }
+    }
 }
 
 /// What a page of a purge did.
@@ -22,8 +56,8 @@ pub(crate) struct Purged {
     pub(crate) events_removed: u64,
     pub(crate) aggregates_purged: u64,
     /// Events that stayed because no snapshot replaces them: the aggregate, the last version that is old enough, their
-    /// number.
-    pub(crate) kept: Vec<(AggregateRef, Version, u64)>,
+    /// number, and why.
+    pub(crate) kept: Vec<(AggregateRef, Version, u64, String)>,
     pub(crate) events_held_back: u64,
     /// The readers that held events back: name, whether it reads all tenants, number of events.
     pub(crate) held_back_by: Vec<(String, bool, u64)>,

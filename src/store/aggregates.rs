@@ -347,10 +347,9 @@ impl<A: AggregateKind> Aggregates<A> {
     }
 
     fn replay_and_save(&self, aggregate_id: &str) -> Result<Loaded<A::State>> {
-        let loaded = self.load(aggregate_id, Until::Now)?;
+        let mut loaded = self.load(aggregate_id, Until::Now)?;
         if self.use_snapshots {
-            // A snapshot is a cache: a failure to write one does not make the state wrong.
-            let _ = replay::save_if_due(&self.scope, &self.fold, aggregate_id, &loaded);
+            replay::save_if_due(&self.scope, &self.fold, aggregate_id, &mut loaded);
         }
         Ok(loaded)
     }

@@ -14,6 +14,7 @@ use crate::model::fold::AggregateKind;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::Position;
 use crate::state::replay::{self, Loaded, Replayed};
+use crate::state::restorable;
 use crate::state::snapshot::SnapshotReason;
 use crate::storage::load::Until;
 use crate::store::aggregates::Aggregates;
@@ -44,11 +45,11 @@ pub struct EachProgress {
 }
 
 impl EachProgress {
-    fn new(total: u64) -> EachProgress {
+    pub(super) fn new(total: u64) -> EachProgress {
         EachProgress { total, succeeded: 0, skipped: 0, failed: 0, failures: Vec::new(), finished: false }
     }
 
-    fn failed(&mut self, id: &str, failure: &dyn fmt::Display) {
+    pub(super) fn failed(&mut self, id: &str, failure: &dyn fmt::Display) {
         self.failed += 1;
         if self.failures.len() < FAILURES_KEPT {
             self.failures.push((id.to_owned(), failure.to_string()));
@@ -171,7 +172,8 @@ impl<A: AggregateKind> Aggregates<A> {
         if loaded.replayed.from_snapshot == Some(loaded.replayed.version) {
             return Ok(None);
         }
-        let state = self.fold.save(&loaded.replayed.state)?;
+        let (state, _) =
+            restorable::save(&self.fold, &loaded.replayed.state).map_err(|error| self.of("snapshot all", id, error))?;
         Ok(Some((loaded, state)))
     }
 }

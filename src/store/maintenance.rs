@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Store;
+use super::aggregates::Aggregates;
 use crate::log::gauges;
 use crate::log::scope::Scope;
 use crate::maintenance::archive::{self, Archive, ArchiveReport};
@@ -12,6 +14,7 @@ use crate::maintenance::checkpoint;
 use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::model::error::Result;
+use crate::model::fold::AggregateKind;
 use crate::storage::upkeep::{ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
@@ -50,6 +53,25 @@ impl Store {
     }
 }
 
+impl Purge {
+    /// Gives the purge the fold of a handle: its snapshots count, after they were compared with the events. If several
+    /// folds, Rust types or fold versions read the same aggregate type, give each; an event goes only if all can do
+    /// without it. The comparison folds every aggregate with old events from its first event.
+    ///
+    /// ```
+    /// # use foldlog::{Expected, NewEvent, Purge, SnapshotReason, Store};
+    /// # let store = Store::in_memory()?;
+    /// let plan = Purge::created_before("2020-01-01T00:00:00Z".parse().unwrap())
+    ///     .fold(&store.json_aggregates("order"))
+    ///     .fold(&store.json_aggregates("account"));
+    /// assert!(store.maintenance().purge(plan)?.finished);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn fold<A: AggregateKind>(self, handle: &Aggregates<A>) -> Purge {
+        self.with_fold(Arc::new(handle.fold.clone()))
+    }
+}
+
 impl Maintenance {
     /// Deletes this tenant's snapshots that are older than `age`. The newest snapshot of an aggregate whose first events
     /// were purged or archived stays, because replays need it.
@@ -76,7 +98,8 @@ impl Maintenance {
     }
 
     /// Removes old events of this tenant from the file for good, and reports what it did. Events that a replay still
-    /// needs stay, unless [`Purge::even_if_replay_breaks`] is set. So do events that a subscription, a projection or an
+    /// needs stay, unless [`Purge::even_if_replay_breaks`] is set: only a snapshot that a fold given to [`Purge::fold`]
+    /// has compared with the events replaces them. So do events that a subscription, a projection or an
     /// outbox has not passed yet, unless [`Purge::even_if_undelivered`] is set.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod batch;
 mod delivery;
 pub(crate) mod each;
 pub(crate) mod maintenance;
+mod migrate;
 mod outbox;
 pub(crate) mod preview;
 mod read_models;

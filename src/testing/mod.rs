@@ -44,11 +44,13 @@ mod decision;
 mod events;
 mod fixture;
 mod projected;
+mod snapshots;
 
 pub use decision::{Given, Then, given};
 pub use events::check_events;
 pub use fixture::Fixture;
 pub use projected::{Projected, project};
+pub use snapshots::check_snapshots;
 
 use std::fmt::Debug;
 

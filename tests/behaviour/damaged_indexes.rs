@@ -53,6 +53,7 @@ fn fifteen(purged: bool) -> Place {
     if purged {
         store.json_aggregates("list").create_snapshot("gone", SnapshotReason::Manual).unwrap();
         let purge = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).aggregate("list", "gone");
+        let purge = purge.fold(&store.json_aggregates("list"));
         assert_eq!(store.maintenance().purge(purge).unwrap().events_removed, 3);
     }
     store.maintenance().checkpoint().unwrap();

@@ -137,7 +137,7 @@ fn a_snapshot_of_each_lets_a_purge_take_everything() {
 
     let before: Vec<_> = accounts.without_snapshots().replay_each().map(|each| each.unwrap().1.state).collect();
     assert!(accounts.verify_snapshots(|_| Continue(())).unwrap().is_clean());
-    let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1));
+    let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).fold(&accounts);
     let stopped = store.maintenance().purge_by_steps(all(), |_| Break(())).unwrap();
     assert!((1..MANY).contains(&stopped.aggregates_purged) && !stopped.finished, "{stopped:?}");
     let report = store.maintenance().purge(all()).unwrap();

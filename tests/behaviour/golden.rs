@@ -183,7 +183,7 @@ fn make(path: &Path) {
     orders.append("purged", Expected::Exactly(Version::new(10)), [note(10)]).unwrap();
     let report = store
         .maintenance()
-        .purge(Purge::created_before("2026-01-01T00:00:00Z".parse().unwrap()).aggregate("order", "purged"))
+        .purge(Purge::created_before("2026-01-01T00:00:00Z".parse().unwrap()).aggregate("order", "purged").fold(&orders))
         .unwrap();
     assert_eq!(report.events_removed, 10);
     store.subscription("all").run_to_end(|_| Ok(())).unwrap();

@@ -31,6 +31,7 @@ mod reading;
 mod redaction;
 mod refusing;
 mod replaying;
+mod restoring;
 mod snapshots;
 mod steps;
 mod support;

@@ -16,17 +16,25 @@ fn ten_old() -> (Place, Store) {
     (place, store)
 }
 
+/// Without a fold.
 fn later() -> Purge {
     Purge::created_before(at(1_000_000))
+}
+
+/// With the fold of accounts.
+fn later_of(store: &Store) -> Purge {
+    later().fold(&store.aggregates::<Account>())
 }
 
 #[test]
 fn without_a_snapshot_everything_stays() {
     let (_place, store) = ten_old();
-    let report = store.maintenance().purge(later()).unwrap();
+    let report = store.maintenance().purge(later_of(&store)).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept), (0, 0, 10));
     assert_eq!(report.kept.len(), 1);
-    assert_eq!((&*report.kept[0].0.aggregate_id, report.kept[0].1.get()), ("a", 10));
+    let kept = &report.kept[0];
+    assert_eq!((&*kept.aggregate.aggregate_id, kept.through.get(), kept.events), ("a", 10, 10));
+    assert!(kept.to_string().contains("has no snapshot"), "{kept}");
     assert!(report.broken.is_empty());
     assert_eq!(read(&store, Query::new()).len(), 10);
 }
@@ -38,7 +46,7 @@ fn with_a_snapshot_the_replay_stays_the_same() {
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
     accounts.append("a", 10, deposits(2)).unwrap();
     let before = accounts.replay("a").unwrap();
-    let report = store.maintenance().purge(later()).unwrap();
+    let report = store.maintenance().purge(later_of(&store)).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept), (10, 1, 0));
     assert!(report.kept.is_empty() && report.broken.is_empty());
     assert_eq!(accounts.replay("a").unwrap(), before);
@@ -60,7 +68,7 @@ fn what_needs_the_removed_events_says_so() {
     let (_place, store) = ten_old();
     let accounts = store.aggregates::<Account>();
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
-    store.maintenance().purge(later()).unwrap();
+    store.maintenance().purge(later_of(&store)).unwrap();
     let kind = ErrorKind::HistoryRemoved;
     says(&refused(accounts.without_snapshots().replay("a"), kind), &["replay", "up to version 10", "account \"a\"", "restore"]);
     refused(accounts.replay_to_version("a", 9), kind);
@@ -76,10 +84,10 @@ fn only_a_beginning_goes() {
     let accounts = store.aggregates::<Account>();
     accounts.append_events("a", 10, [noted_at(500), noted_at(1)]).unwrap();
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
-    let report = store.maintenance().purge(Purge::created_before(at(100))).unwrap();
+    let report = store.maintenance().purge(Purge::created_before(at(100)).fold(&accounts)).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (10, 0), "an old event behind a younger one stays");
-    assert_eq!(store.maintenance().purge(Purge::created_before(at(100))).unwrap().events_removed, 0);
-    assert_eq!(store.maintenance().purge(Purge::created_before(at(501))).unwrap().events_removed, 2);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(100)).fold(&accounts)).unwrap().events_removed, 0);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(501)).fold(&accounts)).unwrap().events_removed, 2);
 }
 
 fn noted_at(second: i64) -> foldlog::NewEvent {
@@ -90,8 +98,14 @@ fn noted_at(second: i64) -> foldlog::NewEvent {
 fn the_bound_itself_is_not_old() {
     let (_place, store) = ten_old();
     store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
-    assert_eq!(store.maintenance().purge(Purge::created_before(at(0))).unwrap().events_removed, 0);
-    assert_eq!(store.maintenance().purge(Purge::created_before(at(4))).unwrap().events_removed, 4);
+    assert_eq!(
+        store.maintenance().purge(Purge::created_before(at(0)).fold(&store.aggregates::<Account>())).unwrap().events_removed,
+        0
+    );
+    assert_eq!(
+        store.maintenance().purge(Purge::created_before(at(4)).fold(&store.aggregates::<Account>())).unwrap().events_removed,
+        4
+    );
     assert_eq!(read(&store, Query::new())[0].created_at, at(4));
 }
 
@@ -99,13 +113,13 @@ fn the_bound_itself_is_not_old() {
 fn a_dry_run_changes_nothing() {
     let (place, store) = ten_old();
     store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
-    let tried = store.maintenance().purge(later().dry_run()).unwrap();
+    let tried = store.maintenance().purge(later_of(&store).dry_run()).unwrap();
     assert_eq!(tried.events_removed, 10);
     assert_eq!(read(&store, Query::new()).len(), 10);
     drop(store);
     let store = place.open();
     assert_eq!(read(&store, Query::new()).len(), 10);
-    assert_eq!(store.maintenance().purge(later()).unwrap(), tried);
+    assert_eq!(store.maintenance().purge(later_of(&store)).unwrap(), tried);
 }
 
 #[test]
@@ -166,7 +180,7 @@ fn the_needed_snapshot_stays() {
             accounts.create_snapshot(id, SnapshotReason::Manual).unwrap();
         }
     }
-    store.maintenance().purge(later().aggregate("account", "purged")).unwrap();
+    store.maintenance().purge(later_of(&store).aggregate("account", "purged")).unwrap();
     says(&refused(accounts.delete_snapshots("purged"), ErrorKind::HistoryRemoved), &["delete snapshots", "needs a snapshot"]);
     clock.set(at(1_000));
     assert_eq!(store.maintenance().expire_snapshots(std::time::Duration::from_secs(10), |_| Continue(())).unwrap().expired, 5);
@@ -181,7 +195,7 @@ fn a_damaged_snapshot_stands_in_for_nothing() {
     let (place, store) = ten_old();
     store.aggregates::<Account>().create_snapshot("a", SnapshotReason::Manual).unwrap();
     place.raw().execute_batch("UPDATE snapshots SET state = replace(state, 'Ada', 'Eve')").unwrap();
-    let report = store.maintenance().purge(later()).unwrap();
+    let report = store.maintenance().purge(later_of(&store)).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (0, 10));
 }
 
@@ -195,7 +209,7 @@ fn a_damaged_snapshot_stands_in_nobody_s_way() {
     accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
     let rename = "UPDATE snapshots SET fold_name = 'nobody' WHERE version = 10";
     assert_eq!(place.raw().execute(rename, []).unwrap(), 1);
-    let report = store.maintenance().purge(later()).unwrap();
+    let report = store.maintenance().purge(later_of(&store)).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (10, 0));
 }
 
@@ -210,7 +224,7 @@ fn a_purge_of_many_aggregates() {
             lists.create_snapshot(format!("l-{n}"), SnapshotReason::Manual).unwrap();
         }
     }
-    let report = store.maintenance().purge(later()).unwrap();
+    let report = store.maintenance().purge(later().fold(&lists)).unwrap();
     assert_eq!((report.events_removed, report.aggregates_purged, report.events_kept, report.kept.len()), (50, 50, 100, 100));
     assert_eq!(lists.replay_each().run(|_, _| Ok::<_, String>(()), |_| Continue(())).unwrap().succeeded, 150);
 }
@@ -225,7 +239,7 @@ fn every_fold_that_has_snapshots_can_still_replay() {
     typed.create_snapshot("a", SnapshotReason::Manual).unwrap();
     typed.append("a", 4, deposits(4)).unwrap();
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
-    let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1));
+    let all = || Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).fold(&typed).fold(&json);
     let report = store.maintenance().purge(all()).unwrap();
     assert_eq!((report.events_removed, report.events_kept), (4, 4), "the typed fold has a snapshot of the first four only");
     let (state, merged) = (typed.replay("a").unwrap().state, json.replay("a").unwrap().state);
@@ -255,7 +269,8 @@ fn each_fold_keeps_its_own_snapshots() {
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();
     typed.create_snapshot("a", SnapshotReason::Manual).unwrap();
     assert_eq!(typed.replay("a").unwrap().from_snapshot, Some(6.into()));
-    let report = store.maintenance().purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
+    let report =
+        store.maintenance().purge(Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).fold(&typed)).unwrap();
     assert_eq!(report.events_removed, 6);
     let before = typed.replay("a").unwrap();
     json.create_snapshot("a", SnapshotReason::Manual).unwrap();

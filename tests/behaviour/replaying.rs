@@ -208,7 +208,7 @@ fn a_purge_beside_a_replay_is_noticed() {
             if data["n"] == 5 {
                 let report = purging
                     .maintenance()
-                    .purge(Purge::created_before(at(10)))
+                    .purge(Purge::created_before(at(10)).fold(&purging.json_aggregates("list")))
                     .map_err(|error| FoldError::Data(error.to_string()))?;
                 assert_eq!(report.events_removed, removed);
             }

@@ -149,7 +149,7 @@ fn what_a_snapshot_says_of_itself() {
     assert_eq!((first.version.get(), first.event_count, first.reason), (3, 3, SnapshotReason::Manual));
     assert_eq!((second.version.get(), second.event_count, second.reason), (5, 2, SnapshotReason::Scheduled));
     assert_eq!((first.created_by.as_deref(), second.created_by.as_deref()), (None, Some("ada")));
-    assert_eq!((second.fold_name.as_str(), second.fold_version, second.created_at), ("typed", 1, at(7)));
+    assert_eq!((second.fold_name.as_str(), second.fold_version, second.created_at), (Account::fold_name(), 1, at(7)));
     assert_eq!(second.state.to_value().unwrap(), json!({ "owner": "", "cents": 5, "closed": false }));
     assert_eq!(second.snapshot_size, second.state.as_str().len() as u64);
     assert_eq!(&*second.aggregate.aggregate_id, "a");

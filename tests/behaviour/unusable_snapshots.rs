@@ -1,5 +1,7 @@
 //! A snapshot that cannot be used is never an error: the result is right, it is said, and in time it is replaced.
 
+use std::ops::ControlFlow::Continue;
+
 use foldlog::{Aggregate, ErrorKind, Rejected, Replayed, SnapshotPolicy, SnapshotReason, Store};
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,6 @@ fn damage_in_any_column_is_noticed() {
     for change in [
         r#"state = replace(state, '"cents":8', '"cents":9')"#,
         "state = substr(state, 1, 10) || char(unicode(substr(state, 11, 1)) + 1) || substr(state, 12)",
-        "fold_version = fold_version | 2",
         "latest_event_at = latest_event_at - 1",
         "reason = 'scheduled'",
         "event_count = event_count + 1",
@@ -53,6 +54,22 @@ fn damage_in_any_column_is_noticed() {
         assert_eq!(replayed.warnings[0].rejected, Rejected::Damaged, "{change}");
         assert!(replayed.warnings[0].to_string().contains("was not used: its checksum is wrong"));
         assert_eq!(accounts.latest_snapshot("a").unwrap().unwrap().version, 4, "a damaged one is not handed out");
+    }
+}
+
+/// A snapshot whose damage gives it to another fold is passed over, as those of other folds are.
+#[test]
+fn damage_in_the_name_of_the_fold() {
+    for change in ["fold_version = fold_version | 2", "fold_name = fold_name || 's'", "fingerprint = 1"] {
+        let place = with_two_snapshots();
+        place.raw().execute(&format!("UPDATE snapshots SET {change} WHERE version = 8"), []).unwrap();
+        let store = open(&place);
+        is_right(&store.aggregates::<Account>().replay("a").unwrap(), Some(4));
+        assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean(), "{change}");
+        place.raw().execute(&format!("UPDATE snapshots SET {change}"), []).unwrap();
+        let replayed = store.aggregates::<Account>().replay("a").unwrap();
+        is_right(&replayed, None);
+        assert_eq!(replayed.warnings[0].rejected, Rejected::Damaged, "{change}");
     }
 }
 
@@ -81,6 +98,10 @@ macro_rules! account_of {
             const FOLD_VERSION: u32 = $version;
             type Event = AccountEvent;
 
+            fn fold_name() -> &'static str {
+                Account::fold_name()
+            }
+
             fn apply(&mut self, event: AccountEvent) {
                 if let AccountEvent::Deposited { cents } = event {
                     self.cents += cents;
@@ -99,7 +120,7 @@ fn of_another_fold_version() {
     let replayed = open(&place).aggregates::<NextAccount>().replay("a").unwrap();
     assert_eq!((replayed.state.cents, replayed.from_snapshot), (10, None));
     assert_eq!(replayed.warnings.len(), 2);
-    assert_eq!(replayed.warnings[0].rejected, Rejected::OtherFold { name: "typed".into(), version: 1 });
+    assert_eq!(replayed.warnings[0].rejected, Rejected::OtherFold { name: Account::fold_name().into(), version: 1 });
 }
 
 #[test]
@@ -162,7 +183,8 @@ fn execute_goes_on_and_replaces_it() {
 fn after_a_purge_an_unusable_one_is_an_error() {
     let place = with_two_snapshots();
     let store = open(&place);
-    store.maintenance().purge(foldlog::Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1))).unwrap();
+    let all = foldlog::Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1));
+    store.maintenance().purge(all.fold(&store.aggregates::<Account>())).unwrap();
     refused(store.aggregates::<NextAccount>().replay("a"), ErrorKind::HistoryRemoved);
     is_right(&store.aggregates::<Account>().replay("a").unwrap(), Some(8));
 }

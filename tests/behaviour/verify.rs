@@ -179,7 +179,8 @@ fn a_purged_file_is_clean() {
     let path = directory.path().join("a.db");
     fill(&path);
     let store = Store::open(&path).unwrap();
-    let removed = store.maintenance().purge(Purge::created_before(chrono::Utc::now())).unwrap();
+    let plan = Purge::created_before(chrono::Utc::now()).fold(&store.json_aggregates("order"));
+    let removed = store.maintenance().purge(plan).unwrap();
     assert_eq!(removed.events_removed, 700);
     let all = Purge::created_before(chrono::Utc::now()).even_if_replay_breaks();
     store.tenant("acme").maintenance().purge(all).unwrap();
@@ -206,7 +207,7 @@ fn writers_beside_it_are_not_mistaken_for_damage() {
             orders.create_snapshot(format!("o-{}", number % 5), SnapshotReason::Manual).unwrap();
             store
                 .maintenance()
-                .purge(Purge::created_before(chrono::Utc::now()).aggregate("order", format!("o-{}", number % 5)))
+                .purge(Purge::created_before(chrono::Utc::now()).aggregate("order", format!("o-{}", number % 5)).fold(&orders))
                 .unwrap();
             Continue(())
         })

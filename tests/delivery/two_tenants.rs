@@ -98,7 +98,7 @@ impl File {
             Call::DeleteSnapshots { kind, id } => told(lists(kind).delete_snapshots(IDS[id])),
             Call::Expire => told(store.maintenance().expire_snapshots(Duration::ZERO, |_| Continue(()))),
             Call::Purge { kind, before } => {
-                told(store.maintenance().purge(Purge::created_before(at(before)).aggregate_type(KINDS[kind])))
+                told(store.maintenance().purge(Purge::created_before(at(before)).aggregate_type(KINDS[kind]).fold(&lists(kind))))
             }
             Call::Subscription => told(store.subscription("s").run_to_end(|event| match &*event.event_type {
                 "Gone" => Err("gone".into()),

@@ -377,7 +377,7 @@ fn every_series_has_exactly_the_labels_of_the_table() {
         accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
         let opened = store.recent_events(1).unwrap().remove(0);
         store.run_handler("mail", &opened, |_| ());
-        store.maintenance().purge(Purge::created_before(chrono::Utc::now())).unwrap();
+        store.maintenance().purge(Purge::created_before(chrono::Utc::now()).fold(&accounts)).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for series in metrics.samples().into_keys() {
             let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series.as_str(), ""));

@@ -201,7 +201,7 @@ pub fn perform(store: &Store, step: &Step) -> Result<(), Error> {
             // The events go only if a snapshot stands in for all of them.
             let of_tenant = store.tenant(tenant);
             let plan = Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(Account::TYPE, id.as_str());
-            of_tenant.maintenance().purge(plan).map(drop)
+            of_tenant.maintenance().purge(plan.fold(&of_tenant.aggregates::<Account>())).map(drop)
         }
         Step::Snapshot(tenant, id) => accounts(store, tenant).create_snapshot(id, SnapshotReason::Manual).map(drop),
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Replayed, SnapshotReason,
+    Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Purge, Replayed, SnapshotReason,
     SnapshotWarning, Store, VerifyProgress, VerifyReport, Version,
 };
 use foldlog_inspector::Folds;
@@ -164,6 +164,8 @@ pub(crate) trait Fold: Send + Sync {
         store: &Store,
         progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
     ) -> Result<VerifyReport, foldlog::Error>;
+    /// Gives the fold to a purge.
+    fn compare_before(&self, store: &Store, purge: Purge) -> Purge;
 }
 
 struct FoldOf<K, F> {
@@ -210,6 +212,10 @@ where
         progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
     ) -> Result<VerifyReport, foldlog::Error> {
         (self.open)(store).verify_snapshots(progress)
+    }
+
+    fn compare_before(&self, store: &Store, purge: Purge) -> Purge {
+        purge.fold(&(self.open)(store))
     }
 }
 

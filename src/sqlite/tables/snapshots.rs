@@ -8,11 +8,12 @@ use super::keys::{key, key_version};
 use super::{aggregates, log_state};
 use crate::model::clock::from_micros;
 use crate::model::error::Result;
-use crate::model::place::Version;
 use crate::sqlite::checksum;
+use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::consistency::Ascending;
 use crate::sqlite::transaction::{Columns, View, Writing};
 use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow, SnapshotStatistics, SnapshotsOf};
+use crate::storage::upkeep::TrustedFold;
 
 macro_rules! select {
     ($rest:literal) => {
@@ -99,9 +100,13 @@ pub(crate) fn save(writing: &Writing<'_>, aggregate: i64, identity: u64, row: &N
     Ok(())
 }
 
-/// Deletes all but the newest `retain` snapshots of each fold, or of one; returns how many.
+/// Deletes all but `retain` snapshots of each fold, or of one; returns how many. The one of the highest version stays, and
+/// else those that were saved last: an early snapshot that is saved late must not push out the one on which a purge relied.
 pub(crate) fn delete_superseded(writing: &Writing<'_>, aggregate: i64, retain: u32, only: Option<FoldId<'_>>) -> Result<u64> {
-    let sql = "SELECT key, fold_name, fold_version, fingerprint FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC";
+    let sql = "SELECT s.key, s.fold_name, s.fold_version, s.fingerprint FROM snapshots s WHERE s.key > ?1 AND s.key <= ?2
+               ORDER BY s.version = (SELECT max(h.version) FROM snapshots h WHERE h.key > ?1 AND h.key <= ?2
+                 AND h.fold_name = s.fold_name AND h.fold_version = s.fold_version AND h.fingerprint = s.fingerprint) DESC,
+               s.key DESC";
     let mut seen: BTreeMap<(String, u32, i64), u32> = BTreeMap::new();
     let mut superseded = Vec::new();
     writing.each_row(sql, range(aggregate), |row| {
@@ -122,18 +127,36 @@ pub(crate) fn delete_superseded(writing: &Writing<'_>, aggregate: i64, retain: u
     Ok(superseded.len() as u64)
 }
 
-/// Passes the snapshots of an aggregate at or below version `through` to `each`, newest first, until it asks to stop.
+/// Which folds' snapshots are wanted.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    Of(FoldId<'a>),
+    NotOf(FoldId<'a>),
+}
+
+/// Passes the snapshots of an aggregate (number and identity) at or below version `through` to `each`, newest first, until
+/// it asks to stop. Those of other folds are passed over unread.
 pub(crate) fn each_newest_first(
     view: &View<'_>,
-    aggregate: i64,
-    identity: u64,
+    (aggregate, identity): (i64, u64),
+    whose: Whose<'_>,
     through: u64,
     mut each: impl FnMut(SnapshotRow) -> Result<bool>,
 ) -> Result<()> {
     let [first, last] = range(aggregate);
-    const SQL: &str = select!("WHERE s.key > ?1 AND s.key <= ?2 AND s.version <= ?3 ORDER BY s.key DESC");
-    view.each_row(SQL, params![first, last, through], |row| {
-        use crate::sqlite::connection::failure::Sql;
+    const OF: &str = select!(
+        "WHERE s.key > ?1 AND s.key <= ?2 AND s.version <= ?3 AND s.fold_name = ?4 AND s.fold_version = ?5 AND s.fingerprint = ?6
+         ORDER BY s.key DESC"
+    );
+    const NOT_OF: &str = select!(
+        "WHERE s.key > ?1 AND s.key <= ?2 AND s.version <= ?3
+           AND NOT (s.fold_name = ?4 AND s.fold_version = ?5 AND s.fingerprint = ?6) ORDER BY s.key DESC"
+    );
+    let (sql, fold) = match whose {
+        Whose::Of(fold) => (OF, fold),
+        Whose::NotOf(fold) => (NOT_OF, fold),
+    };
+    view.each_row(sql, params![first, last, through, fold.name, fold.version, fold.fingerprint.cast_signed()], |row| {
         each(read(row, identity).sql()?)
     })
 }
@@ -149,26 +172,67 @@ pub(crate) fn newest_version(view: &View<'_>, aggregate: i64, fold: FoldId<'_>) 
 
 /// All snapshots of an aggregate, newest first.
 pub(crate) fn all(view: &View<'_>, aggregate: i64, identity: u64) -> Result<Vec<SnapshotRow>> {
+    const SQL: &str = select!("WHERE s.key > ?1 AND s.key <= ?2 ORDER BY s.key DESC");
     let mut all = Vec::new();
-    each_newest_first(view, aggregate, identity, Version::MAX.get(), |row| {
-        all.push(row);
+    view.each_row(SQL, range(aggregate), |row| {
+        all.push(read(row, identity).sql()?);
         Ok(true)
     })?;
     Ok(all)
 }
 
-/// The version up to which no fold with snapshots of an aggregate needs its events: the least of the folds' newest
-/// intact snapshots; 0 if there is none.
-pub(crate) fn covered_through(view: &View<'_>, aggregate: i64, identity: u64) -> Result<u64> {
-    let mut newest: BTreeMap<(String, u32, u64), u64> = BTreeMap::new();
-    for row in all(view, aggregate, identity)? {
-        let version = if row.is_intact { row.version } else { 0 };
-        let of_fold = newest.entry((row.fold_name, row.fold_version, row.fingerprint)).or_default();
-        *of_fold = version.max(*of_fold);
-    }
+/// The version up to which every fold with snapshots of an aggregate can do without reading its events: the least of the
+/// folds' highest intact ones; 0 if there is none.
+pub(crate) fn read_without(view: &View<'_>, aggregate: i64, identity: u64) -> Result<u64> {
+    let mut highest_of: BTreeMap<(String, u32, u64), u64> = BTreeMap::new();
     // A damaged row may have lost its fold's name too, so it counts for no fold.
-    newest.retain(|_, version| *version > 0);
-    Ok(newest.into_values().min().unwrap_or(0))
+    for row in all(view, aggregate, identity)?.into_iter().filter(|row| row.is_intact) {
+        let highest = highest_of.entry((row.fold_name, row.fold_version, row.fingerprint)).or_default();
+        *highest = row.version.max(*highest);
+    }
+    Ok(highest_of.into_values().min().unwrap_or(0))
+}
+
+/// How far snapshots stand in for an aggregate's events.
+pub(crate) struct Covered {
+    pub(crate) through: u64,
+    /// The fold that needs the events behind that: name and version.
+    pub(crate) limited_by: Option<(String, u32)>,
+}
+
+impl Covered {
+    fn limit(&mut self, through: u64, fold: FoldId<'_>) {
+        if through < self.through {
+            *self = Covered { through, limited_by: Some((fold.name.to_owned(), fold.version)) };
+        }
+    }
+}
+
+/// The version up to which no fold needs an aggregate's events. What counts is, for each of the `trusted` folds, its
+/// highest snapshot that was compared; and, unless `others` do not count, for each other fold with snapshots its highest
+/// intact one. 0 if no fold is trusted.
+pub(crate) fn covered_through(
+    view: &View<'_>,
+    (aggregate, identity): (i64, u64),
+    trusted: &[TrustedFold],
+    others: bool,
+) -> Result<Covered> {
+    let rows = all(view, aggregate, identity)?;
+    let mut covered = Covered { through: if trusted.is_empty() { 0 } else { u64::MAX }, limited_by: None };
+    for fold in trusted {
+        let is_trusted = |row: &&SnapshotRow| row.is_intact && row.fold() == fold.id() && fold.versions.contains(&row.version);
+        covered.limit(rows.iter().filter(is_trusted).map(|row| row.version).max().unwrap_or(0), fold.id());
+    }
+    let mut highest_of: BTreeMap<(&str, u32, u64), u64> = BTreeMap::new();
+    // A damaged row may have lost its fold's name too, so it counts for no fold.
+    for row in rows.iter().filter(|row| others && row.is_intact && trusted.iter().all(|fold| fold.id() != row.fold())) {
+        let highest = highest_of.entry((&row.fold_name, row.fold_version, row.fingerprint)).or_default();
+        *highest = row.version.max(*highest);
+    }
+    for ((name, version, fingerprint), highest) in highest_of {
+        covered.limit(highest, FoldId { name, version, fingerprint });
+    }
+    Ok(covered)
 }
 
 /// Passes the snapshots after a key, `limit` at most, of any aggregate, to `each`; an unreadable one as its error.
@@ -182,7 +246,6 @@ pub(crate) fn check_page(
     const SQL: &str = select!("WHERE s.key > ?1 ORDER BY s.key LIMIT ?2");
     let mut order = Ascending::after(after);
     view.each_row(SQL, params![after, limit], |row| {
-        use crate::sqlite::connection::failure::Sql;
         let key = row.at(0)?;
         order.next(key)?;
         each(key, &|identity| read(row, identity).sql());
@@ -203,8 +266,8 @@ pub(crate) fn expire(writing: &Writing<'_>, tenant: &str, before: i64, limit: us
     let sql = "SELECT s.key FROM snapshots s CROSS JOIN aggregates a ON a.id = s.key >> 32
                CROSS JOIN aggregate_types t ON t.id = a.aggregate_type CROSS JOIN tenants n ON n.id = t.tenant
                WHERE s.created_at < ?1 AND n.name = ?2
-                 AND (NOT EXISTS (SELECT 1 FROM removals r WHERE r.aggregate = a.id) OR s.key <
-                      (SELECT max(n.key) FROM snapshots n WHERE n.key > a.id << 32 AND n.key <= a.id << 32 | 4294967295
+                 AND (NOT EXISTS (SELECT 1 FROM removals r WHERE r.aggregate = a.id) OR s.version <
+                      (SELECT max(n.version) FROM snapshots n WHERE n.key > a.id << 32 AND n.key <= a.id << 32 | 4294967295
                        AND n.fold_name = s.fold_name AND n.fold_version = s.fold_version AND n.fingerprint = s.fingerprint))
                LIMIT ?3";
     let expired: Vec<i64> = writing.rows(sql, params![before, tenant, limit], |row| row.get(0))?;

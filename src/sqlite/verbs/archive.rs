@@ -176,7 +176,7 @@ impl Step {
         if through <= after {
             return Ok(true);
         }
-        let covered = snapshots::covered_through(view, row.id, owner.identity)?;
+        let covered = snapshots::read_without(view, row.id, owner.identity)?;
         if covered < through {
             let kept = through - covered.max(after);
             self.archived.kept.push((owner.reference(), Version::new(through), kept));

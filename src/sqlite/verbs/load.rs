@@ -6,14 +6,15 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::aggregates::{self, Removal};
 use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{self, Owner};
-use crate::sqlite::tables::snapshots;
+use crate::sqlite::tables::snapshots::{self, Whose};
 use crate::sqlite::transaction::View;
 use crate::storage::load::{FoldedEvent, LoadRequest, Loaded, Loader, Until};
+use crate::storage::snapshots::SnapshotRow;
 
 /// Events folded in one read transaction. Long replays use several, so that they do not keep the write-ahead log from
 /// being emptied.
 const PAGE: usize = 1_024;
-/// The most snapshots that a replay tries before it starts from the first event.
+/// The most snapshots, of its fold and of others, that a replay tries before it starts from the first event.
 const SNAPSHOTS_TRIED: usize = 32;
 
 /// The state of a load.
@@ -68,10 +69,19 @@ fn not_found(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::NotFound, what)
 }
 
-fn history_removed(through: u64) -> Error {
-    let what = format!("events up to version {through} were removed and no usable snapshot replaces them");
-    Error::new(ErrorKind::HistoryRemoved, what)
-        .advice("replay to a version at or after a snapshot of this fold version, or restore the events")
+/// The error if events were purged that no snapshot of the fold replaces. Names a fold that has such a snapshot.
+fn history_removed(view: &View<'_>, owner: &Owner, through: u64) -> Error {
+    let mut what = format!("events up to version {through} were removed and no usable snapshot of this fold replaces them");
+    let all = snapshots::all(view, owner.aggregate, owner.identity).unwrap_or_default();
+    match all.into_iter().find(|row| row.is_intact && row.version >= through) {
+        Some(SnapshotRow { version, fold_name, fold_version, .. }) => {
+            what.push_str(&format!("; there is one at version {version} by fold {fold_name:?} version {fold_version}"));
+            Error::new(ErrorKind::HistoryRemoved, what)
+                .advice("Aggregates::migrate_snapshots carries the state of another fold over; or restore the events")
+        }
+        None => Error::new(ErrorKind::HistoryRemoved, what)
+            .advice("replay to a version at or after a snapshot of this fold, or restore the events"),
+    }
 }
 
 /// Finds the aggregate, and loads its newest usable snapshot and the first page of events.
@@ -85,8 +95,12 @@ fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut (impl Loader +
     }
     let mut progress =
         Progress { version: 0, scanned: 0, folded: 0, from_snapshot: None, latest_event_at: i64::MIN, has_ended: false };
-    if request.use_snapshots {
-        offer_snapshots(view, request, &owner, &mut progress, loader)?;
+    if let Some(fold) = request.snapshots_of {
+        for whose in [Whose::Of(fold), Whose::NotOf(fold)] {
+            if progress.from_snapshot.is_none() {
+                offer_snapshots(view, request, whose, &owner, &mut progress, loader)?;
+            }
+        }
     }
     next_page(view, request, &owner, &mut progress, loader)?;
     Ok((owner, progress))
@@ -110,13 +124,14 @@ fn check_reached(view: &View<'_>, owner: &Owner, version: u64) -> Result<()> {
 fn offer_snapshots(
     view: &View<'_>,
     request: &LoadRequest<'_>,
+    whose: Whose<'_>,
     owner: &Owner,
     progress: &mut Progress,
     loader: &mut (impl Loader + ?Sized),
 ) -> Result<()> {
     let through = request.until.through();
     let mut left = SNAPSHOTS_TRIED;
-    snapshots::each_newest_first(view, owner.aggregate, owner.identity, through, |snapshot| {
+    snapshots::each_newest_first(view, (owner.aggregate, owner.identity), whose, through, |snapshot| {
         let (version, latest_event_at, is_intact) = (snapshot.version, snapshot.latest_event_at, snapshot.is_intact);
         // A snapshot with later events than wanted is not damaged.
         let is_too_late = is_intact
@@ -205,7 +220,7 @@ fn archived_page(
     through: u64,
     loader: &mut (impl Loader + ?Sized),
 ) -> Result<events::PageEnd> {
-    check_not_purged(removal, progress.scanned)?;
+    check_not_purged(view, owner, removal, progress.scanned)?;
     archive::attach(view)?;
     let through = through.min(removal.archived_through);
     let page = fold_page(view, Part::Archive, owner, progress, through, loader)?;
@@ -215,9 +230,9 @@ fn archived_page(
     }
 }
 
-fn check_not_purged(removal: Removal, after: u64) -> Result<()> {
+fn check_not_purged(view: &View<'_>, owner: &Owner, removal: Removal, after: u64) -> Result<()> {
     match removal.purged_through > after {
-        true => Err(history_removed(removal.purged_through)),
+        true => Err(history_removed(view, owner, removal.purged_through)),
         false => Ok(()),
     }
 }
@@ -229,7 +244,7 @@ fn confirm_end(view: &View<'_>, owner: &Owner, version: u64, behind: Option<i64>
         aggregates::confirm_begins(view, behind, version)?;
     }
     let actual = aggregates::at_number(view, owner.aggregate)?;
-    check_not_purged(actual.removal, version)?;
+    check_not_purged(view, owner, actual.removal, version)?;
     match actual.version == version {
         true => Ok(None),
         false if actual.removal.is_archived(version + 1) => Ok(Some(actual.removal)),
@@ -245,7 +260,7 @@ fn next_page_with_context(
     loader: &mut (impl Loader + ?Sized),
 ) -> Result<()> {
     let row = aggregates::at_number(view, owner.aggregate)?;
-    check_not_purged(row.removal, progress.scanned)?;
+    check_not_purged(view, owner, row.removal, progress.scanned)?;
     let through = request.until.through().min(row.version);
     let (part, range) = row.removal.part_of((progress.scanned, through), false);
     part.open(view)?;

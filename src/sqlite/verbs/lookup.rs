@@ -25,6 +25,10 @@ impl Database {
         self.read(|view| Ok(find(view, tenant, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.version)))
     }
 
+    pub(crate) fn purged_through(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
+        self.read(|view| Ok(find(view, tenant, aggregate_type, aggregate_id)?.map_or(0, |(row, _)| row.removal.purged_through)))
+    }
+
     pub(crate) fn last_position(&self) -> Result<u64> {
         self.read(positions::last)
     }

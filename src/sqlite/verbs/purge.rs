@@ -1,37 +1,79 @@
 //! Purging: removes old events for good, from several aggregates in each transaction.
 
 use super::lookup;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::place::Version;
 use crate::sqlite::Database;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::block_summaries::Removed;
+use crate::sqlite::tables::event_writes;
 use crate::sqlite::tables::events::{self, Owner};
-use crate::sqlite::tables::{event_writes, snapshots};
-use crate::sqlite::transaction::Writing;
+use crate::sqlite::tables::snapshots::{self, Covered};
+use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::readers::{Reader, readers};
-use crate::storage::upkeep::{PurgePlan, Purged};
+use crate::storage::upkeep::{PurgeCandidate, PurgePlan, Purged};
 
 /// Aggregates purged in one transaction, so that none holds the write lock for long.
 const AGGREGATES_AT_ONCE: usize = 64;
 
 impl Database {
-    /// Purges the next aggregates of a tenant, after a number. Returns what it did, and the number to continue from:
-    /// `None` at the end. A dry run does all the work and is rolled back.
-    pub(crate) fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)> {
+    /// The next aggregates of a tenant, after a number, that have events to purge. Also returns the number to continue
+    /// from: `None` at the end.
+    pub(crate) fn purge_candidates(
+        &self,
+        tenant: &str,
+        plan: &PurgePlan,
+        after: i64,
+    ) -> Result<(Vec<PurgeCandidate>, Option<i64>)> {
+        self.read(|view| {
+            if let Some((aggregate_type, Some(aggregate_id))) = &plan.only {
+                let found = lookup::find(view, tenant, aggregate_type, aggregate_id)?;
+                let found = found.map(|(row, owner)| candidate(view, plan, &owner, &row)).transpose()?;
+                return Ok((found.flatten().into_iter().collect(), None));
+            }
+            let page = aggregates::page_of_all(view, after, AGGREGATES_AT_ONCE)?;
+            let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == AGGREGATES_AT_ONCE);
+            let mut candidates = Vec::new();
+            for (aggregate_type, aggregate_id, number) in page {
+                let aggregate_type = view.aggregate_type_by_id(aggregate_type)?;
+                let is_asked_for = plan.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
+                if &*aggregate_type.tenant == tenant && is_asked_for {
+                    let owner = Owner::new(number, aggregate_type, &aggregate_id);
+                    let row = aggregates::at_number(view, number).map_err(|error| error.of(&owner.reference()))?;
+                    candidates.extend(candidate(view, plan, &owner, &row)?);
+                }
+            }
+            Ok((candidates, next))
+        })
+    }
+
+    /// Purges these aggregates of a tenant in one transaction. A dry run does all the work and is rolled back.
+    pub(crate) fn purge(&self, tenant: &str, plan: &PurgePlan, candidates: &[PurgeCandidate]) -> Result<Purged> {
         let work = |writing: &Writing<'_>| {
             let readers = if plan.pass_readers { Vec::new() } else { readers(writing, tenant)? };
             let mut pass = Pass { writing, plan, readers, removed: Removed::default(), purged: Purged::default() };
-            let next = pass.next_aggregates(tenant, after)?;
+            candidates.iter().try_for_each(|candidate| pass.purge(candidate))?;
             let Pass { removed, purged, .. } = pass;
             removed.subtract(writing)?;
-            Ok((purged, next))
+            Ok(purged)
         };
         match plan.dry_run {
             true => self.write_and_roll_back(work),
             false => self.write(work),
         }
     }
+}
+
+/// The aggregate, if it has events that are old enough and still in the file.
+fn candidate(view: &View<'_>, plan: &PurgePlan, owner: &Owner, row: &AggregateRow) -> Result<Option<PurgeCandidate>> {
+    let is_one = old_through(view, plan, row)? > row.removal.purged_through;
+    Ok(is_one.then(|| PurgeCandidate {
+        number: row.id,
+        aggregate_type: owner.aggregate_type.name.clone(),
+        aggregate_id: owner.aggregate_id.clone(),
+        trusted: Vec::new(),
+        untrusted: None,
+    }))
 }
 
 /// One transaction of a purge.
@@ -45,72 +87,41 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn next_aggregates(&mut self, tenant: &str, after: i64) -> Result<Option<i64>> {
-        if let Some((aggregate_type, Some(aggregate_id))) = &self.plan.only {
-            if let Some((row, owner)) = lookup::find(self.writing, tenant, aggregate_type, aggregate_id)? {
-                self.purge(&owner, &row)?;
-            }
-            return Ok(None);
-        }
-        let page = aggregates::page_of_all(self.writing, after, AGGREGATES_AT_ONCE)?;
-        let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == AGGREGATES_AT_ONCE);
-        for (aggregate_type, aggregate_id, number) in page {
-            let aggregate_type = self.writing.aggregate_type_by_id(aggregate_type)?;
-            let is_asked_for = self.plan.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
-            if &*aggregate_type.tenant == tenant && is_asked_for {
-                let owner = Owner::new(number, aggregate_type, &aggregate_id);
-                let row = aggregates::at_number(self.writing, number).map_err(|error| error.of(&owner.reference()))?;
-                self.purge(&owner, &row)?;
-            }
-        }
-        Ok(next)
-    }
-
     /// Purges one aggregate.
-    fn purge(&mut self, owner: &Owner, row: &AggregateRow) -> Result<()> {
+    fn purge(&mut self, candidate: &PurgeCandidate) -> Result<()> {
+        let owner = &Owner::by_number(self.writing, candidate.number)?;
+        let of = |error: Error| error.of(&owner.reference());
+        let row = &aggregates::at_number(self.writing, candidate.number).map_err(of)?;
         let removed = row.removal.purged_through;
-        let old_through = self.old_through(row)?;
+        let old_through = old_through(self.writing, self.plan, row)?;
         if old_through <= removed {
             return Ok(());
         }
-        let covered = snapshots::covered_through(self.writing, row.id, owner.identity)?;
-        let purgeable = if self.plan.break_replay { old_through } else { old_through.min(covered) };
+        let of_aggregate = (row.id, owner.identity);
+        let covered = snapshots::covered_through(self.writing, of_aggregate, &candidate.trusted, self.plan.other_folds)?;
+        let purgeable = if self.plan.break_replay { old_through } else { old_through.min(covered.through) };
         if purgeable < old_through {
             let kept = old_through - purgeable.max(removed);
-            self.purged.kept.push((owner.reference(), Version::new(old_through), kept));
+            let why = why_kept(candidate, &covered);
+            self.purged.kept.push((owner.reference(), Version::new(old_through), kept, why));
         }
         let through = if purgeable > removed { self.passed(row.id, removed, purgeable)? } else { removed };
         if through <= removed {
             return Ok(());
         }
-        let of = |error: crate::model::error::Error| error.of(&owner.reference());
         let (mut events, mut after) = (0, removed);
         while after < through {
             let (part, range) = row.removal.part_of((after, through), false);
             events += event_writes::purge(self.writing, part, owner, range, &mut self.removed).map_err(of)?;
             after = range.1;
         }
-        if through > covered {
+        if self.plan.break_replay && through > snapshots::read_without(self.writing, row.id, owner.identity)? {
             self.purged.broken.push(owner.reference());
         }
         aggregates::note_removal(self.writing, row.id, Removal { purged_through: through, ..row.removal })?;
         self.purged.events_removed += events;
         self.purged.aggregates_purged += 1;
         Ok(())
-    }
-
-    /// The version up to which all events are old enough.
-    fn old_through(&self, row: &AggregateRow) -> Result<u64> {
-        let (mut after, end) = (row.removal.purged_through, row.version);
-        while after < end {
-            let (part, range) = row.removal.part_of((after, end), false);
-            let old = events::older_through(self.writing, part, row.id, range, self.plan.before)?;
-            if old < range.1 {
-                return Ok(old);
-            }
-            after = range.1;
-        }
-        Ok(after)
     }
 
     /// The version up to which every reader has passed an aggregate's events, of those from version `removed + 1` to
@@ -127,4 +138,29 @@ impl Pass<'_> {
         self.purged.events_held_back += through - passed_by_all;
         Ok(passed_by_all)
     }
+}
+
+fn why_kept(candidate: &PurgeCandidate, covered: &Covered) -> String {
+    match (&candidate.untrusted, &covered.limited_by) {
+        (Some(why), _) => why.clone(),
+        (None, Some((name, version))) if covered.through == 0 => format!("fold {name:?} version {version} has no snapshot"),
+        (None, Some((name, version))) => {
+            format!("the newest snapshot of fold {name:?} version {version} is at version {}", covered.through)
+        }
+        (None, None) => format!("the purge was given no fold for the type {:?}: Purge::fold", candidate.aggregate_type),
+    }
+}
+
+/// The version up to which all events are old enough.
+fn old_through(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<u64> {
+    let (mut after, end) = (row.removal.purged_through, row.version);
+    while after < end {
+        let (part, range) = row.removal.part_of((after, end), false);
+        let old = events::older_through(view, part, row.id, range, plan.before)?;
+        if old < range.1 {
+            return Ok(old);
+        }
+        after = range.1;
+    }
+    Ok(after)
 }

@@ -10,7 +10,7 @@ use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::{NewEvent, RecordedEvent};
 use crate::model::place::{AggregateRef, Position, Version};
-use crate::model::same_json;
+use crate::model::same_json::{self, Arrays};
 use crate::sqlite::tables::event_ids;
 use crate::sqlite::transaction::View;
 use crate::storage::append::{AppendRequest, Appended};
@@ -101,7 +101,7 @@ fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent
         Some(format!("there it has the type {:?}", stored.event_type))
     } else if stored.schema_version != event.schema_version {
         Some(format!("there it has the schema version {}", stored.schema_version))
-    } else if !same_json::is_same(stored.data.as_str(), event.data.as_str()) {
+    } else if !same_json::is_same(stored.data.as_str(), event.data.as_str(), Arrays::Ordered) {
         Some("there it has other data".to_owned())
     } else if tags(&stored.tags) != tags(&event.tags) {
         Some("there it has other tags".to_owned())

@@ -78,6 +78,7 @@ impl Machine {
             Call::Purge(handle, which) => {
                 let (tenant, id) = name(*which);
                 let plan = Purge::created_before(chrono::DateTime::<chrono::Utc>::MAX_UTC).aggregate(Account::TYPE, id);
+                let plan = plan.fold(&accounts(self.store(*handle), &tenant));
                 self.store(*handle).tenant(&tenant).maintenance().purge(plan).map(|_| End::Done)
             }
             Call::Replay(handle, which) => state(self.store(*handle), *which, None),

@@ -21,7 +21,8 @@ use crate::time;
 /// Removes old events from the beginning of aggregates, for good
 ///
 /// Events that a replay still needs stay, and so do those that a subscription, a projection or an outbox has not passed.
-/// Without --yes it only says what it would do.
+/// What replaces events is a snapshot that its fold has compared with them: the application's fold, if this is its own tool,
+/// and JSON Merge Patch otherwise. Without --yes it only says what it would do.
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
     /// The store
@@ -50,6 +51,9 @@ impl Purge {
         let store = if self.consent.yes { context.write(&self.file)? } else { context.read(&self.file)? };
         interrupt::listen()?;
         let mut plan = Plan::created_before(self.before);
+        for aggregate_type in store.aggregate_types()? {
+            plan = context.registry.fold(&aggregate_type).0.compare_before(&store, plan);
+        }
         if let Some(aggregate_type) = &self.aggregate_type {
             plan = plan.aggregate_type(aggregate_type);
         }
@@ -85,9 +89,8 @@ impl Purge {
         if report.events_kept > 0 {
             let kept = counted(report.events_kept, "old event");
             context.out.line(format!("{kept} stay, because no snapshot replaces them"))?;
-            for (aggregate, version) in report.kept.iter().take(10) {
-                let name = Name { aggregate_type: aggregate.aggregate_type.to_string(), id: aggregate.aggregate_id.to_string() };
-                context.out.line(format!("  {name} up to version {version}"))?;
+            for kept in report.kept.iter().take(10) {
+                context.out.line(format!("  {kept}"))?;
             }
         }
         for held in &report.held_back_by {
