@@ -1,0 +1,14 @@
+//! The command as a process: what it prints, what it returns, what it leaves in files.
+
+#[path = "../../../../tests/common/streams.rs"]
+mod streams;
+mod support;
+
+mod app_tool;
+mod basics;
+mod data;
+mod destroying;
+mod hostile;
+mod interrupting;
+mod json_shapes;
+mod moving;
