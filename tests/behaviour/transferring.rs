@@ -206,7 +206,7 @@ fn an_export_can_be_narrowed_and_stopped() {
     let store = place.open();
     store.append("list", "a", 0, notes(1..=2_500)).unwrap();
     let mut lines = Vec::new();
-    let even = |event: &foldlog::RecordedEvent| event.version.get() % 2 == 0;
+    let even = |event: &foldlog::RecordedEvent| event.version.get().is_multiple_of(2);
     assert_eq!(store.export_where(Query::new(), even, &mut lines, go_on).unwrap().events, 1_250);
     let stopped = store.export(Query::new(), std::io::sink(), |_| ControlFlow::Break(())).unwrap();
     assert_eq!((stopped.events, stopped.finished, stopped.last_position.get()), (1_000, false, 2_500));

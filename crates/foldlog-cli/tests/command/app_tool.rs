@@ -1,16 +1,31 @@
 //! An application's own tool: the example `document_tool` with its fold and its projection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
 use crate::streams::DataSet;
 use crate::support::Place;
 
-/// Cargo builds the examples before it runs the tests of their package.
-fn tool() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    deps.parent().unwrap().parent().unwrap().join("examples").join(format!("document_tool{}", std::env::consts::EXE_SUFFIX))
+/// The example's executable. `cargo test --test command` alone does not build it, and one that lies there may be of
+/// yesterday: so cargo is asked, which costs nothing when all is up to date.
+fn tool() -> &'static Path {
+    static TOOL: OnceLock<PathBuf> = OnceLock::new();
+    TOOL.get_or_init(|| {
+        // <target directory>/<profile>/deps/<this test>
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "foldlog-cli", "--example", "document_tool"]);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--target-dir").arg(profile.parent().unwrap());
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success());
+        profile.join("examples").join(format!("document_tool{}", std::env::consts::EXE_SUFFIX))
+    })
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command as a process: what it prints, what it returns, what it leaves in files.
 
+#[allow(dead_code, reason = "shared with programs that need more of it")]
 #[path = "../../../../tests/common/streams.rs"]
 mod streams;
 mod support;
