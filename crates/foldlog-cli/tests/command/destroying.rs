@@ -109,3 +109,20 @@ fn indexes_are_made_anew() {
     assert!(place.done(&["reindex", "shop.db"]).contains("6 events"));
     place.done(&["verify", "shop.db"]);
 }
+
+#[test]
+fn old_events_are_archived_and_moved_back() {
+    let place = Place::shop();
+    let lines: String = (0..1_200).map(|n| format!("{{\"eventType\":\"Counted\",\"data\":{{\"n\":{n}}}}}\n")).collect();
+    assert_eq!(place.with_input(&["append", "shop.db", "counter/1"], lines.as_bytes()).code, 0);
+    place.fails(2, &["archive", "shop.db"]);
+    place.done(&["snapshot", "create", "shop.db", "counter/1", "--merge-patch"]);
+    let archive = ["archive", "shop.db", "--keep-newest", "600", "--aggregate", "counter/1"];
+    assert!(place.done(&[&archive[..], &["--dry-run"]].concat()).contains("600 events of 1 aggregate to move"));
+    assert!(!place.path("shop.db.archive").exists());
+    assert!(place.done(&archive).contains("600 events of 1 aggregate moved"));
+    assert!(place.path("shop.db.archive").exists());
+    assert_eq!(place.json(&["replay", "shop.db", "counter/1", "--version", "7"])[0]["state"]["n"], 6);
+    place.done(&["verify", "shop.db"]);
+    assert!(place.done(&["archive", "shop.db", "--undo"]).contains("600 events moved back"));
+}
