@@ -13,6 +13,9 @@ pub mod metrics {}
 #[doc = include_str!("../docs/reliability.md")]
 pub mod reliability {}
 
+#[doc = include_str!("../docs/investigation.md")]
+pub mod investigation {}
+
 /// [metrics.md]: metrics
 #[doc = include_str!("../docs/figures.md")]
 pub mod figures {}
@@ -40,6 +43,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0009-inspector.md")]
 #[doc = include_str!("../docs/decisions/0010-archive.md")]
 #[doc = include_str!("../docs/decisions/0011-snapshots-that-can-be-trusted.md")]
+#[doc = include_str!("../docs/decisions/0012-command-line.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

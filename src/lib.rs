@@ -12,6 +12,7 @@
 //! [docs/metrics.md]: guide::metrics
 //! [docs/reliability.md]: guide::reliability
 //! [docs/figures.md]: guide::figures
+//! [docs/investigation.md]: guide::investigation
 //! [ARCHITECTURE.md]: guide::architecture
 //! [schema.sql]: guide::file_format
 //! [docs/decisions]: guide::decisions

@@ -117,8 +117,8 @@ struct Commit {
     batch: Batch,
     tenant: Option<Arc<str>>,
     name: Option<String>,
-    /// The number of its first line.
-    first_line: u64,
+    /// The numbers of its first and its last line.
+    lines: (u64, u64),
 }
 
 pub(crate) fn import(
@@ -164,9 +164,8 @@ pub(crate) fn import(
             if progress(&done).is_break() {
                 return Ok(done);
             }
-            commit.first_line = done.lines;
         }
-        commit.add(line, tenant, settings);
+        commit.add(line, done.lines, tenant, settings);
     }
 }
 
@@ -208,7 +207,8 @@ impl Commit {
             }
     }
 
-    fn add(&mut self, line: Line, tenant: Arc<str>, settings: &Import) {
+    fn add(&mut self, line: Line, number: u64, tenant: Arc<str>, settings: &Import) {
+        self.lines = (if self.batch.is_empty() { number } else { self.lines.0 }, number);
         let expected = match line.version {
             Some(version) if !settings.any_version => Expected::from(version.saturating_sub(1)),
             _ => Expected::Any,
@@ -221,19 +221,20 @@ impl Commit {
 
     /// Appends what was collected, except what is there already.
     fn append(&mut self, scope: &Scope, settings: &Import, done: &mut ImportProgress) -> Result<()> {
-        let Commit { batch, tenant, first_line, .. } = std::mem::take(self);
+        let Commit { batch, tenant, lines: (first, last), .. } = std::mem::take(self);
         let Some(tenant) = tenant.filter(|_| !batch.is_empty()) else { return Ok(()) };
         let events = batch.len() as u64;
         let of_tenant = Scope { log: scope.log.clone(), tenant };
         let appended = append::commit(&of_tenant, &batch.skip_existing(), Snapshots::default(), None);
         let appended = appended.map(|outcome| outcome.appended).map_err(|error| {
-            let error = match error.kind() {
+            let lines = format!("lines {first} to {last} cannot be imported");
+            match error.kind() {
                 ErrorKind::Conflict if !settings.any_version => {
-                    error.advice("the file has other events of it; import into an empty file, or with Import::any_version")
+                    let why = "the log has other events of the aggregate: import into an empty file, or with Import::any_version";
+                    error.because_of(format!("{lines}, because {why}"))
                 }
-                _ => error,
-            };
-            error.because_of(format!("lines {} to {} cannot be imported", first_line.max(1), first_line.max(1) + events - 1))
+                _ => error.because_of(lines),
+            }
         })?;
         let skipped: u64 = appended.iter().map(|one| one.skipped).sum();
         done.skipped += skipped;

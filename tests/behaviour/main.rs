@@ -3,6 +3,7 @@
 mod annotated;
 mod appending;
 mod archiving;
+mod backing_up;
 mod busy;
 mod clean_up;
 mod context;
@@ -38,6 +39,7 @@ mod support;
 mod tenants;
 mod testing_kit;
 mod threads;
+mod transferring;
 mod unusable_snapshots;
 mod user_code;
 mod verify;

@@ -92,6 +92,12 @@ impl DataSet {
         text
     }
 
+    /// The path of one of its files.
+    #[allow(dead_code, reason = "not every program that shares this module needs it")]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn file(&self, name: &str) -> File {
         let path = self.folder.join(name);
         File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -19,7 +19,7 @@ use crate::commands::snapshot::Snapshots;
 use crate::commands::sql::Sql;
 use crate::commands::stats::Stats;
 use crate::commands::tail::Tail;
-use crate::commands::upkeep::{Maintain, Purge, Reindex};
+use crate::commands::upkeep::{Archive, Maintain, Purge, Reindex};
 use crate::commands::verify::Verify;
 
 /// Looks into, checks, copies and maintains event stores of foldlog.
@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Backup(Backup),
     Restore(Restore),
     Purge(Purge),
+    Archive(Archive),
     Reindex(Reindex),
     Maintain(Maintain),
     Subscriptions(Subscriptions),

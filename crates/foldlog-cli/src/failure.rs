@@ -114,7 +114,9 @@ impl From<foldlog::Error> for Failure {
             _ => exit::FAILED,
         };
         let mut failure = Failure::new(code, &error);
-        if let Some(source) = std::error::Error::source(&error) {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        // Some errors tell their cause themselves.
+        if let Some(source) = source.filter(|source| !failure.message.contains(source)) {
             failure.message = format!("{error}: {source}");
         }
         failure.error = serde_json::to_value(&error).ok();

@@ -21,12 +21,17 @@ impl Metrics {
         let exporter = foldlog::prometheus::install()?;
         let store = context.read(&self.file)?;
         store.maintenance().refresh_metrics()?;
-        let text = exporter.render();
+        // Counters and histograms are of a process, and this one has done nothing yet.
+        let text: String = exporter.render().split_inclusive("\n\n").filter(|family| is_gauge(family)).collect();
         if context.json {
             return context.out.json(&serde_json::json!({"text": text}));
         }
         text.lines().try_for_each(|line| context.out.line(line))
     }
+}
+
+fn is_gauge(family: &str) -> bool {
+    family.lines().any(|line| line.starts_with("# TYPE ") && line.ends_with(" gauge"))
 }
 
 /// Writes the completions of a shell

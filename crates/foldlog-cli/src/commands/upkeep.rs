@@ -1,11 +1,11 @@
-//! `foldlog purge`, `reindex` and `maintain`
+//! `foldlog purge`, `archive`, `reindex` and `maintain`
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use foldlog::{Purge as Plan, PurgeReport, WalCheckpoint};
+use foldlog::{Archive as ArchivePlan, Purge as Plan, PurgeReport, WalCheckpoint};
 use serde::Serialize;
 use serde_json::json;
 
@@ -48,7 +48,8 @@ pub(crate) struct Purge {
 
 impl Purge {
     pub(crate) fn run(self, context: &mut Context) -> Done {
-        let store = if self.consent.yes { context.write(&self.file)? } else { context.read(&self.file)? };
+        // Even a rehearsal takes the write lock: it runs in transactions that are rolled back.
+        let store = context.write(&self.file)?;
         interrupt::listen()?;
         let mut plan = Plan::created_before(self.before);
         for aggregate_type in store.aggregate_types()? {
@@ -102,6 +103,77 @@ impl Purge {
             context.out.line(format!("  {name} cannot be replayed any more"))?;
         }
         Ok(())
+    }
+}
+
+/// Moves old events to a second file, FILE.archive, from which everything still reads
+///
+/// Events that no snapshot replaces stay. Keep the two files together.
+#[derive(Debug, Args)]
+pub(crate) struct Archive {
+    /// The store
+    file: PathBuf,
+    /// Events older than this: 2024-01-01, 365d
+    #[arg(long, value_name = "TIME", value_parser = time::parse, required_unless_present_any = ["keep_newest", "undo"])]
+    before: Option<DateTime<Utc>>,
+    /// The newest events of each aggregate stay; without --before all others are moved
+    #[arg(long, value_name = "COUNT")]
+    keep_newest: Option<u64>,
+    /// Only of this aggregate
+    #[arg(long, value_name = "TYPE/ID", value_parser = name::parse)]
+    aggregate: Option<Named>,
+    /// Only of aggregates of this type
+    #[arg(long, value_name = "TYPE", conflicts_with = "aggregate")]
+    aggregate_type: Option<String>,
+    /// Moves archived events back, of all aggregates or of --aggregate
+    #[arg(long, conflicts_with_all = ["before", "keep_newest", "aggregate_type", "dry_run"])]
+    undo: bool,
+    /// Only says what would be moved
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Archive {
+    pub(crate) fn run(self, context: &mut Context) -> Done {
+        let store = context.write(&self.file)?;
+        let name = self.aggregate.as_ref().map(|named| named.existing(&store)).transpose()?;
+        if self.undo {
+            let moved = match &name {
+                Some(name) => store.maintenance().unarchive_aggregate(&name.aggregate_type, &name.id)?,
+                None => store.maintenance().unarchive()?,
+            };
+            return match context.json {
+                true => context.out.json(&json!({"eventsMovedBack": moved})),
+                false => context.out.line(format!("{} moved back", counted(moved, "event"))),
+            };
+        }
+        let mut plan = self.before.map_or_else(|| ArchivePlan::all_but_newest(0), ArchivePlan::created_before);
+        if let Some(events) = self.keep_newest {
+            plan = plan.keep_newest(events);
+        }
+        if let Some(aggregate_type) = &self.aggregate_type {
+            plan = plan.aggregate_type(aggregate_type);
+        }
+        if let Some(name) = &name {
+            plan = plan.aggregate(&name.aggregate_type, &name.id);
+        }
+        if self.dry_run {
+            plan = plan.dry_run();
+        }
+        interrupt::listen()?;
+        let report = store.maintenance().archive_by_steps(plan, |_| interrupt::go_on())?;
+        if context.json {
+            context.out.json(&json!({"done": !self.dry_run, "report": report}))?;
+        } else {
+            let moved = if self.dry_run { "to move" } else { "moved" };
+            let (events, of) = (counted(report.events_archived, "event"), counted(report.aggregates_archived, "aggregate"));
+            context.out.line(format!("{events} of {of} {moved} to the archive"))?;
+            if report.events_kept > 0 {
+                let kept = counted(report.events_kept, "old event");
+                context.out.line(format!("{kept} stay, because no snapshot replaces them"))?;
+            }
+        }
+        if report.finished { Ok(()) } else { Err(Failure::interrupted("stopped; what was moved stays in the archive")) }
     }
 }
 

@@ -1,0 +1,15 @@
+//! The command as a process: what it prints, what it returns, what it leaves in files.
+
+#[allow(dead_code, reason = "shared with programs that need more of it")]
+#[path = "../../../../tests/common/streams.rs"]
+mod streams;
+mod support;
+
+mod app_tool;
+mod basics;
+mod data;
+mod destroying;
+mod hostile;
+mod interrupting;
+mod json_shapes;
+mod moving;
