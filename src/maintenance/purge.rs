@@ -8,12 +8,15 @@ use serde::Serialize;
 
 use crate::log::scope::Scope;
 use crate::model::clock::to_micros;
-use crate::model::error::Result;
+use crate::model::error::{ErrorKind, Result};
 use crate::model::place::{AggregateRef, Version};
 use crate::storage::upkeep::{PurgePlan, Purged};
 
 /// The most aggregates that a report names; the counts cover all.
 const NAMED: usize = 1_000;
+
+/// Events that one transaction removes when the disk is full.
+const AT_ONCE_WHEN_FULL: u64 = 256;
 
 /// What to purge. Nothing happens until it is passed to [`Maintenance::purge`](crate::Maintenance::purge).
 ///
@@ -30,6 +33,7 @@ pub struct Purge {
     only: Option<(String, Option<String>)>,
     break_replay: bool,
     pass_readers: bool,
+    past_younger: bool,
     dry_run: bool,
 }
 
@@ -37,9 +41,9 @@ impl Purge {
     /// Selects the events at the beginning of each aggregate that are older than this.
     ///
     /// Only events at the beginning can be purged. An old event after a younger one stays, because a history must have
-    /// no gaps.
+    /// no gaps; the report names it, see [`PurgeReport::events_behind_younger`].
     pub fn created_before(time: DateTime<Utc>) -> Purge {
-        Purge { before: time, only: None, break_replay: false, pass_readers: false, dry_run: false }
+        Purge { before: time, only: None, break_replay: false, pass_readers: false, past_younger: false, dry_run: false }
     }
 
     /// Only purges aggregates of this type.
@@ -67,6 +71,13 @@ impl Purge {
         self
     }
 
+    /// Also purges an event that is not old enough, if an old one of the same aggregate is after it: for events that a
+    /// wrong clock dated years ahead.
+    pub fn even_if_younger_before(mut self) -> Purge {
+        self.past_younger = true;
+        self
+    }
+
     /// Only reports what would be purged.
     pub fn dry_run(mut self) -> Purge {
         self.dry_run = true;
@@ -88,6 +99,11 @@ pub struct PurgeReport {
     pub events_kept: u64,
     /// The first 1,000 aggregates that kept such events, each with the version of the last event that was old enough.
     pub kept: Vec<(AggregateRef, Version)>,
+    /// Old events that stayed because a younger event of the same aggregate is before them, as after a clock that was
+    /// ahead for a while: see [`Purge::even_if_younger_before`].
+    pub events_behind_younger: u64,
+    /// The first 1,000 aggregates of which such events stayed, each with the version of the younger event.
+    pub behind_younger: Vec<(AggregateRef, Version)>,
     /// Old events that a snapshot replaces but that stayed because a subscription, a projection or an outbox has not
     /// passed them: see [`Purge::even_if_undelivered`].
     pub events_held_back: u64,
@@ -121,17 +137,30 @@ pub(crate) fn purge(
     purge: &Purge,
     mut progress: impl FnMut(&PurgeReport) -> ControlFlow<()>,
 ) -> Result<PurgeReport> {
-    let plan = PurgePlan {
+    let mut plan = PurgePlan {
         before: to_micros(purge.before),
         only: purge.only.clone(),
         break_replay: purge.break_replay,
         pass_readers: purge.pass_readers,
+        past_younger: purge.past_younger,
         dry_run: purge.dry_run,
+        at_once: None,
     };
     let mut report = PurgeReport::default();
     let mut after = Some(0);
     while let Some(number) = after {
-        let (purged, next) = scope.engine().purge(&scope.tenant, &plan, number)?;
+        let (purged, next) = match scope.engine().purge(&scope.tenant, &plan, number) {
+            // Small transactions fit into the space that the write-ahead log has already.
+            Err(error) if error.kind() == ErrorKind::DiskFull && plan.at_once.is_none() => {
+                plan.at_once = Some(AT_ONCE_WHEN_FULL);
+                scope.engine().checkpoint()?;
+                continue;
+            }
+            other => other?,
+        };
+        if plan.at_once.is_some() {
+            scope.engine().checkpoint()?;
+        }
         report.add(purged);
         report.finished = next.is_none();
         after = next;
@@ -151,6 +180,12 @@ impl PurgeReport {
             self.events_kept += events;
             if self.kept.len() < NAMED {
                 self.kept.push((aggregate, version));
+            }
+        }
+        for (aggregate, version, events) in purged.behind_younger {
+            self.events_behind_younger += events;
+            if self.behind_younger.len() < NAMED {
+                self.behind_younger.push((aggregate, version));
             }
         }
         let room = NAMED.saturating_sub(self.broken.len());

@@ -21,7 +21,7 @@ impl Database {
     pub(crate) fn purge(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Purged, Option<i64>)> {
         let work = |writing: &Writing<'_>| {
             let readers = if plan.pass_readers { Vec::new() } else { readers(writing, tenant)? };
-            let mut pass = Pass { writing, plan, readers, removed: Removed::default(), purged: Purged::default() };
+            let mut pass = Pass { writing, plan, readers, removed: Removed::default(), purged: Purged::default(), is_cut: false };
             let next = pass.next_aggregates(tenant, after)?;
             let Pass { removed, purged, .. } = pass;
             removed.subtract(writing)?;
@@ -42,6 +42,8 @@ struct Pass<'a> {
     readers: Vec<Reader>,
     removed: Removed,
     purged: Purged,
+    /// Whether more of the aggregate is to be purged.
+    is_cut: bool,
 }
 
 impl Pass<'_> {
@@ -50,10 +52,11 @@ impl Pass<'_> {
             if let Some((row, owner)) = lookup::find(self.writing, tenant, aggregate_type, aggregate_id)? {
                 self.purge(&owner, &row)?;
             }
-            return Ok(None);
+            return Ok(self.is_cut.then_some(after));
         }
-        let page = aggregates::page_of_all(self.writing, after, AGGREGATES_AT_ONCE)?;
-        let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == AGGREGATES_AT_ONCE);
+        let at_once = if self.plan.at_once.is_some() { 1 } else { AGGREGATES_AT_ONCE };
+        let page = aggregates::page_of_all(self.writing, after, at_once)?;
+        let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == at_once);
         for (aggregate_type, aggregate_id, number) in page {
             let aggregate_type = self.writing.aggregate_type_by_id(aggregate_type)?;
             let is_asked_for = self.plan.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
@@ -63,13 +66,13 @@ impl Pass<'_> {
                 self.purge(&owner, &row)?;
             }
         }
-        Ok(next)
+        Ok(if self.is_cut { Some(after) } else { next })
     }
 
     /// Purges one aggregate.
     fn purge(&mut self, owner: &Owner, row: &AggregateRow) -> Result<()> {
         let removed = row.removal.purged_through;
-        let old_through = self.old_through(row)?;
+        let old_through = self.old_through(owner, row)?;
         if old_through <= removed {
             return Ok(());
         }
@@ -83,6 +86,7 @@ impl Pass<'_> {
         if through <= removed {
             return Ok(());
         }
+        let through = self.cut(removed, through);
         let of = |error: crate::model::error::Error| error.of(&owner.reference());
         let (mut events, mut after) = (0, removed);
         while after < through {
@@ -90,17 +94,37 @@ impl Pass<'_> {
             events += event_writes::purge(self.writing, part, owner, range, &mut self.removed).map_err(of)?;
             after = range.1;
         }
-        if through > covered {
+        if through > covered && !self.is_cut {
             self.purged.broken.push(owner.reference());
         }
         aggregates::note_removal(self.writing, row.id, Removal { purged_through: through, ..row.removal })?;
         self.purged.events_removed += events;
-        self.purged.aggregates_purged += 1;
+        self.purged.aggregates_purged += u64::from(!self.is_cut);
         Ok(())
     }
 
+    /// The version up to which an aggregate's events are old. Records old ones that stay behind a younger one.
+    fn old_through(&mut self, owner: &Owner, row: &AggregateRow) -> Result<u64> {
+        let before = self.plan.before;
+        let old_through = self.first_old(row)?;
+        // Those that were archived are not looked at.
+        let after = old_through.max(row.removal.archived_through);
+        if after >= row.version {
+            return Ok(old_through);
+        }
+        let Some(last) = events::last_older(self.writing, row.id, after, row.version, before)? else {
+            return Ok(old_through);
+        };
+        if self.plan.past_younger {
+            return Ok(last);
+        }
+        let blocked = events::count_older(self.writing, row.id, after, last, before)?;
+        self.purged.behind_younger.push((owner.reference(), Version::new(old_through + 1), blocked));
+        Ok(old_through)
+    }
+
     /// The version up to which all events are old enough.
-    fn old_through(&self, row: &AggregateRow) -> Result<u64> {
+    fn first_old(&self, row: &AggregateRow) -> Result<u64> {
         let (mut after, end) = (row.removal.purged_through, row.version);
         while after < end {
             let (part, range) = row.removal.part_of((after, end), false);
@@ -111,6 +135,16 @@ impl Pass<'_> {
             after = range.1;
         }
         Ok(after)
+    }
+
+    /// The version up to which this transaction removes events. What stays is reported by the last one for the aggregate.
+    fn cut(&mut self, removed: u64, through: u64) -> u64 {
+        let most = self.plan.at_once.map_or(through, |events| removed.saturating_add(events).min(through));
+        if most < through {
+            self.is_cut = true;
+            self.purged = Purged::default();
+        }
+        most
     }
 
     /// The version up to which every reader has passed an aggregate's events, of those from version `removed + 1` to
