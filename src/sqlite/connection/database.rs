@@ -363,9 +363,14 @@ impl Database {
             let Some(old) = writer.as_ref().filter(|old| old.connection.is_autocommit()) else {
                 return Err(lost.take().unwrap_or_else(|| internal("the writing connection is missing")));
             };
-            match checkpoint(&old.connection, mode)? {
-                Some(frames) if frames.complete && frames.pages_left == 0 => {}
-                _ => return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use"))),
+            let mut attempt = 0;
+            loop {
+                match checkpoint(&old.connection, mode)? {
+                    Some(WalCheckpoint { complete: true, pages_left: 0 }) => break,
+                    // Another process is just doing the same.
+                    Some(WalCheckpoint { complete: false, .. }) if busy::wait(attempt) => attempt = attempt.saturating_add(1),
+                    _ => return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use"))),
+                }
             }
             old.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
             lock(&self.readers).clear();

@@ -44,7 +44,7 @@ pub(super) struct Guard {
 /// What was found at the paths when the store was opened.
 struct Opened {
     file: Identity,
-    /// `None` for a store on a read-only medium, which has no write-ahead log.
+    /// `None` for a store on a read-only medium, which has no write-ahead log, or if it was gone at once.
     log: Option<(Identity, File)>,
 }
 
@@ -98,12 +98,12 @@ impl From<Lost> for Error {
 
 /// A lock on writing, until it is dropped.
 pub(super) struct WriteLock<'a> {
-    opened: Option<RwLockReadGuard<'a, Opened>>,
+    opened: RwLockReadGuard<'a, Opened>,
 }
 
 impl Drop for WriteLock<'_> {
     fn drop(&mut self) {
-        if let Some((_, log)) = self.opened.as_ref().and_then(|opened| opened.log.as_ref()) {
+        if let Some((_, log)) = &self.opened.log {
             // It also ends with the descriptor.
             let _ = log.unlock();
         }
@@ -176,7 +176,7 @@ impl Guard {
 
     fn lock_and_check(&self, thoroughly: bool) -> Result<WriteLock<'_>, Lost> {
         let opened = sync::read(&self.opened);
-        let Some((_, log)) = &opened.log else { return Ok(WriteLock { opened: None }) };
+        let Some((_, log)) = &opened.log else { return Err(Lost::Log(self.no_log())) };
         match lock(log) {
             Ok(false) => {
                 return Err(Lost::File(
@@ -188,10 +188,8 @@ impl Guard {
             Err(_) => {}
             Ok(true) => {}
         }
-        let locked = WriteLock { opened: Some(opened) };
-        if let Some(opened) = &locked.opened {
-            self.check(opened, true, thoroughly)?;
-        }
+        let locked = WriteLock { opened };
+        self.check(&locked.opened, true, thoroughly)?;
         Ok(locked)
     }
 
@@ -237,7 +235,9 @@ impl Guard {
             Ok(_) => {}
             Err(error) => return Err(Lost::File(self.gone(error))),
         }
-        let Some((identity, log)) = &opened.log else { return Ok(()) };
+        let Some((identity, log)) = &opened.log else {
+            return if self.read_only { Ok(()) } else { Err(Lost::Log(self.no_log())) };
+        };
         let is_deleted = log.metadata().map_or(true, |log| links(&log) == 0);
         if !thoroughly && !is_deleted && !self.is_time_to_look() {
             return Ok(());

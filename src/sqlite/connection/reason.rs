@@ -62,7 +62,8 @@ fn cannot(path: &Path, error: &io::Error) -> Error {
 
 /// Adds the operating system's reason to an error of SQLite, by trying what SQLite tried.
 pub(super) fn explained(path: &Path, read_only: bool, error: Error) -> Error {
-    if !matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) || !error.is_of_sqlite() {
+    let is_of_sqlite = std::error::Error::source(&error).is_some_and(|source| source.is::<rusqlite::Error>());
+    if !is_of_sqlite || !matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) {
         return error;
     }
     let kind = error.kind();
