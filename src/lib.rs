@@ -82,7 +82,7 @@ pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::lookup::{EventStatistics, FileStatistics};
 pub use storage::snapshots::{SnapshotStatistics, SnapshotsOf};
-pub use storage::upkeep::{ReindexProgress, WalCheckpoint};
+pub use storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
 pub use store::aggregates::Aggregates;

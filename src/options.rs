@@ -90,6 +90,8 @@ pub struct Options {
     pub(crate) max_batch_events: usize,
     pub(crate) max_name_bytes: usize,
     pub(crate) cache_bytes: usize,
+    pub(crate) wal_limit: u64,
+    pub(crate) reserve: bool,
     pub(crate) execute_attempts: u32,
     pub(crate) clock: Clock,
     pub(crate) label_bounds: LabelBounds,
@@ -108,6 +110,8 @@ impl Default for Options {
             max_batch_events: 100_000,
             max_name_bytes: 1_024,
             cache_bytes: 6 << 20,
+            wal_limit: 16 << 20,
+            reserve: false,
             execute_attempts: 5,
             clock: Clock::system(),
             label_bounds: LabelBounds::default(),
@@ -182,6 +186,22 @@ impl Options {
     /// Sets the size of each connection's page cache, in bytes. Memory is taken as pages are used. Default: 6 MiB.
     pub fn cache_bytes(mut self, bytes: usize) -> Options {
         self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets how large the write-ahead log may grow, in bytes, before a commit moves it into the file. It can be larger
+    /// after one large append, or while somebody reads for a long time; then it is cut back to this. A small limit saves
+    /// disk space and costs writes: a page that changes often is moved more often. Default: 16 MiB; at least 64 KiB.
+    pub fn wal_limit(mut self, bytes: u64) -> Options {
+        self.wal_limit = bytes.clamp(64 << 10, 1 << 40);
+        self
+    }
+
+    /// Sets whether a file that ends in `-reserve`, of twice the [`wal_limit`](Options::wal_limit), keeps space for the day
+    /// when the disk is full. WAL checkpoints and purges use it up then, so that a purge can make room even if nothing else
+    /// can. It is made again when the store is opened. For devices whose disk this store fills. Default: no.
+    pub fn reserve(mut self, reserve: bool) -> Options {
+        self.reserve = reserve;
         self
     }
 
@@ -261,6 +281,16 @@ impl Options {
     /// See [`Options::cache_bytes`].
     pub fn get_cache_bytes(&self) -> usize {
         self.cache_bytes
+    }
+
+    /// See [`Options::wal_limit`].
+    pub fn get_wal_limit(&self) -> u64 {
+        self.wal_limit
+    }
+
+    /// See [`Options::reserve`].
+    pub fn get_reserve(&self) -> bool {
+        self.reserve
     }
 
     /// See [`Options::execute_attempts`].

@@ -22,6 +22,10 @@ verbs! {
     fn unarchive(&self, tenant: &str, only: Option<(&str, &str)>, after: i64) -> Result<(u64, Option<i64>)>;
     /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. `None` if there is no such log.
     fn checkpoint(&self) -> Result<Option<WalCheckpoint>>;
+    /// Gives some free pages back to the file system. Returns how many, and how many free ones are left.
+    fn compact(&self) -> Result<(u64, u64)>;
+    /// Free pages in the file.
+    fn free_pages(&self) -> Result<u64>;
     /// The size of the write-ahead log, in bytes; 0 if there is none.
     fn wal_bytes(&self) -> u64;
     /// Checks the whole log, of all tenants.

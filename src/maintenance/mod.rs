@@ -5,4 +5,5 @@ pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;
 pub(crate) mod purge;
+pub(crate) mod space;
 pub(crate) mod verify;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::log::scope::Scope;
 use crate::model::clock::to_micros;
-use crate::model::error::Result;
+use crate::model::error::{ErrorKind, Result};
 use crate::model::fold::sealed::Fold;
 use crate::model::place::{AggregateRef, Version};
 use crate::state::{compare, replay};
@@ -18,6 +18,9 @@ use crate::storage::upkeep::{PurgeCandidate, PurgePlan, Purged, TrustedFold};
 
 /// The most aggregates that a report names; the counts cover all.
 const NAMED: usize = 1_000;
+
+/// Events that one transaction removes when the disk is full.
+const AT_ONCE_WHEN_FULL: u64 = 256;
 
 /// What to purge. Nothing happens until it is passed to [`Maintenance::purge`](crate::Maintenance::purge).
 ///
@@ -49,6 +52,7 @@ pub struct Purge {
     break_replay: bool,
     pass_readers: bool,
     other_folds: bool,
+    past_younger: bool,
     dry_run: bool,
 }
 
@@ -56,7 +60,7 @@ impl Purge {
     /// Selects the events at the beginning of each aggregate that are older than this.
     ///
     /// Only events at the beginning can be purged. An old event after a younger one stays, because a history must have
-    /// no gaps.
+    /// no gaps; the report names it, see [`PurgeReport::events_behind_younger`].
     pub fn created_before(time: DateTime<Utc>) -> Purge {
         Purge {
             folds: Vec::new(),
@@ -65,6 +69,7 @@ impl Purge {
             break_replay: false,
             pass_readers: false,
             other_folds: true,
+            past_younger: false,
             dry_run: false,
         }
     }
@@ -107,6 +112,13 @@ impl Purge {
         self
     }
 
+    /// Also purges an event that is not old enough, if an old one of the same aggregate is after it: for events that a
+    /// wrong clock dated years ahead.
+    pub fn even_if_younger_before(mut self) -> Purge {
+        self.past_younger = true;
+        self
+    }
+
     /// Only reports what would be purged.
     pub fn dry_run(mut self) -> Purge {
         self.dry_run = true;
@@ -129,6 +141,11 @@ pub struct PurgeReport {
     pub events_kept: u64,
     /// The first 1,000 aggregates that kept such events.
     pub kept: Vec<Kept>,
+    /// Old events that stayed because a younger event of the same aggregate is before them, as after a clock that was
+    /// ahead for a while: see [`Purge::even_if_younger_before`].
+    pub events_behind_younger: u64,
+    /// The first 1,000 aggregates of which such events stayed, each with the version of the younger event.
+    pub behind_younger: Vec<(AggregateRef, Version)>,
     /// Old events that a snapshot replaces but that stayed because a subscription, a projection or an outbox has not
     /// passed them: see [`Purge::even_if_undelivered`].
     pub events_held_back: u64,
@@ -189,7 +206,9 @@ pub(crate) fn purge(
         break_replay: purge.break_replay,
         pass_readers: purge.pass_readers,
         other_folds: purge.other_folds,
+        past_younger: purge.past_younger,
         dry_run: purge.dry_run,
+        at_once: None,
     };
     let mut report = PurgeReport::default();
     let mut after = Some(0);
@@ -198,7 +217,15 @@ pub(crate) fn purge(
         if !plan.break_replay {
             candidates.iter_mut().for_each(|candidate| compare(scope, &purge.folds, candidate));
         }
-        report.add(scope.engine().purge(&scope.tenant, &plan, &candidates)?);
+        match scope.engine().purge(&scope.tenant, &plan, &candidates) {
+            Ok(purged) => report.add(purged),
+            // Small transactions fit into the space that the write-ahead log has already.
+            Err(error) if error.kind() == ErrorKind::DiskFull => {
+                scope.engine().checkpoint()?;
+                purge_in_little_space(scope, &plan, &candidates, &mut report)?;
+            }
+            Err(error) => return Err(error),
+        }
         report.finished = next.is_none();
         after = next;
         if progress(&report).is_break() {
@@ -206,6 +233,21 @@ pub(crate) fn purge(
         }
     }
     Ok(report)
+}
+
+/// Purges some events at a time, and moves each transaction into the file before the next.
+fn purge_in_little_space(scope: &Scope, plan: &PurgePlan, candidates: &[PurgeCandidate], report: &mut PurgeReport) -> Result<()> {
+    let plan = PurgePlan { at_once: Some(AT_ONCE_WHEN_FULL), ..plan.clone() };
+    for candidate in candidates {
+        let mut is_cut = true;
+        while is_cut {
+            let purged = scope.engine().purge(&scope.tenant, &plan, std::slice::from_ref(candidate))?;
+            scope.engine().checkpoint()?;
+            is_cut = purged.is_cut;
+            report.add(purged);
+        }
+    }
+    Ok(())
 }
 
 /// Lets the folds of an aggregate's type compare their snapshots of it with its events. This is the application's code, so
@@ -268,6 +310,12 @@ impl PurgeReport {
             self.events_kept += events;
             if self.kept.len() < NAMED {
                 self.kept.push(Kept { aggregate, through, events, reason });
+            }
+        }
+        for (aggregate, version, events) in purged.behind_younger {
+            self.events_behind_younger += events;
+            if self.behind_younger.len() < NAMED {
+                self.behind_younger.push((aggregate, version));
             }
         }
         let room = NAMED.saturating_sub(self.broken.len());

@@ -57,6 +57,11 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// The store was opened before this process was forked. Nothing was done. Open the store again in this process.
     Forked,
+    /// The store's file, or its write-ahead log, was deleted, moved or replaced while the store was open. Nothing was
+    /// written. Once the file is back in its place the same call works again.
+    FileMoved,
+    /// The file has several names (hard links). Each would get a write-ahead log of its own, so nothing is written.
+    HardLink,
     /// The operating system refused to read, write or open something.
     Io,
     /// A bug in the library or in SQLite. Please report it.
@@ -90,6 +95,8 @@ impl ErrorKind {
             ErrorKind::DiskFull => "disk_full",
             ErrorKind::OutcomeUnknown => "outcome_unknown",
             ErrorKind::Forked => "forked",
+            ErrorKind::FileMoved => "file_moved",
+            ErrorKind::HardLink => "hard_link",
             ErrorKind::Io => "io",
             ErrorKind::Internal => "internal",
         }
@@ -201,6 +208,11 @@ impl Error {
     /// Says before the reason what it kept from being done.
     pub(crate) fn because_of(mut self, what: impl fmt::Display) -> Error {
         self.0.detail = format!("{what}: {}", self.0.detail);
+        self
+    }
+
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Error {
+        self.0.kind = kind;
         self
     }
 

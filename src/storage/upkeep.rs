@@ -18,7 +18,11 @@ pub(crate) struct PurgePlan {
     pub(crate) pass_readers: bool,
     /// Whether folds count that have snapshots but were not compared.
     pub(crate) other_folds: bool,
+    /// Also younger events, if an old one of the same aggregate is after them.
+    pub(crate) past_younger: bool,
     pub(crate) dry_run: bool,
+    /// The most events that one transaction removes, and then of one aggregate; for a disk that is full.
+    pub(crate) at_once: Option<u64>,
 }
 
 /// An aggregate with events that are old enough.
@@ -58,6 +62,10 @@ pub(crate) struct Purged {
     /// Events that stayed because no snapshot replaces them: the aggregate, the last version that is old enough, their
     /// number, and why.
     pub(crate) kept: Vec<(AggregateRef, Version, u64, String)>,
+    /// Old events after a younger one of the same aggregate: the aggregate, the younger one's version, their number.
+    pub(crate) behind_younger: Vec<(AggregateRef, Version, u64)>,
+    /// Whether events stayed that the next transaction would remove.
+    pub(crate) is_cut: bool,
     pub(crate) events_held_back: u64,
     /// The readers that held events back: name, whether it reads all tenants, number of events.
     pub(crate) held_back_by: Vec<(String, bool, u64)>,
@@ -87,6 +95,19 @@ pub struct ReindexProgress {
     /// Events in the file.
     pub total: u64,
     /// Whether the new indexes are in place.
+    pub finished: bool,
+}
+
+/// The progress, and in the end the result, of compacting, in pages of 4 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CompactProgress {
+    /// Pages given back.
+    pub done: u64,
+    /// Pages to give back. A purge beside it can raise the number, an append lower it.
+    pub total: u64,
+    /// Whether no free page is left.
     pub finished: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Upkeep of a store: clean-up, purge, WAL checkpoint, gauges, verification, reindexing.
+//! Upkeep of a store: clean-up, purge, space, WAL checkpoint, gauges, verification, reindexing.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -13,9 +13,10 @@ use crate::maintenance::archive::{self, Archive, ArchiveReport};
 use crate::maintenance::checkpoint;
 use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
+use crate::maintenance::space;
 use crate::model::error::Result;
 use crate::model::fold::AggregateKind;
-use crate::storage::upkeep::{ReindexProgress, WalCheckpoint};
+use crate::storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
 /// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to
@@ -179,6 +180,28 @@ impl Maintenance {
     /// file cannot be written. The log is then unchanged, and nothing is lost.
     pub fn checkpoint(&self) -> Result<WalCheckpoint> {
         checkpoint::checkpoint(&self.scope).map_err(|error| error.during("checkpoint"))
+    }
+
+    /// Gives space that purges and deleted snapshots have left in the file back to the file system, in many short
+    /// transactions, while others read and write. `progress` can stop it; what was given back before stays so. Returns how
+    /// far it came.
+    ///
+    /// Without it the file keeps its size, and new events take the free space first.
+    ///
+    /// ```
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let reached = store.maintenance().compact(|progress| {
+    ///     eprintln!("{} of {} pages", progress.done, progress.total);
+    ///     std::ops::ControlFlow::Continue(())
+    /// })?;
+    /// assert!(reached.finished);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read or written. What was given back before stays so.
+    pub fn compact(&self, progress: impl FnMut(CompactProgress) -> ControlFlow<()>) -> Result<CompactProgress> {
+        space::compact(&self.scope, progress).map_err(|error| error.during("compact"))
     }
 
     /// Reads all gauges from the file: before an exporter reports, and for values that another process may have

@@ -50,6 +50,10 @@ const AGGREGATES_NAMED: usize = 10_000;
 /// same file open, in one or several processes. A handle belongs to one tenant; [`Store::open`] returns that of the
 /// default tenant.
 ///
+/// If the file, or its `-wal` file, is deleted, moved or replaced while the store is open, calls fail with
+/// [`ErrorKind::FileMoved`](crate::ErrorKind::FileMoved). Copy an open store only with
+/// [`Store::backup`].
+///
 /// In a process that was forked after the store was opened, every call fails with [`ErrorKind::Forked`](crate::ErrorKind::Forked). Open the store
 /// again there.
 #[derive(Clone)]
@@ -64,7 +68,8 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::ForeignFile`](crate::ErrorKind::ForeignFile) and [`ErrorKind::FormatTooNew`](crate::ErrorKind::FormatTooNew) for a file that this version must not write; it is
-    /// not changed. [`ErrorKind::Io`](crate::ErrorKind::Io) for a directory, a missing directory, or an error of the operating system.
+    /// not changed. [`ErrorKind::Io`](crate::ErrorKind::Io) for a directory, a missing directory, or an error of the operating system,
+    /// with its reason. [`ErrorKind::HardLink`](crate::ErrorKind::HardLink) for a file with several names.
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another process holds the write lock for longer than the busy time-out.
     ///
     /// ```
@@ -369,7 +374,7 @@ impl Store {
         Ok(copy.tenant(&self.scope.tenant))
     }
 
-    /// The file's path, made absolute; `None` for a store in memory.
+    /// The file's path, made absolute, on Unix without symbolic links; `None` for a store in memory.
     pub fn path(&self) -> Option<&Path> {
         self.scope.engine().path()
     }

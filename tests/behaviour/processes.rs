@@ -25,6 +25,11 @@ fn worker() {
         "deposit" => deposit(&file),
         "open" => first_opening(&file, number),
         "relative" => relative_path(),
+        "visit" => drop(patient().open(&file).unwrap().append("list", "visitor", Expected::Any, [noted(number, 0)]).unwrap()),
+        "refused" => println!("refused {}", Store::open(&file).unwrap_err()),
+        "refused to read" => println!("refused {}", Store::open_read_only(&file).unwrap_err()),
+        "elsewhere" => working_directory(&file),
+        "copy" => copy(&file, number),
         "options" => {
             let policy = Options::from_env().map(|options| options.in_memory().unwrap());
             match policy {
@@ -36,7 +41,7 @@ fn worker() {
     }
 }
 
-fn start(task: &str, file: &Path, worker: usize) -> Command {
+pub fn start(task: &str, file: &Path, worker: usize) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["processes::worker", "--exact", "--nocapture", "--test-threads=1"]);
     command.env(TASK, task).env(FILE, file).env(WORKER, worker.to_string());
@@ -52,7 +57,7 @@ fn run_all(task: &str, file: &Path, workers: usize) {
     }
 }
 
-fn finish(child: Child) -> String {
+pub fn finish(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complained}");
@@ -187,6 +192,36 @@ fn eight_processes_open_one_new_file_at_once() {
         drop(store);
         let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["store.db"]);
+    }
+}
+
+/// Appends while the working directory changes.
+fn working_directory(file: &Path) {
+    let store = patient().open(file).unwrap();
+    store.append("list", "a", 0, [noted(0, 0)]).unwrap();
+    std::env::set_current_dir("sub").unwrap();
+    store.append("list", "a", 1, [noted(0, 1)]).unwrap();
+    assert_eq!(store.version("list", "a").unwrap(), 2);
+}
+
+/// Appends, opens and closes the store, while another thread copies all its files by hand again and again.
+fn copy(file: &Path, worker: u64) {
+    let copied = file.to_owned();
+    // Ends with the process.
+    std::thread::spawn(move || {
+        loop {
+            for suffix in ["", "-wal", "-shm"] {
+                let mut name = copied.as_os_str().to_owned();
+                name.push(suffix);
+                drop(std::fs::read(name));
+            }
+        }
+    });
+    for part in 0..10 {
+        let store = patient().open(file).unwrap();
+        for n in 0..10 {
+            store.append("list", format!("copier-{worker}"), part * 10 + n, [noted(worker, n)]).unwrap();
+        }
     }
 }
 

@@ -334,3 +334,33 @@ fn holes_that_touch_are_one() {
         assert_eq!(left, [10, 14]);
     }
 }
+
+/// The first event is dated 2099, the other thousand are old.
+#[test]
+fn an_event_of_a_wrong_clock_does_not_block_in_silence() {
+    let store = Store::in_memory().unwrap();
+    let ahead = noted(0).created_at(at(2_300_000_000));
+    store.append("list", "a", 0, [ahead]).unwrap();
+    store.append("list", "a", 1, (1..=1_000).map(|n| noted(n).created_at(at(n as i64)))).unwrap();
+    store.append("list", "sound", 0, [noted(1).created_at(at(1)), noted(2).created_at(at(2_000_000))]).unwrap();
+    let report = store.maintenance().purge(later().even_if_replay_breaks()).unwrap();
+    assert_eq!((report.events_removed, report.events_kept, report.events_behind_younger), (1, 0, 1_000));
+    assert_eq!(report.behind_younger.len(), 1, "times that rise are no reason to name an aggregate");
+    assert_eq!((&*report.behind_younger[0].0.aggregate_id, report.behind_younger[0].1.get()), ("a", 1));
+
+    let report = store.maintenance().purge(later().even_if_younger_before().even_if_replay_breaks()).unwrap();
+    assert_eq!((report.events_removed, report.events_behind_younger), (1_001, 0));
+    assert!(report.behind_younger.is_empty());
+}
+
+#[test]
+fn a_few_of_a_wrong_clock_in_the_middle_are_counted_too() {
+    let store = Store::in_memory().unwrap();
+    let times = [1, 2, 2_000_000, 2_000_001, 3, 4, 2_000_002, 5];
+    store.append("list", "a", 0, times.map(|second| noted(1).created_at(at(second)))).unwrap();
+    let report = store.maintenance().purge(later().even_if_replay_breaks().dry_run()).unwrap();
+    assert_eq!((report.events_removed, report.events_behind_younger), (2, 3));
+    assert_eq!(report.behind_younger[0].1, 3);
+    let report = store.maintenance().purge(later().even_if_replay_breaks().even_if_younger_before()).unwrap();
+    assert_eq!(report.events_removed, 8);
+}

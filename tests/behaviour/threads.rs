@@ -125,3 +125,60 @@ fn nothing_is_lost_when_all_execute_on_one_aggregate() {
     assert!(replayed.from_snapshot.is_some(), "snapshots were made in between");
     assert!(attempts.load(Ordering::Relaxed) > 240, "there were conflicts to retry");
 }
+
+/// As in a file: who reads sees what was committed, and does not wait for what is not.
+#[test]
+fn readers_in_memory_do_not_wait_for_the_writer() {
+    let store = fast().busy_timeout(std::time::Duration::from_millis(300)).execute_attempts(1).in_memory().unwrap();
+    let accounts = store.aggregates::<Account>();
+    accounts.append("a", 0, [AccountEvent::Deposited { cents: 1 }]).unwrap();
+    let (deciding, read) = (Barrier::new(2), Barrier::new(2));
+    thread::scope(|scope| {
+        // The only attempt decides under the write lock.
+        let slow = scope.spawn(|| {
+            accounts.execute("a", |_| {
+                deciding.wait();
+                read.wait();
+                [AccountEvent::Deposited { cents: 10 }]
+            })
+        });
+        deciding.wait();
+        let began = std::time::Instant::now();
+        let seen = accounts.replay("a").map(|account| account.state.cents);
+        let verified = store.maintenance().verify(|_| std::ops::ControlFlow::Continue(()));
+        let took = began.elapsed();
+        let busy = store.append("account", "b", 0, [noted(1)]);
+        read.wait();
+        assert_eq!(seen.unwrap(), 1);
+        assert!(verified.unwrap().is_clean());
+        assert!(took < std::time::Duration::from_millis(300), "{took:?}");
+        assert_eq!(busy.unwrap_err().kind(), ErrorKind::Busy, "there is one writer");
+        slow.join().unwrap().unwrap();
+    });
+    assert_eq!(accounts.replay("a").unwrap().state.cents, 11);
+}
+
+/// Commits change pages that others read: each reading must be of one moment.
+#[test]
+fn readers_in_memory_see_whole_commits() {
+    let store = fast().in_memory().unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let positions: Vec<u64> = read(&store, Query::new()).iter().map(|event| event.position.get()).collect();
+                    assert!(positions.len() % 3 == 0 && positions.len() >= last);
+                    assert!(positions.iter().zip(1..).all(|(position, expected)| *position == expected));
+                    last = positions.len();
+                }
+            });
+        }
+        for n in 0..200 {
+            store.append("list", format!("l-{n}"), 0, (0..3).map(noted)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(store.last_position().unwrap(), 600);
+}

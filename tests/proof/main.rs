@@ -19,6 +19,8 @@ mod faults;
 mod kill;
 mod kill_outbox;
 mod kill_projection;
+#[cfg(unix)]
+mod lost_files;
 mod machine;
 mod powercut;
 mod powercut_delivery;
@@ -98,6 +100,15 @@ const PROOFS: &[Proof] = &[
         part: 20,
         threads: 2,
         run: |rounds, seed| kill::run(rounds, &[], seed),
+    },
+    #[cfg(unix)]
+    Proof {
+        name: "lost-files",
+        promise: "4: files deleted, moved, replaced, hard-linked, copied beside a writer: nothing acknowledged is lost",
+        rounds: 10_000,
+        part: 12,
+        threads: 2,
+        run: |rounds, seed| lost_files::run(rounds, &[], seed),
     },
     Proof {
         name: "kill-outbox",
@@ -263,6 +274,10 @@ fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Resul
 fn main() -> ExitCode {
     archive::work_if_asked();
     kill::work_if_asked();
+    #[cfg(unix)]
+    if lost_files::work_if_asked() {
+        return ExitCode::SUCCESS;
+    }
     if kill_outbox::work_if_asked() || kill_projection::work_if_asked() || readers::work_if_asked() || schedules::work_if_asked()
     {
         return ExitCode::SUCCESS;

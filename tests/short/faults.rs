@@ -7,7 +7,8 @@ use crate::proof::{effects, faults};
 use crate::support::disk::{Disk, Fault};
 use crate::support::model::{self, Planner, World};
 use crate::support::random::{Random, seed};
-use foldlog::{Durability, ErrorKind, Expected, NewEvent, Store};
+use foldlog::{Durability, ErrorKind, Expected, NewEvent, Options, Purge, Store};
+use std::ops::ControlFlow::Continue;
 
 #[test]
 fn an_error_at_any_call_is_typed_and_leaves_nothing() {
@@ -86,6 +87,40 @@ fn a_full_file_system_takes_nothing_partial_and_works_on_once_there_is_space() {
         drop(store);
         assert_eq!(model::difference(&Store::open(&path).unwrap(), &world), None);
     }
+}
+
+/// The store has filled its disk. A purge makes room, although it needs some itself.
+#[test]
+fn a_purge_makes_room_on_a_full_disk() {
+    let Some(mounted) = Mounted::new("size=8m") else { return };
+    let path = mounted.0.path().join("store.db");
+    let open = || Options::new().durability(Durability::Fast).wal_limit(1 << 20).reserve(true).open(&path).unwrap();
+    assert!(open().options().get_reserve() && !Options::new().get_reserve());
+    let store = open();
+    assert_eq!(std::fs::metadata(mounted.0.path().join("store.db-reserve")).unwrap().len(), 2 << 20);
+    let append = |id: u64| store.append("list", id, Expected::Any, [NewEvent::new("Noted", &"x".repeat(1_000)).unwrap()]);
+    let mut appended = 0;
+    for round in 0..3 {
+        let before = appended;
+        let full = loop {
+            match append(appended % 3) {
+                Ok(_) => appended += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::DiskFull, "{full:?}");
+        assert!(appended - before > 500, "round {round}: only {before} to {appended}");
+        if round > 0 {
+            // The reserve is used up. It is made again when a store is opened and there is space for it.
+            break;
+        }
+        let everything = Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::days(1)).even_if_replay_breaks();
+        let report = store.maintenance().purge(everything).unwrap();
+        assert_eq!((report.events_removed, report.aggregates_purged, report.finished), (appended, 3, true));
+        assert_eq!(store.count(foldlog::Query::new()).unwrap(), 0);
+        assert!(store.maintenance().compact(|_| Continue(())).unwrap().finished);
+    }
+    assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }
 
 /// A small file system of its own, for as long as it lives.

@@ -13,6 +13,8 @@ mod faults;
 #[cfg(unix)]
 mod fork;
 mod kill;
+#[cfg(unix)]
+mod lost_files;
 #[cfg(target_os = "linux")]
 mod memory;
 mod model_machine;

@@ -10,6 +10,9 @@ pub mod effects;
 pub mod faults;
 #[path = "../proof/kill.rs"]
 pub mod kill;
+#[cfg(unix)]
+#[path = "../proof/lost_files.rs"]
+pub mod lost_files;
 #[path = "../proof/machine/mod.rs"]
 pub mod machine;
 #[path = "../proof/powercut.rs"]

@@ -1,17 +1,22 @@
 //! One writer, several readers, and their transactions.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use uuid::Uuid;
 
 use super::busy;
 use super::failure::Sql;
 use super::fresh::{Fresh, Watcher, data_version};
+use super::guard::{self, Guard, Lost, WriteLock};
 use super::open::{Location, Opening, Sync, absolute};
+use super::reserve;
+use super::settled::Settled;
 use super::throttle::Throttle;
 use super::turn::{Turn, Turns};
 use crate::metrics::{self, Timer};
@@ -24,12 +29,18 @@ use crate::sqlite::transaction::{View, Writing};
 use crate::storage::upkeep::WalCheckpoint;
 use crate::sync::{self, lock};
 
+/// The version of SQLite that has WAL checkpoints which only count.
+const HAS_NOOP: i32 = 3_051_000;
+/// How often one call opens its connections again, because another process has deleted the write-ahead log.
+const ATTEMPTS: u32 = 10;
 /// The most idle readers that are kept; others are closed.
 const IDLE_READERS: usize = 8;
 
 /// An open file.
 pub(crate) struct Database {
     opening: Opening,
+    // None in memory, and where files cannot be lost.
+    guard: Option<Guard>,
     // None after a failure that left the connection in an unknown state: the next write opens a new one.
     writer: Turns<Option<Writer>>,
     readers: Mutex<Vec<Connection>>,
@@ -49,7 +60,8 @@ impl Database {
     }
 
     pub(crate) fn in_memory(options: &Options) -> Result<Database> {
-        Database::open_at(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options)
+        let now = options.clock.now_micros();
+        Database::in_memory_from(options, |connection| format::prepare_in_memory(connection, now))
     }
 
     /// A store in memory, with content from `fill`.
@@ -69,26 +81,42 @@ impl Database {
         prepare: impl FnOnce(&Opening, &mut Connection) -> Result<()>,
     ) -> Result<Database> {
         let opening = Opening::new(location, false, options);
-        opening.inspect()?;
+        let is_ours = opening.inspect().map_err(|error| opening.explained(error))?;
         opening.make_private();
-        let mut writer = opening.writer()?;
-        prepare(&opening, &mut writer)?;
+        let locked = lock_before_opening(&opening, is_ours);
+        let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
+        prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
         let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone());
-        Ok(Database::of(opening, Some(writer), Vec::new(), names))
+        let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
+        drop(locked);
+        if let (Some(path), true) = (opening.guarded_file(), options.reserve) {
+            reserve::fill(path, options.wal_limit.saturating_mul(2));
+        }
+        Ok(Database::of(opening, guard, Some(writer), Vec::new(), names))
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
         let mut opening = Opening::new(Location::File(absolute(path)?), true, options);
-        opening.inspect()?;
-        let reader = opening.first_reader()?;
+        opening.inspect().map_err(|error| opening.explained(error))?;
+        let locked = lock_before_opening(&opening, false);
+        let reader = opening.first_reader().map_err(|error| opening.explained(error))?;
         format::check_readable(&reader)?;
         let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone());
-        Ok(Database::of(opening, None, vec![reader], names))
+        let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
+        drop(locked);
+        Ok(Database::of(opening, guard, None, vec![reader], names))
     }
 
-    fn of(opening: Opening, writer: Option<Connection>, readers: Vec<Connection>, names: NamesCache) -> Database {
+    fn of(
+        opening: Opening,
+        guard: Option<Guard>,
+        writer: Option<Connection>,
+        readers: Vec<Connection>,
+        names: NamesCache,
+    ) -> Database {
         Database {
             opening,
+            guard,
             writer: Turns::new(writer.map(|connection| Writer { connection, sync: Sync::AsOpened })),
             readers: Mutex::new(readers),
             waiting: AtomicUsize::new(0),
@@ -127,6 +155,9 @@ impl Database {
     /// Runs `work` in a read transaction: one consistent view. Readers and the writer do not wait for each other.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         self.own_process()?;
+        let _unchanged = self.before_reading()?;
+        let settled = self.opening.settled();
+        let _settled = settled.as_ref().map(Settled::reading);
         let idle = lock(&self.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -149,10 +180,16 @@ impl Database {
     /// Opens a connection of its own that reads the file itself: no page and no name is cached from earlier calls.
     pub(crate) fn fresh(&self) -> Result<Fresh> {
         self.own_process()?;
+        let _unchanged = self.before_reading()?;
+        let settled = self.opening.settled();
         let connection = self.opening.reader()?;
         // A damaged file may have lost its identity. Its events are then checked against the one read at open.
-        let replica = replica_of(&connection).unwrap_or(self.names.replica);
-        Ok(Fresh::new(connection, NamesCache::new(replica, self.opening.archive.clone()), self.opening.busy_timeout))
+        let found = {
+            let _settled = settled.as_ref().map(Settled::reading);
+            replica_of(&connection)
+        };
+        let names = NamesCache::new(found.unwrap_or(self.names.replica), self.opening.archive.clone());
+        Ok(Fresh::new(connection, names, self.opening.busy_timeout, settled))
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
@@ -219,7 +256,8 @@ impl Database {
     /// Opens a connection of its own that notices commits of any process.
     pub(crate) fn watcher(&self) -> Result<Watcher> {
         self.own_process()?;
-        Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout))
+        let _unchanged = self.before_reading()?;
+        Ok(Watcher::new(self.opening.reader()?, self.opening.busy_timeout, self.opening.settled()))
     }
 
     /// Runs `work` on a writing connection of its own, in no transaction, and closes it.
@@ -229,6 +267,7 @@ impl Database {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
         }
         let connection = self.opening.writer()?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
         busy::up_to(self.opening.busy_timeout);
         work(&View::new(&connection, &self.names))
     }
@@ -238,12 +277,11 @@ impl Database {
     /// Runs on a connection of its own that is closed afterwards, so that temporary tables, settings and statements
     /// disappear with it.
     pub(crate) fn write_and_roll_back<T>(&self, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        if self.opening.read_only {
-            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
-        }
         // Writers of this process queue here, not at the file's lock.
-        let turn = self.wait_for_writer()?;
+        let mut turn = self.wait_for_writer()?;
+        let _locked = self.before_writing(&mut turn)?;
         let connection = self.opening.writer()?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
         busy::up_to(turn.patience);
         let writing = Writing::begin(&connection, &self.names)?;
         let done = work(&writing);
@@ -264,20 +302,94 @@ impl Database {
 
     pub(crate) fn checkpoint(&self) -> Result<Option<WalCheckpoint>> {
         let mut turn = self.wait_for_writer()?;
+        let _locked = self.before_writing(&mut turn)?;
         let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
+        match checkpoint(connection, "TRUNCATE") {
+            Err(error) if error.kind() == ErrorKind::DiskFull && self.opening.guarded_file().is_some_and(reserve::release) => {
+                checkpoint(connection, "TRUNCATE")
+            }
+            other => other,
+        }
+    }
+
+    /// Checks that the store's files are still in their places. They stay the ones that are open until the result is
+    /// dropped.
+    fn before_reading(&self) -> Result<Option<impl Sized + '_>> {
+        let Some(guard) = &self.guard else { return Ok(None) };
+        for _ in 1..ATTEMPTS {
+            match guard.reading() {
+                Err(Lost::Log(_) | Lost::LogTaken(_)) if !self.opening.read_only => {
+                    let mut turn = self.wait_for_writer()?;
+                    drop(self.before_writing(&mut turn)?);
+                }
+                other => return Ok(Some(other?)),
+            }
+        }
+        Ok(Some(guard.reading()?))
+    }
+
+    /// Takes the lock on writing and checks that the store's files are still in their places. If only the write-ahead log
+    /// is gone, everything in it is saved first.
+    fn before_writing(&self, turn: &mut Asked<'_>) -> Result<Option<WriteLock<'_>>> {
+        if self.opening.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+        }
+        let began = Instant::now();
         busy::up_to(turn.patience);
-        let (busy, log, moved): (bool, i64, i64) = connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .sql()?;
-        let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else { return Ok(None) };
-        Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
+        let Some(guard) = &self.guard else { return Ok(None) };
+        let mut locked = guard.lock();
+        for _ in 1..ATTEMPTS {
+            match locked {
+                Err(Lost::Log(error)) => self.open_again(guard, &mut turn.writer, "TRUNCATE", error)?,
+                // A checkpoint of the old log would overwrite what came after it, so this only looks.
+                Err(Lost::LogTaken(error)) if rusqlite::version_number() >= HAS_NOOP => {
+                    self.open_again(guard, &mut turn.writer, "NOOP", error)?;
+                }
+                _ => break,
+            }
+            locked = guard.lock();
+        }
+        let locked = locked?;
+        turn.patience = turn.patience.saturating_sub(began.elapsed());
+        busy::up_to(turn.patience);
+        Ok(Some(locked))
+    }
+
+    /// Opens all connections again, if this WAL checkpoint finds that everything in the old write-ahead log is in the
+    /// file.
+    fn open_again(&self, guard: &Guard, writer: &mut Option<Writer>, mode: &str, lost: Error) -> Result<()> {
+        let mut lost = Some(lost);
+        let renewed = guard.renew(|| {
+            let Some(old) = writer.as_ref().filter(|old| old.connection.is_autocommit()) else {
+                return Err(lost.take().unwrap_or_else(|| internal("the writing connection is missing")));
+            };
+            let mut attempt = 0;
+            loop {
+                match checkpoint(&old.connection, mode)? {
+                    Some(WalCheckpoint { complete: true, pages_left: 0 }) => break,
+                    // Another process is just doing the same.
+                    Some(WalCheckpoint { complete: false, .. }) if busy::wait(attempt) => attempt = attempt.saturating_add(1),
+                    _ => return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use"))),
+                }
+            }
+            old.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
+            lock(&self.readers).clear();
+            *writer = None;
+            let locked = lock_before_opening(&self.opening, true);
+            let connection = self.opening.writer()?;
+            // The first reading makes a new log, if there is none.
+            replica_of(&connection)?;
+            *writer = Some(Writer { connection, sync: Sync::AsOpened });
+            Ok(locked)
+        })?;
+        match (renewed, lost) {
+            (false, Some(lost)) => Err(lost),
+            _ => Ok(()),
+        }
     }
 
     /// The writing connection, opened again if the last one was left in an unknown state.
     fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
-        if self.opening.read_only {
-            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
-        }
         // If it is still in a transaction here, there was a panic and even the rollback failed.
         if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
             *writer = Some(Writer { connection: self.opening.writer()?, sync: Sync::AsOpened });
@@ -298,6 +410,7 @@ impl Database {
     }
 
     fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        let _locked = self.before_writing(&mut turn)?;
         let connection = self.ready(&mut turn.writer, sync)?;
         busy::up_to(turn.patience);
         let done = self.transact(connection, turn.asked, work);
@@ -308,12 +421,33 @@ impl Database {
         done
     }
 
+    /// Closes all connections, the writer last. SQLite deletes the write-ahead log if it believes that nobody else has
+    /// the file open. It may be wrong about a process whose locks were dropped, so it may do so only if everything was
+    /// moved into the file and nobody is writing.
+    fn close(&mut self) {
+        sync::get_mut(&mut self.readers).clear();
+        let Some(writer) = self.writer.get_mut().take() else { return };
+        let Some(guard) = &self.guard else { return };
+        let locked = guard.lock_before_closing(self.opening.busy_timeout);
+        let in_place = matches!(locked, Ok(_) | Err(Lost::Log(_)));
+        let all_moved = in_place
+            && matches!(checkpoint(&writer.connection, "PASSIVE"), Ok(Some(WalCheckpoint { pages_left: 0, complete: true })));
+        if !all_moved {
+            // A failure leaves SQLite's own rule.
+            let _ = writer.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        drop(writer);
+        drop(locked);
+    }
+
     fn transact<T>(&self, connection: &Connection, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let transaction = Writing::begin(connection, &self.names)?;
         if let Some(waited) = asked.elapsed() {
             metrics::waited_to_write(waited);
         }
         let done = work(&transaction).and_then(|value| {
+            let settled = self.opening.settled();
+            let _alone = settled.as_ref().map(Settled::committing).transpose()?;
             transaction.commit()?;
             Ok(value)
         });
@@ -328,6 +462,24 @@ impl Database {
         }
         done
     }
+}
+
+/// Runs a WAL checkpoint of this mode; `None` if there is no write-ahead log.
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Option<WalCheckpoint>> {
+    let (busy, log, moved): (bool, i64, i64) = connection
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .sql()?;
+    let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else { return Ok(None) };
+    Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
+}
+
+/// See [`guard::lock_before_opening`].
+fn lock_before_opening(opening: &Opening, may_make_log: bool) -> Option<File> {
+    guard::lock_before_opening(opening.guarded_file()?, may_make_log, opening.busy_timeout)
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, what)
 }
 
 /// The writer, held by this thread: when it was asked for, and how long to wait for the file's lock.
@@ -346,7 +498,7 @@ struct Writer {
 impl Drop for Database {
     fn drop(&mut self) {
         if self.own_process().is_ok() {
-            return;
+            return self.close();
         }
         // Closing them would roll back and clean up in memory that belongs to the parent. They end with the process.
         let readers = sync::get_mut(&mut self.readers);

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::busy;
 use super::failure::Sql;
+use super::settled::Settled;
 use crate::model::error::Result;
 use crate::sqlite::names_cache::NamesCache;
 use crate::sqlite::transaction::View;
@@ -15,16 +16,18 @@ pub(crate) struct Fresh {
     connection: Connection,
     names: NamesCache,
     busy_timeout: Duration,
+    settled: Option<Settled>,
 }
 
 impl Fresh {
-    pub(super) fn new(connection: Connection, names: NamesCache, busy_timeout: Duration) -> Fresh {
-        Fresh { connection, names, busy_timeout }
+    pub(super) fn new(connection: Connection, names: NamesCache, busy_timeout: Duration, settled: Option<Settled>) -> Fresh {
+        Fresh { connection, names, busy_timeout, settled }
     }
 
     /// Runs `work` in a read transaction.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         busy::up_to(self.busy_timeout);
+        let _settled = self.settled.as_ref().map(Settled::reading);
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK").sql()?;
         }
@@ -39,16 +42,18 @@ impl Fresh {
 pub(crate) struct Watcher {
     connection: Connection,
     busy_timeout: Duration,
+    settled: Option<Settled>,
 }
 
 impl Watcher {
-    pub(super) fn new(connection: Connection, busy_timeout: Duration) -> Watcher {
-        Watcher { connection, busy_timeout }
+    pub(super) fn new(connection: Connection, busy_timeout: Duration, settled: Option<Settled>) -> Watcher {
+        Watcher { connection, busy_timeout, settled }
     }
 
     /// A number that changes with each commit of another connection.
     pub(crate) fn version(&self) -> Result<i64> {
         busy::up_to(self.busy_timeout);
+        let _settled = self.settled.as_ref().map(Settled::reading);
         data_version(&self.connection)
     }
 }

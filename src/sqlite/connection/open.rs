@@ -10,6 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::busy;
 use super::failure::Sql;
+use super::reason::{check_path, explained};
+use super::settled::Settled;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Options};
 use crate::sqlite::format::{self, Format};
@@ -17,8 +19,8 @@ use crate::sqlite::tables::archive::ArchivePath;
 #[cfg(unix)]
 use crate::sync;
 
-/// A commit runs a WAL checkpoint when the write-ahead log has this many pages of 4 KiB: 16 MiB.
-const WAL_AUTOCHECKPOINT_PAGES: u32 = 4_000;
+/// What a page takes in the write-ahead log, with its header.
+const WAL_FRAME: u64 = 4_096 + 24;
 /// More than the number of different statements, so that none is prepared twice.
 const STATEMENT_CACHE: usize = 96;
 
@@ -52,9 +54,12 @@ pub(crate) struct Opening {
     durability: Durability,
     pub(crate) busy_timeout: Duration,
     cache_kibibytes: usize,
+    wal_limit: u64,
     vfs: Option<String>,
     /// Where the archive is, or would be; `None` in memory.
     pub(crate) archive: Option<ArchivePath>,
+    // See `settled`.
+    memory: Option<Settled>,
 }
 
 impl Opening {
@@ -67,12 +72,14 @@ impl Opening {
         };
         Opening {
             archive,
+            memory: matches!(location, Location::Memory(_)).then(Settled::default),
             location,
             read_only,
             immutable: false,
             durability: options.durability,
             busy_timeout: options.busy_timeout,
             cache_kibibytes: (options.cache_bytes / 1024).clamp(64, 1 << 30),
+            wal_limit: options.wal_limit,
             vfs: options.vfs.clone(),
         }
     }
@@ -82,15 +89,36 @@ impl Opening {
         matches!(self.location, Location::File(_))
     }
 
+    /// What keeps readings and commits apart; `None` for a file.
+    pub(crate) fn settled(&self) -> Option<Settled> {
+        self.memory.clone()
+    }
+
+    /// Adds the operating system's reason to a failure of opening, which SQLite does not tell.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        match (&self.location, &self.vfs) {
+            (Location::File(path), None) => explained(path, self.read_only, error),
+            _ => error,
+        }
+    }
+
     /// Opens the writing connection.
     pub(crate) fn writer(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = self.connect(flags)?;
         self.configure(&mut connection)?;
         self.set_synchronous(&connection, Sync::AsOpened)?;
+        if self.memory.is_some() {
+            // Until its commit a transaction's pages stay in its own cache.
+            connection.execute_batch("PRAGMA cache_spill = OFF").sql()?;
+            return Ok(connection);
+        }
+        let pages = (self.wal_limit / WAL_FRAME).max(1);
         connection
             .execute_batch(&format!(
-                "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES};"
+                "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = {pages}; \
+                 PRAGMA journal_size_limit = {};",
+                self.wal_limit
             ))
             .sql()?;
         Ok(connection)
@@ -111,9 +139,16 @@ impl Opening {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = match &self.location {
             Location::File(path) if self.immutable => self.connect_immutable(path)?,
-            _ => self.connect(flags)?,
+            // The memory's own locks would make readers wait for the writer.
+            Location::Memory(name) => {
+                let uri = format!("file:{name}?nolock=1");
+                Connection::open_with_flags_and_vfs(uri, flags | OpenFlags::SQLITE_OPEN_URI, c"memdb").sql()?
+            }
+            Location::File(_) => self.connect(flags)?,
         };
         self.configure(&mut connection)?;
+        // Only the writer knows whether the write-ahead log may go when the last connection is closed.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
         connection.execute_batch("PRAGMA query_only = ON").sql()?;
         Ok(connection)
     }
@@ -142,6 +177,7 @@ impl Opening {
         match (&self.location, &self.vfs) {
             (Location::File(path), None) => Connection::open_with_flags(path, flags).sql(),
             (Location::File(path), Some(vfs)) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str()).sql(),
+            // SQLite's shared memory: other connections find it by the name.
             (Location::Memory(name), _) => Connection::open_with_flags_and_vfs(name, flags, c"memdb").sql(),
         }
     }
@@ -156,9 +192,10 @@ impl Opening {
         }
     }
 
-    /// Refuses a file of another application or of a newer format, without a lock and without a write.
-    pub(crate) fn inspect(&self) -> Result<()> {
-        let Location::File(path) = &self.location else { return Ok(()) };
+    /// Refuses a file of another application or of a newer format, without a lock and without a write. Returns whether it
+    /// is surely one of foldlog's.
+    pub(crate) fn inspect(&self) -> Result<bool> {
+        let Location::File(path) = &self.location else { return Ok(false) };
         if self.vfs.is_none() {
             check_path(path, self.read_only)?;
             // Checked first: whoever creates a file writes to it before there is a write-ahead log.
@@ -166,7 +203,7 @@ impl Opening {
             match std::fs::metadata(path).map_or(0, |file| file.len()) {
                 // SQLite would delete the log, even for a reader, but it may hold all that is left of the events.
                 0 if !log_is_empty => return Err(orphaned_log()),
-                0 => return Ok(()),
+                0 => return Ok(false),
                 // SQLite takes a file of one byte for an empty one and would overwrite it.
                 1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
                 _ => {}
@@ -175,10 +212,12 @@ impl Opening {
         let connection = match self.connect_immutable(path) {
             // What the operating system shows of a file may differ from what another VFS stores. Here the VFS itself
             // has answered.
-            Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(()),
+            Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(false),
             other => other?,
         };
-        let inspected = format::read_format(&connection).and_then(|format| match format {
+        let format = format::read_format(&connection);
+        let is_ours = matches!(format, Ok(Format::Version(_)));
+        let inspected = format.and_then(|format| match format {
             // Another process may be moving a write-ahead log into the file, which then holds half of a change. An
             // empty log, checked after the marks were read, means that nobody is.
             Format::Version(format) if self.wal_is_empty(path) => format::check_schema(&connection, format),
@@ -188,8 +227,10 @@ impl Opening {
             // What SQLite itself cannot read here is not final: another process may be moving pages, or died while it
             // created the file and left a journal. The locking connections handle both, and write nothing to a foreign
             // file.
-            Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => Ok(()),
-            other => other,
+            Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => {
+                Ok(false)
+            }
+            other => other.map(|()| is_ours),
         }
     }
 
@@ -197,14 +238,12 @@ impl Opening {
     /// keeps its mode. A failure here is ignored, because SQLite meets it again when it opens the file and reports it.
     #[cfg(unix)]
     pub(crate) fn make_private(&self) {
-        use std::os::unix::fs::OpenOptionsExt;
-
         // Closing a file drops all locks that this process has on it, so no other thread may open it before it is
         // closed.
         static MAKING: Mutex<()> = Mutex::new(());
         if let (Location::File(path), None) = (&self.location, &self.vfs) {
             let _turn = sync::lock(&MAKING);
-            let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            let _ = private(path);
         }
     }
 
@@ -214,9 +253,15 @@ impl Opening {
 
     /// False if it cannot be determined.
     fn wal_is_empty(&self, path: &Path) -> bool {
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        self.vfs.is_none() && std::fs::metadata(wal).map_or(true, |file| file.len() == 0)
+        self.vfs.is_none() && wal_bytes(path) == 0
+    }
+
+    /// The file, if it is one of the operating system's own that others can do something to.
+    pub(crate) fn guarded_file(&self) -> Option<&Path> {
+        match &self.location {
+            Location::File(path) if cfg!(unix) && self.vfs.is_none() => Some(path),
+            _ => None,
+        }
     }
 
     fn configure(&self, connection: &mut Connection) -> Result<()> {
@@ -243,7 +288,8 @@ impl Opening {
     }
 }
 
-/// Makes a path absolute, and refuses paths that SQLite would misread.
+/// Makes a path absolute and resolves its symbolic links, so that neither another working directory nor another link
+/// changes where it leads. Refuses paths that SQLite would misread.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     let refuse = |detail: &str| Err(Error::new(ErrorKind::InvalidInput, format!("{detail}: {}", path.display())));
     if path.as_os_str().is_empty() {
@@ -252,23 +298,24 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     if path.as_os_str().as_encoded_bytes().contains(&0) {
         return refuse("the path holds a NUL byte");
     }
-    std::path::absolute(path).map_err(|error| Error::new(ErrorKind::Io, "the working directory cannot be read").caused_by(error))
+    let path = std::path::absolute(path)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the working directory cannot be read: {error}")).caused_by(error))?;
+    Ok(resolved(&path).unwrap_or(path))
 }
 
-fn check_path(path: &Path, read_only: bool) -> Result<()> {
-    let io = |detail: String| Err(Error::new(ErrorKind::Io, detail));
-    match std::fs::metadata(path) {
-        Ok(file) if file.is_dir() => io(format!("{} is a directory, not a file", path.display())),
-        // Opening a pipe would block, and reading a device would never end.
-        Ok(file) if !file.is_file() => io(format!("{} is not a plain file", path.display())),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !read_only => match path.parent() {
-            Some(parent) if !parent.is_dir() => io(format!("the directory {} does not exist", parent.display()))
-                .map_err(|error: Error| error.advice("create it first")),
-            _ => Ok(()),
-        },
-        Err(error) => Err(Error::new(ErrorKind::Io, format!("{} cannot be opened", path.display())).caused_by(error)),
+/// The path without symbolic links. If there is no file yet, that of its directory with the file's name.
+#[cfg(unix)]
+fn resolved(path: &Path) -> Option<PathBuf> {
+    if let Ok(real) = std::fs::canonicalize(path) {
+        return Some(real);
     }
+    Some(std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?))
+}
+
+/// Elsewhere this would make a verbatim path, which SQLite cannot open in each case.
+#[cfg(not(unix))]
+fn resolved(_: &Path) -> Option<PathBuf> {
+    None
 }
 
 fn orphaned_log() -> Error {
@@ -278,9 +325,29 @@ fn orphaned_log() -> Error {
 
 /// The size of a database's write-ahead log, in bytes; 0 if there is none.
 pub(crate) fn wal_bytes(path: &Path) -> u64 {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    std::fs::metadata(wal).map_or(0, |file| file.len())
+    std::fs::metadata(beside(path, "-wal")).map_or(0, |file| file.len())
+}
+
+/// Creates an empty file that only its owner may read and write.
+pub(super) fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
+}
+
+/// The path of one of the files that SQLite keeps beside a database.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Each name of a file would have a write-ahead log of its own, and so its own truth.
+pub(super) fn hard_linked(path: &Path) -> Error {
+    Error::new(ErrorKind::HardLink, format!("{} has another name: a hard link", path.display()))
+        .advice("remove all names but one; to copy a store use Store::backup")
 }
 
 /// Escapes every byte but the plainest, because a name need not be UTF-8.

@@ -2,9 +2,10 @@
 
 mod schema;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
@@ -13,6 +14,7 @@ pub(super) use schema::is_ours;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::tables::log_state;
+use crate::sync;
 use schema::{FORMAT_1, Schema};
 
 /// "FLOG".
@@ -76,6 +78,24 @@ pub(super) fn check_readable(connection: &Connection) -> Result<()> {
 /// Several processes may call it at once: one does the work, the others wait and find it done.
 pub(super) fn prepare(connection: &mut Connection, is_file: bool, patience: Duration, now_micros: i64) -> Result<()> {
     FORMATS.prepare(connection, is_file, patience, now_micros)
+}
+
+/// A log in memory without events. Copying its pages takes a fraction of the time that its statements take.
+static EMPTY: Mutex<Option<Connection>> = Mutex::new(None);
+
+/// Makes a new log in memory.
+pub(super) fn prepare_in_memory(connection: &mut Connection, now_micros: i64) -> Result<()> {
+    let mut empty = sync::lock(&EMPTY);
+    let empty = match &mut *empty {
+        Some(empty) => empty,
+        none => {
+            let mut made = Connection::open_in_memory().sql()?;
+            prepare(&mut made, false, Duration::ZERO, now_micros)?;
+            none.insert(made)
+        }
+    };
+    Backup::new(empty, connection).sql()?.step(-1).sql()?;
+    log_state::make_anew(connection, now_micros)
 }
 
 impl Formats {

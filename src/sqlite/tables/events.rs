@@ -361,3 +361,27 @@ pub(crate) fn older_through(
         view.value_if_any(&part.sql(SQL), params![key(aggregate, after), key(aggregate, through), before])?;
     Ok(first.map_or(through, |key| key_version(key).saturating_sub(1)))
 }
+
+/// The version of the last event of an aggregate that is older than `before` (microseconds), after a younger one.
+/// `after` is the version before the younger one. `None` if the aggregate's times rise, as they should.
+pub(crate) fn last_older(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<Option<u64>> {
+    // Wrong clocks are rare, and an aggregate can be long: so this looks at its next events and its last one, and only
+    // then at all.
+    let is_mixed: bool = view.value(
+        "SELECT EXISTS (SELECT 1 FROM events WHERE key = ?2 AND created_at < ?3) OR EXISTS (SELECT 1 FROM \
+         (SELECT created_at FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT 64) WHERE created_at < ?3)",
+        params![key(aggregate, after), key(aggregate, through), before],
+    )?;
+    if !is_mixed {
+        return Ok(None);
+    }
+    let sql = "SELECT key FROM events WHERE key > ?1 AND key <= ?2 AND created_at < ?3 ORDER BY key DESC LIMIT 1";
+    let last: Option<i64> = view.value_if_any(sql, params![key(aggregate, after), key(aggregate, through), before])?;
+    Ok(last.map(key_version))
+}
+
+/// Counts the events of an aggregate in a range of versions that are older than `before` (microseconds).
+pub(crate) fn count_older(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
+    let sql = "SELECT count(*) FROM events WHERE key > ?1 AND key <= ?2 AND created_at < ?3";
+    view.value(sql, params![key(aggregate, after), key(aggregate, through), before])
+}

@@ -16,6 +16,14 @@ pub(crate) fn make(connection: &Connection, now_micros: i64) -> Result<()> {
     Ok(())
 }
 
+/// Gives a copy of an empty log an identity of its own.
+pub(crate) fn make_anew(connection: &Connection, now_micros: i64) -> Result<()> {
+    let transaction = connection.unchecked_transaction().sql()?;
+    transaction.execute("UPDATE replicas SET replica_id = ?1", [Uuid::now_v7().into_bytes()]).sql()?;
+    transaction.execute("UPDATE log_state SET created_at = ?1", [now_micros]).sql()?;
+    transaction.commit().sql()
+}
+
 /// The identity under which the file appends now.
 pub(crate) fn replica(view: &View<'_>) -> Result<Replica> {
     let sql = "SELECT r.id, r.replica_id FROM log_state s JOIN replicas r ON r.id = s.replica WHERE s.id = 1";

@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod compact;
 mod deliveries;
 mod load;
 pub(super) mod lookup;

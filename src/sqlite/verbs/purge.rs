@@ -66,7 +66,8 @@ impl Database {
 
 /// The aggregate, if it has events that are old enough and still in the file.
 fn candidate(view: &View<'_>, plan: &PurgePlan, owner: &Owner, row: &AggregateRow) -> Result<Option<PurgeCandidate>> {
-    let is_one = old_through(view, plan, row)? > row.removal.purged_through;
+    let (old_through, blocked) = old_through(view, plan, row)?;
+    let is_one = old_through > row.removal.purged_through || blocked > 0;
     Ok(is_one.then(|| PurgeCandidate {
         number: row.id,
         aggregate_type: owner.aggregate_type.name.clone(),
@@ -93,7 +94,10 @@ impl Pass<'_> {
         let of = |error: Error| error.of(&owner.reference());
         let row = &aggregates::at_number(self.writing, candidate.number).map_err(of)?;
         let removed = row.removal.purged_through;
-        let old_through = old_through(self.writing, self.plan, row)?;
+        let (old_through, blocked) = old_through(self.writing, self.plan, row)?;
+        if blocked > 0 {
+            self.purged.behind_younger.push((owner.reference(), Version::new(old_through + 1), blocked));
+        }
         if old_through <= removed {
             return Ok(());
         }
@@ -109,19 +113,30 @@ impl Pass<'_> {
         if through <= removed {
             return Ok(());
         }
+        let through = self.cut(removed, through);
         let (mut events, mut after) = (0, removed);
         while after < through {
             let (part, range) = row.removal.part_of((after, through), false);
             events += event_writes::purge(self.writing, part, owner, range, &mut self.removed).map_err(of)?;
             after = range.1;
         }
-        if self.plan.break_replay && through > snapshots::read_without(self.writing, row.id, owner.identity)? {
+        let is_broken = self.plan.break_replay && !self.purged.is_cut;
+        if is_broken && through > snapshots::read_without(self.writing, row.id, owner.identity)? {
             self.purged.broken.push(owner.reference());
         }
         aggregates::note_removal(self.writing, row.id, Removal { purged_through: through, ..row.removal })?;
         self.purged.events_removed += events;
-        self.purged.aggregates_purged += 1;
+        self.purged.aggregates_purged += u64::from(!self.purged.is_cut);
         Ok(())
+    }
+
+    /// The version up to which this transaction removes events. What stays is reported by the last one for the aggregate.
+    fn cut(&mut self, removed: u64, through: u64) -> u64 {
+        let most = self.plan.at_once.map_or(through, |events| removed.saturating_add(events).min(through));
+        if most < through {
+            self.purged = Purged { is_cut: true, ..Purged::default() };
+        }
+        most
     }
 
     /// The version up to which every reader has passed an aggregate's events, of those from version `removed + 1` to
@@ -151,8 +166,23 @@ fn why_kept(candidate: &PurgeCandidate, covered: &Covered) -> String {
     }
 }
 
+/// The version up to which an aggregate's events are old enough, and how many old ones stay behind a younger one.
+fn old_through(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<(u64, u64)> {
+    let old_through = first_old(view, plan, row)?;
+    // Those that were archived are not looked at.
+    let after = old_through.max(row.removal.archived_through);
+    if after >= row.version {
+        return Ok((old_through, 0));
+    }
+    match events::last_older(view, row.id, after, row.version, plan.before)? {
+        None => Ok((old_through, 0)),
+        Some(last) if plan.past_younger => Ok((last, 0)),
+        Some(last) => Ok((old_through, events::count_older(view, row.id, after, last, plan.before)?)),
+    }
+}
+
 /// The version up to which all events are old enough.
-fn old_through(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<u64> {
+fn first_old(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<u64> {
     let (mut after, end) = (row.removal.purged_through, row.version);
     while after < end {
         let (part, range) = row.removal.part_of((after, end), false);
