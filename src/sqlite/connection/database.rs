@@ -1,8 +1,8 @@
 //! One writer, several readers, and their transactions.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -73,7 +73,7 @@ impl Database {
         opening.make_private();
         let mut writer = opening.writer()?;
         prepare(&opening, &mut writer)?;
-        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone());
+        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone(), options.upcasters.clone());
         Ok(Database::of(opening, Some(writer), Vec::new(), names))
     }
 
@@ -82,7 +82,7 @@ impl Database {
         opening.inspect()?;
         let reader = opening.first_reader()?;
         format::check_readable(&reader)?;
-        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone());
+        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone(), options.upcasters.clone());
         Ok(Database::of(opening, None, vec![reader], names))
     }
 
@@ -152,7 +152,9 @@ impl Database {
         let connection = self.opening.reader()?;
         // A damaged file may have lost its identity. Its events are then checked against the one read at open.
         let replica = replica_of(&connection).unwrap_or(self.names.replica);
-        Ok(Fresh::new(connection, NamesCache::new(replica, self.opening.archive.clone()), self.opening.busy_timeout))
+        // Without upcasters: a check of the file wants the events as they are stored.
+        let names = NamesCache::new(replica, self.opening.archive.clone(), Arc::default());
+        Ok(Fresh::new(connection, names, self.opening.busy_timeout))
     }
 
     /// Runs `work` in a write transaction and commits it. If `work` fails or panics, nothing of it is kept.
