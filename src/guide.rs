@@ -6,6 +6,9 @@
 #[doc = include_str!("../docs/delivery.md")]
 pub mod delivery {}
 
+#[doc = include_str!("../docs/schema-evolution.md")]
+pub mod schema_evolution {}
+
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 

@@ -9,6 +9,7 @@
 //!
 //! [crates/foldlog-inspector]: https://docs.rs/foldlog-inspector
 //! [docs/delivery.md]: guide::delivery
+//! [docs/schema-evolution.md]: guide::schema_evolution
 //! [docs/metrics.md]: guide::metrics
 //! [docs/reliability.md]: guide::reliability
 //! [docs/figures.md]: guide::figures
@@ -73,6 +74,7 @@ pub use model::fold::{AggregateKind, FoldError};
 pub use model::json::Json;
 pub use model::metadata::Metadata;
 pub use model::place::{AggregateRef, DEFAULT_TENANT, Position, Version};
+pub use model::upcast::{UpcastError, Upcasters};
 pub use options::{Durability, Options, SnapshotPolicy};
 pub use state::execute::Executed;
 pub use state::replay::Replayed;

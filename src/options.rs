@@ -1,12 +1,14 @@
 //! Options: how a store is opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::metrics::LabelBounds;
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::trace_context::{TraceContext, TraceSource};
+use crate::model::upcast::{Registry, Upcasters};
 
 /// What an append waits for before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +98,7 @@ pub struct Options {
     pub(crate) clock: Clock,
     pub(crate) label_bounds: LabelBounds,
     pub(crate) trace_source: Option<TraceSource>,
+    pub(crate) upcasters: Arc<Registry>,
     pub(crate) vfs: Option<String>,
     pub(crate) archive_path: Option<PathBuf>,
 }
@@ -116,6 +119,7 @@ impl Default for Options {
             clock: Clock::system(),
             label_bounds: LabelBounds::default(),
             trace_source: None,
+            upcasters: Arc::default(),
             vfs: None,
             archive_path: None,
         }
@@ -232,6 +236,17 @@ impl Options {
     pub fn trace_context(mut self, current: impl Fn() -> Option<TraceContext> + Send + Sync + 'static) -> Options {
         self.trace_source = Some(TraceSource::new(current));
         self
+    }
+
+    /// Sets how events of old schema versions are read, everywhere. Replaces those that were set before. Default: none, so
+    /// that every event type has schema version 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if a version on the way to the current one has no upcaster or two, or if they go in a
+    /// circle.
+    pub fn upcasters(mut self, upcasters: Upcasters) -> Result<Options> {
+        self.upcasters = Arc::new(upcasters.registry().map_err(|error| error.during("register upcasters"))?);
+        Ok(self)
     }
 
     /// Opens files through a SQLite VFS that the application has registered under this name, for fault injection or an

@@ -14,6 +14,7 @@ mod size;
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
+mod upcasting;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -26,7 +27,7 @@ use support::{median, timed};
 type Part = fn(&Path, u64, &mut Table);
 
 /// The one that measures memory comes first, while the process is small.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("size", size::size),
     ("append", append::append),
     ("ids", append::ids),
@@ -35,6 +36,7 @@ const PARTS: [(&str, Part); 8] = [
     ("log", log::log),
     ("queries", queries::queries),
     ("many", many::many),
+    ("upcasting", upcasting::upcasting),
 ];
 
 fn main() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use foldlog::rusqlite::Connection;
 use foldlog::{
     Clock, Documents, Durability, Expected, Message, Metadata, NewEvent, Options, PublishError, Purge, SnapshotReason, Store,
+    Upcasters,
 };
 use serde_json::json;
 
@@ -29,7 +30,13 @@ pub struct Template {
 }
 
 pub fn options() -> Options {
-    Options::new().durability(Durability::Fast).busy_timeout(Duration::ZERO).clock(Clock::fixed(at(0)))
+    let any_version = Upcasters::new().pass_newer();
+    Options::new()
+        .upcasters(any_version)
+        .expect("no rule")
+        .durability(Durability::Fast)
+        .busy_timeout(Duration::ZERO)
+        .clock(Clock::fixed(at(0)))
 }
 
 fn at(second: i64) -> chrono::DateTime<chrono::Utc> {

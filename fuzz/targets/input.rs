@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use arbitrary::Arbitrary;
 use chrono::DateTime;
-use foldlog::{Filter, ErrorKind, EventId, Expected, Json, Metadata, NewEvent, Options, Query, Store, TraceContext};
+use foldlog::{ErrorKind, EventId, Expected, Filter, Json, Metadata, NewEvent, Options, Query, Store, TraceContext, Upcasters};
 use foldlog_fuzz::{look_at, told};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,7 +16,14 @@ thread_local! {
 }
 
 fn new_store() -> Store {
-    Options::new().max_name_bytes(64).max_event_bytes(2_000).in_memory().expect("a store")
+    let any_version = Upcasters::new().pass_newer();
+    Options::new()
+        .upcasters(any_version)
+        .expect("no rule")
+        .max_name_bytes(64)
+        .max_event_bytes(2_000)
+        .in_memory()
+        .expect("a store")
 }
 
 #[derive(Arbitrary, Debug)]

@@ -186,7 +186,8 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
         let page = scope.engine().next_page(held.lead, &scope.tenant, &self.filter, PAGE)?.ok_or(Halt::LeadLost)?;
         let (count, wary) = (page.events.len() as u64, held.wary.get());
         let (mut handled, mut unwritten) = (page.after, 0);
-        for event in page.events {
+        let mut events = page.events.into_iter().peekable();
+        while let Some(event) = events.next() {
             let standing = held.standing(scope);
             if standing != Standing::Leads {
                 if standing == Standing::Paused && unwritten > 0 {
@@ -205,6 +206,10 @@ impl<H: FnMut(&RecordedEvent) -> Result<(), HandlerError>> Work for Handling<H> 
                 }
                 let advice = "fix the handler and run again, or skip the event with skip_failed";
                 return Err(Halt::Error(runner::failed(&event, error, advice)));
+            }
+            if events.peek().is_some_and(|next| next.position == event.position) {
+                // Upcasters made several events of one. The checkpoint can only be behind all of them.
+                continue;
             }
             handled = event.position.get();
             unwritten += 1;

@@ -87,8 +87,8 @@ verbs! {
     fn next_due(&self, lead: Lead, rules: &Rules) -> Result<Option<i64>>;
     /// The number of an outbox's deliveries by state.
     fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts>;
-    /// Dead letters after a position, each with its event if that can be read.
-    fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<(Delivery, Option<RecordedEvent>)>>;
+    /// Dead letters after a position, each with what its event is read as, if that can be read.
+    fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<(Delivery, Vec<RecordedEvent>)>>;
     /// Changes the dead letter at a position, or else the first ones of all; returns how many.
     fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64>;
 

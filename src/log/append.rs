@@ -263,7 +263,8 @@ fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
             return Err(of(Error::new(ErrorKind::InvalidInput, "there are no events to append")));
         }
         for event in &append.events {
-            let stored = check_event(scope, event).map_err(|error| of(error.event_type_is(&event.event_type)))?;
+            let stored =
+                check_event(scope, &append.aggregate_type, event).map_err(|error| of(error.event_type_is(&event.event_type)))?;
             tags.push(stored);
             if let Some(id) = event.id
                 && !ids.insert(id)
@@ -279,11 +280,12 @@ fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
     Ok(Checked { tags, trace })
 }
 
-fn check_event(scope: &Scope, event: &NewEvent) -> Result<Option<String>> {
+fn check_event(scope: &Scope, aggregate_type: &str, event: &NewEvent) -> Result<Option<String>> {
     scope.check_name("event type", &event.event_type)?;
-    if event.schema_version == 0 {
+    if event.schema_version == Some(0) {
         return Err(Error::new(ErrorKind::InvalidInput, "the schema version is 0; the first is 1"));
     }
+    scope.options().upcasters.check_new(aggregate_type, &event.event_type, event.schema_version)?;
     if event.id.is_some_and(|id| id.is_nil()) {
         return Err(Error::new(ErrorKind::InvalidInput, "the event id is the nil UUID"));
     }

@@ -87,6 +87,26 @@ impl Query {
         self
     }
 
+    /// Events as they were appended: in their own schema versions, without [`Upcasters`](crate::Upcasters). A filter by event
+    /// type then finds every stored event that can be read as one of the types. For a copy, or to see what is in the file.
+    ///
+    /// ```
+    /// # use foldlog::{Expected, NewEvent, Options, Query, Upcasters};
+    /// let upcasters = Upcasters::new().rename_field("Noted", 1, "text", "note");
+    /// let store = Options::new().upcasters(upcasters)?.in_memory()?;
+    /// let noted = NewEvent::new("Noted", &serde_json::json!({"text": "a"}))?.schema_version(1);
+    /// store.append("list", "l-1", Expected::New, [noted])?;
+    /// let stored = store.read(Query::new().as_stored()).next().unwrap()?;
+    /// assert_eq!((stored.schema_version, stored.data.as_str()), (1, r#"{"text":"a"}"#));
+    /// let current = store.read(Query::new()).next().unwrap()?;
+    /// assert_eq!((current.schema_version, current.data.as_str()), (2, r#"{"note":"a"}"#));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    pub fn as_stored(mut self) -> Query {
+        self.selection.as_stored = true;
+        self
+    }
+
     /// Newest event first.
     pub fn newest_first(mut self) -> Query {
         self.selection.newest_first = true;
@@ -103,7 +123,7 @@ impl Query {
 /// The events of a [`Query`]. Nothing is held open between two pages, however long the caller takes.
 ///
 /// Ends at the position, or the version, that was the newest when the first event was read. After an error the iterator
-/// ends. Every event is returned as it was appended.
+/// ends. Every event is returned as it was appended, or as [`Upcasters`](crate::Upcasters) turn it into the current schema version.
 pub struct Events {
     scope: Scope,
     query: Query,
@@ -162,8 +182,14 @@ pub(crate) fn count(scope: &Scope, query: &Query) -> Result<u64> {
     let Query { selection, limit } = query;
     let Selection { filter, aggregate, after_position, up_to_position, after_version, up_to_version, .. } = selection;
     let is_whole_log = *after_position == 0 && up_to_position.is_none();
-    let is_by_type_alone =
-        is_whole_log && filter.tags.is_empty() && filter.any_tag.is_empty() && filter.from.is_none() && filter.to.is_none();
+    let counts_as_stored =
+        scope.options().upcasters.keeps_counts(&filter.event_types) || selection.as_stored && filter.event_types.is_empty();
+    let is_by_type_alone = is_whole_log
+        && counts_as_stored
+        && filter.tags.is_empty()
+        && filter.any_tag.is_empty()
+        && filter.from.is_none()
+        && filter.to.is_none();
     let counted = match aggregate {
         Some((aggregate_type, aggregate_id))
             if is_by_type_alone && *after_version == 0 && up_to_version.is_none() && !filter.all_tenants =>

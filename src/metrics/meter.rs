@@ -114,7 +114,7 @@ impl Meter {
         for result in ["hit", "miss"] {
             facade::count(names::SNAPSHOT_LOOKUPS, [("result", result.into())], 0);
         }
-        for reason in ["damaged", "not_restorable", "other_fold", "undecodable"] {
+        for reason in ["damaged", "not_restorable", "other_fold", "other_upcasters", "undecodable"] {
             facade::count(names::SNAPSHOTS_REJECTED, [("reason", reason.into())], 0);
         }
         for operation in ["append", "checkpoint", "replay", "snapshot"] {

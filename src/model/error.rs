@@ -27,6 +27,9 @@ pub enum ErrorKind {
     Codec,
     /// A stored event has a type that the fold does not know.
     UnknownEventType,
+    /// An event has a newer schema version than this program knows: a newer version of the program appended it. Nothing
+    /// was written.
+    SchemaVersionTooNew,
     /// A name, a time or a text cannot be stored. Nothing was written.
     InvalidInput,
     /// A payload, a batch, a name or a counter is above its limit. Nothing was written.
@@ -82,6 +85,7 @@ impl ErrorKind {
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::Codec => "codec",
             ErrorKind::UnknownEventType => "unknown_event_type",
+            ErrorKind::SchemaVersionTooNew => "schema_version_too_new",
             ErrorKind::InvalidInput => "invalid_input",
             ErrorKind::LimitExceeded => "limit_exceeded",
             ErrorKind::DuplicateEventId => "duplicate_event_id",

@@ -41,8 +41,9 @@ pub struct NewEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<EventId>,
     pub(crate) event_type: String,
-    #[serde(default = "first_schema_version")]
-    pub(crate) schema_version: u32,
+    /// `None`: the current one of its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema_version: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) created_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,10 +51,6 @@ pub struct NewEvent {
     pub(crate) data: Json,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<Json>,
-}
-
-fn first_schema_version() -> u32 {
-    1
 }
 
 impl NewEvent {
@@ -72,7 +69,7 @@ impl NewEvent {
         NewEvent {
             id: None,
             event_type: event_type.into(),
-            schema_version: first_schema_version(),
+            schema_version: None,
             data,
             metadata: None,
             created_at: None,
@@ -124,9 +121,10 @@ impl NewEvent {
         self
     }
 
-    /// Sets the schema version of the data, at least 1. Default: 1.
+    /// Sets the schema version of the data, at least 1, for instance for an event from an old file. Default: the current
+    /// version of its type, see [`Upcasters`](crate::Upcasters).
     pub fn schema_version(mut self, schema_version: u32) -> NewEvent {
-        self.schema_version = schema_version;
+        self.schema_version = Some(schema_version);
         self
     }
 

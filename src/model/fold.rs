@@ -12,6 +12,7 @@ use crate::model::codec::{self, DecodeError};
 use crate::model::error::Result;
 use crate::model::event::{EventContext, NewEvent};
 use crate::model::json::Json;
+use crate::model::upcast::{Reading, Registry};
 
 /// The types that a handle of [`Aggregates`](crate::Aggregates) can have: one that implements [`Aggregate`], or
 /// [`serde_json::Value`] for aggregates without types. Sealed: you cannot implement it.
@@ -53,6 +54,8 @@ pub(crate) mod sealed {
         /// Together with the version, names the snapshots that this fold can start from.
         fn name(&self) -> &str;
         fn version(&self) -> u32;
+        /// Of what else its states depend on.
+        fn fingerprint(&self) -> u64;
         fn initial(&self) -> Self::State;
         fn load(&self, state: &str) -> serde_json::Result<Self::State>;
         fn save(&self, state: &Self::State) -> Result<Json>;
@@ -82,17 +85,24 @@ pub(crate) mod sealed {
 /// The fold of an [`Aggregate`].
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Typed<A>(PhantomData<fn() -> A>);
+pub struct Typed<A> {
+    fingerprint: u64,
+    aggregate: PhantomData<fn() -> A>,
+}
 
-impl<A> Typed<A> {
-    pub(crate) fn new() -> Typed<A> {
-        Typed(PhantomData)
+impl<A: Aggregate> Typed<A> {
+    pub(crate) fn new(upcasters: &Registry) -> Typed<A> {
+        let fingerprint = match upcasters.is_empty() {
+            true => 0,
+            false => upcasters.fingerprint(A::TYPE, codec::event_types::<A::Event>()),
+        };
+        Typed { fingerprint, aggregate: PhantomData }
     }
 }
 
 impl<A> Clone for Typed<A> {
     fn clone(&self) -> Typed<A> {
-        Typed::new()
+        Typed { fingerprint: self.fingerprint, aggregate: PhantomData }
     }
 }
 
@@ -110,6 +120,10 @@ impl<A: Aggregate> sealed::Fold for Typed<A> {
 
     fn version(&self) -> u32 {
         A::FOLD_VERSION
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     fn initial(&self) -> A {
@@ -206,6 +220,8 @@ pub struct JsonFold {
     aggregate_type: Arc<str>,
     name: Cow<'static, str>,
     version: u32,
+    fingerprint: u64,
+    upcasters: Arc<Registry>,
     // None means JSON Merge Patch.
     function: Option<Arc<Function>>,
 }
@@ -218,19 +234,21 @@ impl fmt::Debug for JsonFold {
 
 impl JsonFold {
     /// Merges each event's data into the state (RFC 7396).
-    pub(crate) fn merge_patch(aggregate_type: &str) -> JsonFold {
-        JsonFold { aggregate_type: aggregate_type.into(), name: Cow::Borrowed("merge-patch"), version: 1, function: None }
+    pub(crate) fn merge_patch(aggregate_type: &str, upcasters: Arc<Registry>) -> JsonFold {
+        let fingerprint = upcasters.fingerprint(aggregate_type, None);
+        let name = Cow::Borrowed("merge-patch");
+        JsonFold { aggregate_type: aggregate_type.into(), name, version: 1, fingerprint, upcasters, function: None }
     }
 
-    pub(crate) fn function(
-        aggregate_type: &str,
+    pub(crate) fn with_function(
+        self,
         name: &str,
         version: u32,
         function: impl Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync + 'static,
     ) -> JsonFold {
         // The prefix keeps the application's names apart from ours.
         let name = Cow::Owned(format!("fn:{name}"));
-        JsonFold { aggregate_type: aggregate_type.into(), name, version, function: Some(Arc::new(function)) }
+        JsonFold { name, version, function: Some(Arc::new(function)), ..self }
     }
 
     fn fold(&self, state: &mut Value, event_type: &str, data: Value) -> Result<()> {
@@ -262,6 +280,10 @@ impl sealed::Fold for JsonFold {
         self.version
     }
 
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     fn initial(&self) -> Value {
         Value::Object(serde_json::Map::new())
     }
@@ -284,7 +306,16 @@ impl sealed::Fold for JsonFold {
     }
 
     fn take(&self, state: &mut Value, event: NewEvent) -> Result<NewEvent> {
-        self.apply_stored(state, &event.event_type, event.data.as_str())?;
+        match event.schema_version {
+            // It may be of an old version, or of a type that was renamed.
+            Some(schema_version) if !self.upcasters.is_empty() => {
+                let (event_type, data) = (&Arc::from(event.event_type.as_str()), event.data.as_str());
+                let stored = Reading { index: 0, event_type, schema_version, data };
+                let mut apply = |part: Reading<'_>| self.apply_stored(state, part.event_type, part.data);
+                self.upcasters.upcast(&self.aggregate_type, stored, &mut apply)?;
+            }
+            _ => self.apply_stored(state, &event.event_type, event.data.as_str())?,
+        }
         Ok(event)
     }
 }

@@ -6,6 +6,7 @@
 //! file that append at the same position in the same millisecond still make different ids.
 
 use uuid::{Builder, Uuid};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 const POSITION_BITS: u32 = 40;
 const SALT_BITS: u32 = 34;
@@ -30,6 +31,15 @@ pub(crate) fn made(created_at_micros: i64, position: u64, salt: u64) -> Uuid {
     first.copy_from_slice(&(head as u16).to_be_bytes());
     rest.copy_from_slice(&tail.to_be_bytes());
     Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
+}
+
+/// The id of one of the events that a stored event is read as: the stored one's for the first, and for the others one
+/// that depends on it and on their number only.
+pub(crate) fn of_part(stored: Uuid, index: u64) -> Uuid {
+    match index {
+        0 => stored,
+        _ => Builder::from_custom_bytes(xxh3_128_with_seed(stored.as_bytes(), index).to_be_bytes()).into_uuid(),
+    }
 }
 
 /// The positions that an id may hold if the store made it, rising; `None` if the store did not make it.

@@ -18,3 +18,4 @@ pub(crate) mod place;
 pub(crate) mod redacted;
 pub(crate) mod same_json;
 pub(crate) mod trace_context;
+pub(crate) mod upcast;

@@ -10,6 +10,7 @@ mod format;
 mod names_cache;
 mod tables;
 mod transaction;
+mod upcast;
 mod verbs;
 mod verify;
 

@@ -7,6 +7,8 @@ use std::sync::{Arc, RwLock};
 
 use uuid::Uuid;
 
+use crate::model::upcast::{OfType, Registry};
+use crate::sqlite::checksum;
 use crate::sqlite::tables::archive::ArchivePath;
 use crate::sync;
 
@@ -19,6 +21,18 @@ pub(crate) struct EventType {
     pub(crate) id: i64,
     pub(crate) name: Arc<str>,
     pub(crate) checksum: u64,
+    /// Its upcasters.
+    pub(super) upcasters: Option<Arc<OfType>>,
+}
+
+impl EventType {
+    /// The schema version that is read as it is stored; `None` if none is.
+    pub(crate) fn current(&self, aggregate_type: &str) -> Option<u32> {
+        match &self.upcasters {
+            None => Some(1),
+            Some(of_type) => of_type.current(&self.name, aggregate_type),
+        }
+    }
 }
 
 /// An aggregate type of a tenant.
@@ -42,6 +56,7 @@ pub(crate) struct NamesCache {
     pub(crate) replica: Replica,
     /// Where the file's archive is, or would be; `None` in memory.
     pub(crate) archive: Option<ArchivePath>,
+    pub(super) upcasters: Arc<Registry>,
     remembered: RwLock<Remembered>,
 }
 
@@ -63,13 +78,18 @@ pub(crate) struct NewNames {
 }
 
 impl NamesCache {
-    pub(super) fn new(replica: Replica, archive: Option<ArchivePath>) -> NamesCache {
-        NamesCache { replica, archive, remembered: RwLock::default() }
+    pub(super) fn new(replica: Replica, archive: Option<ArchivePath>, upcasters: Arc<Registry>) -> NamesCache {
+        NamesCache { replica, archive, upcasters, remembered: RwLock::default() }
     }
 
     /// A cache without an identity, for a file that was just opened.
     pub(super) fn unknown() -> NamesCache {
-        NamesCache::new(Replica { id: 0, replica_id: Uuid::nil() }, None)
+        NamesCache::new(Replica { id: 0, replica_id: Uuid::nil() }, None, Arc::default())
+    }
+
+    pub(super) fn made_event_type(&self, id: i64, name: &str) -> Arc<EventType> {
+        let upcasters = self.upcasters.of_type(name);
+        Arc::new(EventType { id, name: name.into(), checksum: checksum::name(name), upcasters })
     }
 
     fn recall<T>(&self, find: impl FnOnce(&Remembered) -> Option<T>) -> Option<T> {

@@ -159,7 +159,9 @@ impl<F: Fold> Loader for Folding<'_, F> {
             Rejected::Damaged
         } else if snapshot.fold() != fold_id(self.fold) {
             // An aggregate may also have snapshots of other folds.
-            if snapshot.fold_name == self.fold.name() {
+            if (&*snapshot.fold_name, snapshot.fold_version) == (self.fold.name(), self.fold.version()) {
+                Rejected::OtherUpcasters
+            } else if snapshot.fold_name == self.fold.name() {
                 Rejected::OtherFold { name: snapshot.fold_name, version: snapshot.fold_version }
             } else {
                 return false;
@@ -196,7 +198,7 @@ pub(super) fn apply<F: Fold>(fold: &F, state: &mut F::State, event: FoldedEvent<
 
 /// The snapshots that a fold can start from.
 pub(crate) fn fold_id<F: Fold>(fold: &F) -> FoldId<'_> {
-    FoldId { name: fold.name(), version: fold.version(), fingerprint: 0 }
+    FoldId { name: fold.name(), version: fold.version(), fingerprint: fold.fingerprint() }
 }
 
 /// Saves a snapshot of a replayed state without waiting: if somebody else is writing, the next replay will save one. A

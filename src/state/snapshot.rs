@@ -119,6 +119,8 @@ pub enum Rejected {
         /// That fold's version.
         version: u32,
     },
+    /// It was made with other upcasters, on which its state depends.
+    OtherUpcasters,
     /// Its state no longer fits the type. The text says where, without the data. Raise the fold version when the
     /// state's shape changes.
     Undecodable(String),
@@ -133,6 +135,7 @@ impl Rejected {
         match self {
             Rejected::Damaged => "damaged",
             Rejected::OtherFold { .. } => "other_fold",
+            Rejected::OtherUpcasters => "other_upcasters",
             Rejected::Undecodable(_) => "undecodable",
             Rejected::NotRestorable(_) => "not_restorable",
         }
@@ -148,6 +151,7 @@ impl fmt::Display for SnapshotWarning {
         match &self.rejected {
             Rejected::Damaged => f.write_str("its checksum is wrong"),
             Rejected::OtherFold { name, version } => write!(f, "fold {name:?} version {version} made it"),
+            Rejected::OtherUpcasters => f.write_str("it was made with other upcasters"),
             Rejected::Undecodable(reason) => write!(f, "its state does not fit the type: {reason}"),
             Rejected::NotRestorable(reason) => f.write_str(reason),
         }

@@ -299,8 +299,8 @@ pub(crate) struct Leased {
     pub(crate) attempt: u32,
     /// Its row before the lease, if there was one.
     pub(crate) before: Option<Delivery>,
-    /// The event, or why it cannot be published.
-    pub(crate) event: Result<RecordedEvent, String>,
+    /// What the stored event is read as, mostly one event; or why it cannot be published.
+    pub(crate) events: Result<Vec<RecordedEvent>, String>,
 }
 
 /// The outcome for a leased event.

@@ -14,7 +14,7 @@ use crate::model::place::Position;
 pub struct EventStatistics {
     /// Events in the file.
     pub total_events: u64,
-    /// The number of events for each event type.
+    /// The number of stored events for each event type; those of a renamed type under its new name.
     pub events_by_type: BTreeMap<String, u64>,
     /// Aggregates that have or had events.
     pub aggregates: u64,

@@ -13,6 +13,8 @@ pub(crate) struct Selection {
     pub(crate) after_version: u64,
     pub(crate) up_to_version: Option<u64>,
     pub(crate) newest_first: bool,
+    /// Events as they were appended, without upcasters.
+    pub(crate) as_stored: bool,
 }
 
 /// What is left of a scan: a range of positions, or of versions of one aggregate (both ends included).

@@ -83,13 +83,14 @@ impl<A: AggregateKind> fmt::Debug for Aggregates<A> {
 
 impl<A: Aggregate> Aggregates<A> {
     pub(crate) fn typed(scope: Scope) -> Aggregates<A> {
-        Aggregates { scope, fold: Typed::new(), metadata: None, created_by: None, use_snapshots: true }
+        let fold = Typed::new(&scope.options().upcasters);
+        Aggregates { scope, fold, metadata: None, created_by: None, use_snapshots: true }
     }
 }
 
 impl Aggregates<Value> {
     pub(crate) fn json(scope: Scope, aggregate_type: &str) -> Aggregates<Value> {
-        let fold = JsonFold::merge_patch(aggregate_type);
+        let fold = JsonFold::merge_patch(aggregate_type, scope.options().upcasters.clone());
         Aggregates { scope, fold, metadata: None, created_by: None, use_snapshots: true }
     }
 
@@ -119,7 +120,7 @@ impl Aggregates<Value> {
         version: u32,
         function: impl Fn(&mut Value, &str, &Value) -> Result<(), FoldError> + Send + Sync + 'static,
     ) -> Aggregates<Value> {
-        self.fold = JsonFold::function(self.fold.aggregate_type(), name, version, function);
+        self.fold = self.fold.with_function(name, version, function);
         self
     }
 }

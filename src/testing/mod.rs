@@ -41,12 +41,14 @@
 #![allow(clippy::panic, reason = "a test kit tells by a panic that a test has failed")]
 
 mod decision;
+mod event_shapes;
 mod events;
 mod fixture;
 mod projected;
 mod snapshots;
 
 pub use decision::{Given, Then, given};
+pub use event_shapes::{EventShapes, event_shapes};
 pub use events::check_events;
 pub use fixture::Fixture;
 pub use projected::{Projected, project};

@@ -20,17 +20,27 @@ const STEP: u64 = 1_000;
 ///
 /// Without more, a line is a JSON object of `aggregate_type`, `aggregate_id`, `event_type`, `data`, `metadata` (left out if
 /// there is none), `occurred_at`, `event_id`, `schema_version` (left out if it is 1), `tags` (left out if there are none),
-/// `tenant`, `version`, `position` and `commit`. [`Store::import`](crate::Store::import) reads it back without a loss.
+/// `tenant`, `version`, `position` and `commit`. [`Store::import`](crate::Store::import) reads it back without a loss. So that
+/// nothing is lost, events are written as they are stored: see [`Export::upcast`].
 #[derive(Clone, Debug, Default)]
 pub struct Export {
     query: Query,
+    upcast: bool,
     cloud_events: Option<CloudEvents>,
 }
 
 impl Export {
     /// Exports the events of a query.
     pub fn new(query: impl Into<Query>) -> Export {
-        Export { query: query.into(), cloud_events: None }
+        Export { query: query.into(), upcast: false, cloud_events: None }
+    }
+
+    /// Writes events as other readers get them: as [`Upcasters`](crate::Upcasters) turn them into the current schema
+    /// versions of their types. Events that become several or none cannot be imported again as a whole history. CloudEvents
+    /// are always written so.
+    pub fn upcast(mut self) -> Export {
+        self.upcast = true;
+        self
     }
 
     /// Writes CloudEvents 1.0 (structured mode, JSON), for other systems. Tags, and members of the metadata that have no
@@ -71,7 +81,8 @@ pub(crate) fn export(
     mut wanted: impl FnMut(&RecordedEvent) -> bool,
     mut progress: impl FnMut(&ExportProgress) -> ControlFlow<()>,
 ) -> Result<ExportProgress> {
-    let Export { query, cloud_events } = export;
+    let Export { query, upcast, cloud_events } = export;
+    let query = if upcast || cloud_events.is_some() { query } else { query.as_stored() };
     let last_position = Position::new(scope.engine().last_position()?);
     let mut done = ExportProgress { last_position, ..ExportProgress::default() };
     for (read, event) in (1u64..).zip(Events::new(scope.clone(), query)) {

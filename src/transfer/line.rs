@@ -173,7 +173,7 @@ impl Reading<'_> {
         let data = data.unwrap_or_else(|| Json::stored("null".to_owned()));
         let mut event = NewEvent::with_json(kind.strip_prefix(self.type_prefix).unwrap_or(&kind), data).id(uuid);
         event.created_at = time;
-        event.schema_version = attributes.number("schemaversion")?.unwrap_or(1);
+        event.schema_version = Some(attributes.number("schemaversion")?.unwrap_or(1));
         let version = attributes.number("aggregateversion")?;
         let tenant = attributes.take("tenant")?;
         attributes.0.remove("position");

@@ -189,13 +189,13 @@ fn a_handle_with_metadata_fills_in_what_is_missing() {
 #[test]
 fn what_was_appended_is_read_byte_for_byte() {
     let place = Place::new();
-    let store = place.open();
+    let store = place.open_any_version();
     let texts = ["{\"b\" : 1,\n\t\"a\":2.50e+3,\"a\":null}", "[]", "\"\\u00fc\\/ü\"", "1e300", "null", "-0", "  {} "];
     let events =
         texts.map(|text| NewEvent::with_json("Raw", Json::from_text(text).unwrap()).schema_version(3).tag("b").tag("a").tag("b"));
     store.append("list", "a", 0, events).unwrap();
     drop(store);
-    let events = read(&place.open(), Query::new());
+    let events = read(&place.open_any_version(), Query::new());
     assert_eq!(events.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(), texts);
     assert!(events.iter().all(|event| event.tags == ["b", "a", "b"] && event.schema_version == 3));
 }

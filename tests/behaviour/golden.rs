@@ -13,11 +13,16 @@ use std::path::{Path, PathBuf};
 
 use foldlog::{
     Batch, Clock, Durability, Expected, Filter, Message, Metadata, NewEvent, Options, PublishError, Purge, Query, RecordedEvent,
-    SnapshotReason, Store, Version,
+    SnapshotReason, Store, Upcasters, Version,
 };
 use serde_json::{Value, json};
 
 const FORMAT: u32 = 1;
+
+/// One of the events has a schema version that no upcaster leads to.
+fn options() -> Options {
+    Options::new().upcasters(Upcasters::new().pass_newer()).unwrap()
+}
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/golden/format-{FORMAT}.db"))
@@ -45,7 +50,7 @@ fn make_anew() {
         let path = temporary.path().join("new.db");
         make(&path);
         std::fs::copy(&path, golden()).unwrap();
-        let digest = digest(&Store::open_read_only(&path).unwrap());
+        let digest = digest(&options().open_read_only(&path).unwrap());
         let lines: String = digest.iter().map(|(asked, hash)| format!("{hash} {asked}\n")).collect();
         std::fs::write(golden().with_extension("digest"), lines).unwrap();
     });
@@ -111,7 +116,7 @@ fn check_derived(store: &Store) {
 #[test]
 fn the_golden_file_opens_and_holds_what_was_put_into_it() {
     let (_directory, path, truth) = copy();
-    let store = Store::open(&path).unwrap();
+    let store = options().open(&path).unwrap();
     assert_eq!(digest(&store), truth);
     check_derived(&store);
 
@@ -124,14 +129,14 @@ fn the_golden_file_opens_and_holds_what_was_put_into_it() {
     assert_eq!(orders.replay("o-1").unwrap().state["later"], json!(true));
     assert_eq!(store.subscription("mails").run_to_end(|_| Ok(())).unwrap(), 5);
     drop((orders, store));
-    assert_eq!(Store::open(&path).unwrap().last_position().unwrap(), last + 1);
+    assert_eq!(options().open(&path).unwrap().last_position().unwrap(), last + 1);
 }
 
 #[test]
 fn the_golden_file_can_be_read_without_being_changed() {
     let (_directory, path, truth) = copy();
     let before = std::fs::read(&path).unwrap();
-    let store = Store::open_read_only(&path).unwrap();
+    let store = options().open_read_only(&path).unwrap();
     assert_eq!(digest(&store), truth);
     check_derived(&store);
     drop(store);
@@ -153,7 +158,7 @@ fn a_new_file_is_of_the_format_of_the_golden_file() {
 /// Something of everything that the format can hold.
 fn make(path: &Path) {
     let clock = Clock::fixed("2026-01-02T03:04:05.678901Z".parse().unwrap());
-    let store = Options::new().durability(Durability::Fast).clock(clock.clone()).open(path).unwrap();
+    let store = options().durability(Durability::Fast).clock(clock.clone()).open(path).unwrap();
     let metadata = Metadata::new().user_id("u-1").ip_address("192.0.2.7").correlation_id("r-1").extra("channel", "mobile");
     let orders = store.json_aggregates("order").with_metadata(&metadata).unwrap();
     let note = |n: u64| NewEvent::new("Noted", &json!({ "n": n, "text": "naïve \u{1F980} \"quoted\"" })).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use foldlog::{Durability, Error, ErrorKind, NewEvent, Options, Query, RecordedEvent, Result, Store};
+use foldlog::{Durability, Error, ErrorKind, NewEvent, Options, Query, RecordedEvent, Result, Store, Upcasters};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -32,6 +32,11 @@ impl Place {
 
     pub fn open(&self) -> Store {
         fast().open(self.file()).unwrap()
+    }
+
+    /// As a program that manages schema versions itself.
+    pub fn open_any_version(&self) -> Store {
+        fast().upcasters(Upcasters::new().pass_newer()).unwrap().open(self.file()).unwrap()
     }
 
     /// See [`raw`].

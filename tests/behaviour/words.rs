@@ -35,7 +35,7 @@ fn numbers_and_places() {
 #[test]
 fn lines_out_and_in() {
     let place = Place::new();
-    let store = place.open();
+    let store = place.open_any_version();
     let events = [
         noted(1).created_at(at(7)).tag("red").schema_version(2).metadata(&Metadata::new().user_id("ada")).unwrap(),
         NewEvent::with_json("Exact", Json::from_text(r#"{"b":1, "a":2.50}"#).unwrap()),
@@ -50,8 +50,8 @@ fn lines_out_and_in() {
     let again: Vec<NewEvent> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(store.append("list", "a", Expected::Any, again.clone()).unwrap().was_duplicate);
     let other = Place::new();
-    other.open().append("list", "a", Expected::New, again).unwrap();
-    for (there, here) in read(&other.open(), Query::new()).iter().zip(&recorded) {
+    other.open_any_version().append("list", "a", Expected::New, again).unwrap();
+    for (there, here) in read(&other.open_any_version(), Query::new()).iter().zip(&recorded) {
         let same = |event: &RecordedEvent| {
             let RecordedEvent { id, event_type, schema_version, created_at, tags, data, metadata, .. } = event.clone();
             (id, event_type, schema_version, created_at, tags, data, metadata)

@@ -27,6 +27,7 @@ mod subscriptions;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_tenants;
+mod upcasting;
 mod versions;
 mod watching;
 #[path = "../proof/worker.rs"]

@@ -5,6 +5,7 @@ mod log_format;
 mod orders;
 mod programs;
 mod repository;
+mod schema_evolution;
 mod user_account;
 
 // Parts of the examples that are tested as units as well.

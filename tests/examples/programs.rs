@@ -75,6 +75,8 @@ fn build() -> HashMap<String, PathBuf> {
         "user_account",
         "--example",
         "orders",
+        "--example",
+        "schema_evolution",
         "--message-format=json",
         "--profile",
         profile,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use foldlog::{
     Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Purge, Replayed, SnapshotReason,
-    SnapshotWarning, Store, VerifyProgress, VerifyReport, Version,
+    SnapshotWarning, Store, Upcasters, VerifyProgress, VerifyReport, Version,
 };
 use foldlog_inspector::Folds;
 use serde::Serialize;
@@ -35,7 +35,8 @@ use serde_json::Value;
 pub struct Registry {
     folds: BTreeMap<String, Arc<dyn Fold>>,
     projections: Vec<Arc<dyn Projection>>,
-    options: Options,
+    /// `None`: those for the files of any application.
+    options: Option<Options>,
     /// The same folds, for the inspector.
     inspected: Folds,
 }
@@ -87,14 +88,17 @@ impl Registry {
         self
     }
 
-    /// Sets the options with which files are opened, such as the number of snapshots that are kept.
+    /// Sets the options with which files are opened, such as the application's upcasters. Default: events of newer schema
+    /// versions are shown as they are stored.
     pub fn options(mut self, options: Options) -> Registry {
-        self.options = options;
+        self.options = Some(options);
         self
     }
 
     pub(crate) fn store_options(&self) -> Options {
-        self.options.clone()
+        // Without rules there is nothing to refuse.
+        let of_any = || Options::new().upcasters(Upcasters::new().pass_newer()).unwrap_or_default();
+        self.options.clone().unwrap_or_else(of_any)
     }
 
     pub(crate) fn inspected(&self) -> Folds {

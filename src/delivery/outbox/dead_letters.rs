@@ -54,8 +54,11 @@ pub struct DeadLetters {
 pub struct DeadLetter {
     /// The event's position, which also names the letter.
     pub position: Position,
-    /// The event; `None` if it was purged or archived meanwhile, or cannot be read.
+    /// The event; `None` if it was purged or archived meanwhile, or cannot be read. The first, if upcasters make several of
+    /// it.
     pub event: Option<RecordedEvent>,
+    /// What else upcasters make of it.
+    others: Vec<RecordedEvent>,
     /// How often it was tried since it was appended or last retried.
     pub attempts: u32,
     /// Why the last attempt failed, in the publisher's words.
@@ -102,7 +105,11 @@ impl DeadLetters {
     /// # Errors
     /// As [`DeadLetters::retry_where`].
     pub fn retry_event_type(&self, event_type: &str) -> Result<u64> {
-        self.retry_where(|letter| letter.event.as_ref().is_some_and(|event| &*event.event_type == event_type))
+        let (names, upcasters) = ([event_type.to_owned()], &self.scope.options().upcasters);
+        self.retry_where(|letter| {
+            let mut events = letter.event.iter().chain(&letter.others);
+            events.any(|event| upcasters.matches(&names, &event.aggregate_type, &event.event_type))
+        })
     }
 
     /// Retries all dead letters, for instance after the receiver was down. Returns how many there were.
@@ -139,7 +146,7 @@ impl DeadLetters {
 
     fn page(&self, after: u64) -> Result<VecDeque<DeadLetter>> {
         let rows = self.scope.engine().dead_letters(self.outbox, after, PAGE)?;
-        Ok(rows.into_iter().map(|(row, event)| DeadLetter::of(event, row)).collect())
+        Ok(rows.into_iter().map(|(row, events)| DeadLetter::of(events, row)).collect())
     }
 
     fn one(&self, position: Position, change: LetterChange, operation: &'static str) -> Result<()> {
@@ -187,10 +194,12 @@ impl std::fmt::Debug for DeadLetters {
 }
 
 impl DeadLetter {
-    fn of(event: Option<RecordedEvent>, row: Delivery) -> DeadLetter {
+    fn of(events: Vec<RecordedEvent>, row: Delivery) -> DeadLetter {
+        let mut events = events.into_iter();
         DeadLetter {
             position: Position::new(row.position),
-            event,
+            event: events.next(),
+            others: events.collect(),
             attempts: row.attempts,
             last_error: row.last_error.unwrap_or_default(),
         }

@@ -10,6 +10,7 @@ use crate::delivery::runner::{self, Halt, Step, Work};
 use crate::log::scope::Scope;
 use crate::model::clock::Clock;
 use crate::model::error::Result;
+use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::delivery::{Batch, Leased, Outcome, Rules};
 
@@ -145,12 +146,20 @@ impl<P: Publisher> Delivering<P> {
         Ok(Step::Worked(delivered))
     }
 
-    /// Makes one attempt to publish an event.
+    /// Makes one attempt to publish an event: all that upcasters made of it, in order. After a failure all of it is tried
+    /// again.
     fn attempt(&mut self, scope: &Scope, item: &Leased) -> Outcome {
-        let event = match &item.event {
-            Ok(event) => event,
-            Err(reason) => return Outcome::Dead(shortened(reason)),
-        };
+        match &item.events {
+            Ok(events) => {
+                let failed =
+                    events.iter().map(|event| self.publish(scope, item, event)).find(|outcome| *outcome != Outcome::Delivered);
+                failed.unwrap_or(Outcome::Delivered)
+            }
+            Err(reason) => Outcome::Dead(shortened(reason)),
+        }
+    }
+
+    fn publish(&mut self, scope: &Scope, item: &Leased, event: &RecordedEvent) -> Outcome {
         let message = Message { event, attempt: item.attempt, outbox: &self.name };
         let mut published = Ok(());
         let run = runner::handle(scope, &self.name, event, || {

@@ -42,6 +42,18 @@ pub(crate) fn decode<E: DeserializeOwned>(event_type: &str, data: &str) -> Decod
     })
 }
 
+/// The event types of an enum; `None` if it takes others too, or cannot say.
+pub(crate) fn event_types<E: DeserializeOwned>() -> Option<&'static [&'static str]> {
+    if let shape::Shape::CatchAll { .. } | shape::Shape::Refused(_) = shape::Shape::of::<E>() {
+        return None;
+    }
+    // Asked for a type that it does not have, the enum says which ones it has.
+    match DecodeError::noting_the_first(|| read::read::<E>(shape::NO_NAME, "{}").is_ok()) {
+        (false, Some(DecodeError::UnknownVariant(names))) => Some(names),
+        _ => None,
+    }
+}
+
 pub(crate) type Decoded<T> = std::result::Result<T, DecodeError>;
 
 /// Why an event could not be decoded.

@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 use super::DecodeError;
 
 /// A name that no event type and no field has.
-const NO_NAME: &str = "\0";
+pub(super) const NO_NAME: &str = "\0";
 
 /// The form in which serde writes an event type.
 #[derive(Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -86,7 +86,7 @@ impl Database {
         let locked = lock_before_opening(&opening, is_ours);
         let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
         prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
-        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone());
+        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone(), options.upcasters.clone());
         let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
         drop(locked);
         if let (Some(path), true) = (opening.guarded_file(), options.reserve) {
@@ -101,7 +101,7 @@ impl Database {
         let locked = lock_before_opening(&opening, false);
         let reader = opening.first_reader().map_err(|error| opening.explained(error))?;
         format::check_readable(&reader)?;
-        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone());
+        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone(), options.upcasters.clone());
         let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
         drop(locked);
         Ok(Database::of(opening, guard, None, vec![reader], names))
@@ -188,7 +188,8 @@ impl Database {
             let _settled = settled.as_ref().map(Settled::reading);
             replica_of(&connection)
         };
-        let names = NamesCache::new(found.unwrap_or(self.names.replica), self.opening.archive.clone());
+        // Without upcasters: a check of the file wants the events as they are stored.
+        let names = NamesCache::new(found.unwrap_or(self.names.replica), self.opening.archive.clone(), Arc::default());
         Ok(Fresh::new(connection, names, self.opening.busy_timeout, settled))
     }
 

@@ -15,6 +15,7 @@ use crate::model::event::RecordedEvent;
 use crate::model::ids;
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
+use crate::model::upcast::Reading;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::{Ascending, RESTORE};
 use crate::sqlite::names_cache::{AggregateType, EventType};
@@ -65,6 +66,7 @@ impl Owner {
 pub(crate) struct Folded<'a> {
     pub(crate) version: u64,
     pub(crate) event_type: &'a EventType,
+    pub(crate) schema_version: u32,
     pub(crate) created_at: i64,
     pub(crate) data: &'a str,
 }
@@ -126,7 +128,7 @@ pub(crate) fn fold_page(
         if sum != checksum::stored_folded(row.at(4)?) {
             return Err(damaged(version));
         }
-        take(Folded { version, event_type, created_at, data })?;
+        take(Folded { version, event_type, schema_version, created_at, data })?;
         if version == through {
             end.behind = None;
             return Ok(false);
@@ -242,27 +244,33 @@ impl<'r> Raw<'r> {
         self.data.len() + self.metadata.map_or(0, str::len) + self.tags.map_or(0, str::len)
     }
 
-    /// The event as callers get it. `tags` are its tags if they were already read.
+    /// The event as it is stored.
+    pub(crate) fn as_stored(&self) -> Reading<'_> {
+        Reading { index: 0, event_type: &self.event_type.name, schema_version: self.schema_version, data: self.data }
+    }
+
+    /// A part of the event as callers get it. `tags` are its tags if they were already read.
     pub(crate) fn recorded(
         &self,
+        part: Reading<'_>,
         aggregate_type: &AggregateType,
         aggregate_id: Arc<str>,
         tags: Option<Vec<String>>,
     ) -> Result<RecordedEvent> {
         Ok(RecordedEvent {
             position: Position::new(self.position),
-            id: self.event_id,
+            id: ids::of_part(self.event_id, part.index),
             tenant: aggregate_type.tenant.clone(),
             aggregate_type: aggregate_type.name.clone(),
             aggregate_id,
             version: Version::new(self.version),
-            event_type: self.event_type.name.clone(),
-            schema_version: self.schema_version,
+            event_type: part.event_type.clone(),
+            schema_version: part.schema_version,
             created_at: from_micros(self.created_at)?,
             commit_id: Position::new(self.commit_id),
             origin: self.origin,
             tags: tags.map_or_else(|| self.tags(), Ok)?,
-            data: Json::stored(self.data.to_owned()),
+            data: Json::stored(part.data.to_owned()),
             metadata: self.metadata.map(|text| Json::stored(text.to_owned())),
         })
     }

@@ -6,7 +6,6 @@ use rusqlite::{Params, ToSql, params};
 use uuid::Uuid;
 
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::sqlite::checksum;
 use crate::sqlite::consistency::{RESTORE, disagrees};
 use crate::sqlite::names_cache::{AggregateType, EventType};
 use crate::sqlite::transaction::{View, Writing};
@@ -39,7 +38,7 @@ impl View<'_> {
     }
 
     fn found_event_type(&self, id: i64, name: &str) -> Arc<EventType> {
-        let found = Arc::new(EventType { id, name: name.into(), checksum: checksum::name(name) });
+        let found = self.names.made_event_type(id, name);
         if self.committed {
             self.names.remember_event_type(found.clone());
         }
@@ -131,7 +130,7 @@ impl Writing<'_> {
             return Ok(known);
         }
         let id = self.insert("INSERT INTO event_types (name) VALUES (?1)", [name])?;
-        let made = Arc::new(EventType { id, name: name.into(), checksum: checksum::name(name) });
+        let made = self.names.made_event_type(id, name);
         self.learnt.borrow_mut().add_event_type(made.clone());
         Ok(made)
     }

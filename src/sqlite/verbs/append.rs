@@ -66,7 +66,7 @@ impl Database {
             let mut written = outcome.appended.iter().filter(|part| !part.was_duplicate);
             if let (Some(first), Some(last)) = (written.clone().next(), written.next_back()) {
                 for position in first.commit_id.get()..=last.position.get() {
-                    events.extend(lookup::event_at(writing, position)?);
+                    events.extend(lookup::events_at(writing, position)?.into_iter().flatten());
                 }
             }
             Ok((outcome.appended, events))
@@ -213,7 +213,7 @@ impl<'a> Inserting<'a> {
             commit_id: self.commit_id,
             event_id: event.id,
             event_type: &event_type,
-            schema_version: event.schema_version,
+            schema_version: event.schema_version.or(event_type.current(&owner.aggregate_type.name)).unwrap_or(1),
             created_at,
             data: event.data.as_str(),
             metadata: traced.as_deref().or_else(|| event.metadata.as_ref().map(Json::as_str)),

@@ -7,12 +7,12 @@ use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::sqlite::Database;
 use crate::sqlite::consistency::disagrees;
-use crate::sqlite::tables::{deliveries, subscriptions};
+use crate::sqlite::tables::{deliveries, positions, subscriptions};
 use crate::sqlite::transaction::{View, Writing};
+use crate::sqlite::verbs::lookup;
 use crate::sqlite::verbs::subscriptions::{move_on, page_after};
-use crate::sqlite::verbs::{lookup, scan};
 use crate::storage::delivery::{
-    Batch, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
+    Batch, Checkpoint, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
 };
 
 /// The most bytes of data loaded at a time for retries.
@@ -51,8 +51,8 @@ impl Database {
                 if bytes > BATCH_BYTES {
                     break;
                 }
-                let item = lease_again(writing, delivery)?;
-                bytes += item.event.as_ref().map_or(0, |event| event.data.as_str().len());
+                let item = lease_again(writing, &row, delivery)?;
+                bytes += item.events.iter().flatten().map(|event| event.data.as_str().len()).sum::<usize>();
                 items.push(item);
             }
             Ok(Some((!items.is_empty()).then_some(Batch { items, reached: row.position, source: Source::Due })))
@@ -70,7 +70,7 @@ impl Database {
             let reached = row.position.max(deliveries::last_position(writing, lead.id)?);
             let item = match orphan.attempts >= rules.max_attempts {
                 true => leased(orphan, Err("the process died in the last attempt".to_owned())),
-                false => lease_again(writing, orphan)?,
+                false => lease_again(writing, &row, orphan)?,
             };
             Ok(Some(Some(Batch { items: vec![item], reached, source: Source::Orphan })))
         })
@@ -115,24 +115,20 @@ impl Database {
         })
     }
 
-    pub(crate) fn dead_letters(
-        &self,
-        outbox: i64,
-        after: u64,
-        limit: usize,
-    ) -> Result<VecDeque<(Delivery, Option<RecordedEvent>)>> {
+    pub(crate) fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<(Delivery, Vec<RecordedEvent>)>> {
         self.read(|view| {
+            let Some(row) = subscriptions::by_id(view, outbox)? else { return Ok(VecDeque::new()) };
             // Once for each iteration, because it counts all rows.
-            if after == 0
-                && let Some(row) = subscriptions::by_id(view, outbox)?
-            {
+            if after == 0 {
                 deliveries::check_number(view, &row)?;
             }
-            let rows = deliveries::dead(view, outbox, after, limit)?;
-            rows.into_iter()
-                .map(|row| Ok((event_at(view, row.position)?.ok(), row)))
-                .map(|pair| pair.map(|(event, row)| (row, event)))
-                .collect()
+            let letters = deliveries::dead(view, outbox, after, limit)?;
+            let with_events = |letter: Delivery| match events_of(view, &row, letter.position) {
+                Ok(events) => Ok((letter, events.unwrap_or_default())),
+                Err(error) if error.kind() == ErrorKind::SchemaVersionTooNew => Ok((letter, Vec::new())),
+                Err(error) => Err(error),
+            };
+            letters.into_iter().map(with_events).collect()
         })
     }
 
@@ -169,31 +165,45 @@ fn due_now(letter: Delivery) -> Delivery {
     Delivery { state: DeliveryState::Retry, attempts: 0, due_at: 0, ..letter }
 }
 
-/// The event of a delivery, or why there is none to publish.
-fn event_at(view: &View<'_>, position: u64) -> Result<Result<RecordedEvent, String>> {
-    let everything = Filter::new().all_tenants();
-    match scan::read_after(view, "", &everything, position.saturating_sub(1), 1) {
-        Ok((events, _)) => {
-            let found = events.into_iter().find(|event| event.position == position);
-            Ok(found.ok_or_else(|| "the event is no longer in the file".to_owned()))
-        }
-        Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io) => Err(error),
+/// What the event of a delivery is read as, or why there is nothing to publish.
+fn events_of(view: &View<'_>, outbox: &Checkpoint, position: u64) -> Result<Result<Vec<RecordedEvent>, String>> {
+    let found = lookup::events_at(view, position).and_then(|found| match found {
+        Some(events) => Ok(Some(events)),
+        None => positions::confirm_removed(view, position).map(|()| None),
+    });
+    match found {
+        Ok(Some(events)) => Ok(Ok(wanted(view, outbox, events))),
+        Ok(None) => Ok(Err("the event is no longer in the file".to_owned())),
+        // A newer program can publish it.
+        Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io | ErrorKind::SchemaVersionTooNew) => Err(error),
         // One damaged event must not hold up the others.
         Err(error) => Ok(Err(error.to_string())),
     }
 }
 
-fn leased(before: Delivery, event: Result<RecordedEvent, String>) -> Leased {
+/// Of several events that a stored one is read as, those that the outbox wants.
+fn wanted(view: &View<'_>, outbox: &Checkpoint, mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    // Whether it wants the stored event was decided when it was leased first.
+    if events.len() > 1
+        && let Ok(Filter { event_types, .. }) = serde_json::from_str(&outbox.filter)
+        && !event_types.is_empty()
+    {
+        events.retain(|event| view.names.upcasters.matches(&event_types, &event.aggregate_type, &event.event_type));
+    }
+    events
+}
+
+fn leased(before: Delivery, events: Result<Vec<RecordedEvent>, String>) -> Leased {
     let attempt = before.attempts.saturating_add(1);
-    Leased { position: before.position, aggregate: before.aggregate, attempt, before: Some(before), event }
+    Leased { position: before.position, aggregate: before.aggregate, attempt, before: Some(before), events }
 }
 
 /// Leases a delivery that has a row. The attempt is counted now, so that a death during it counts.
-fn lease_again(writing: &Writing<'_>, before: Delivery) -> Result<Leased> {
-    let event = event_at(writing, before.position)?;
+fn lease_again(writing: &Writing<'_>, outbox: &Checkpoint, before: Delivery) -> Result<Leased> {
+    let events = events_of(writing, outbox, before.position)?;
     let attempts = before.attempts.saturating_add(1);
     deliveries::save(writing, &Delivery { state: DeliveryState::Leased, attempts, due_at: 0, ..before.clone() })?;
-    Ok(leased(before, event))
+    Ok(leased(before, events))
 }
 
 fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> UnderLead<Option<Batch>> {
@@ -203,8 +213,13 @@ fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> Und
         // The checkpoint was moved since the events were read.
         return Ok(Some(Some(Batch { items, reached: row.position, source: Source::New })));
     }
-    for event in page.events {
-        let position = event.position.get();
+    let mut events = page.events.into_iter().peekable();
+    while let Some(first) = events.next() {
+        let position = first.position.get();
+        let mut parts = vec![first];
+        while let Some(part) = events.next_if(|event| event.position == position) {
+            parts.push(part);
+        }
         if deliveries::at(writing, lead.id, position)?.is_some() {
             continue;
         }
@@ -214,7 +229,7 @@ fn lease_page(writing: &Writing<'_>, lead: Lead, page: Page, holds: bool) -> Und
         let delivery = Delivery { subscription: lead.id, position, aggregate, state, attempts, due_at: 0, last_error: None };
         deliveries::insert(writing, &mut row, &delivery)?;
         if !held {
-            items.push(Leased { position, aggregate, attempt: 1, before: None, event: Ok(event) });
+            items.push(Leased { position, aggregate, attempt: 1, before: None, events: Ok(parts) });
         }
     }
     if items.is_empty() {

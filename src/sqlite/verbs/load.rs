@@ -8,6 +8,7 @@ use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{self, Owner};
 use crate::sqlite::tables::snapshots::{self, Whose};
 use crate::sqlite::transaction::View;
+use crate::sqlite::upcast::{each_part, each_part_of};
 use crate::storage::load::{FoldedEvent, LoadRequest, Loaded, Loader, Until};
 use crate::storage::snapshots::SnapshotRow;
 
@@ -198,16 +199,17 @@ fn fold_page(
     let latest = &mut progress.latest_event_at;
     events::fold_page(view, part, owner, (progress.scanned, through), PAGE, |event| {
         *latest = (*latest).max(event.created_at);
-        loader
-            .apply(FoldedEvent {
+        each_part(view, &owner.aggregate_type, event.event_type, (event.schema_version, event.data), |part| {
+            loader.apply(FoldedEvent {
                 version: event.version,
-                event_type: &event.event_type.name,
+                event_type: part.event_type,
                 created_at: event.created_at,
-                data: event.data,
+                data: part.data,
                 position: None,
                 metadata: None,
             })
-            .map_err(|error| error.at_version(Version::new(event.version)))
+        })
+        .map_err(|error| error.at_version(Version::new(event.version)))
     })
 }
 
@@ -278,15 +280,16 @@ fn next_page_with_context(
             _ => true,
         };
         if is_wanted {
-            let event = FoldedEvent {
-                version: raw.version,
-                event_type: &raw.event_type.name,
-                created_at: raw.created_at,
-                data: raw.data,
-                position: Some(raw.position),
-                metadata: raw.metadata,
-            };
-            loader.apply(event).map_err(|error| error.at_version(Version::new(raw.version)).at_position(raw.position.into()))?;
+            each_part_of(view, &owner.aggregate_type, raw, |part| {
+                loader.apply(FoldedEvent {
+                    version: raw.version,
+                    event_type: part.event_type,
+                    created_at: raw.created_at,
+                    data: part.data,
+                    position: Some(raw.position),
+                    metadata: raw.metadata,
+                })
+            })?;
             progress.version = raw.version;
             progress.folded += 1;
             progress.latest_event_at = progress.latest_event_at.max(raw.created_at);

@@ -14,11 +14,16 @@ use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{Owner, Raw, select_events};
 use crate::sqlite::tables::{event_ids, log_state, names, positions};
 use crate::sqlite::transaction::{Columns, View};
+use crate::sqlite::upcast::read_as;
 use crate::storage::lookup::{FileStatistics, Held};
 
 impl Database {
     pub(crate) fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
-        self.read(|view| event_by_id(view, tenant, id))
+        self.read(|view| {
+            let Some(stored) = stored_by_id(view, tenant, id)? else { return Ok(None) };
+            let read = events_at(view, stored.position.get())?;
+            Ok(read.and_then(|events| events.into_iter().next()))
+        })
     }
 
     pub(crate) fn version(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64> {
@@ -137,16 +142,23 @@ fn at_position_of<T>(
     Ok(taken)
 }
 
-/// The event at a position.
-pub(super) fn event_at(view: &View<'_>, position: u64) -> Result<Option<RecordedEvent>> {
-    at_position(view, position, |raw, owner| raw.recorded(&owner.aggregate_type, owner.aggregate_id.clone(), None))
+/// What the event at a position is read as; `None` if there is no event.
+pub(super) fn events_at(view: &View<'_>, position: u64) -> Result<Option<Vec<RecordedEvent>>> {
+    at_position(view, position, |raw, owner| read_as(view, raw, owner))
 }
 
-/// The event with an id, if the tenant has it.
-pub(super) fn event_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
+/// The event at a position as it is stored.
+fn stored_at(view: &View<'_>, position: u64) -> Result<Option<RecordedEvent>> {
+    at_position(view, position, |raw, owner| {
+        raw.recorded(raw.as_stored(), &owner.aggregate_type, owner.aggregate_id.clone(), None)
+    })
+}
+
+/// The event with an id as it is stored, if the tenant has it.
+pub(super) fn stored_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
     let is_it = |event: &RecordedEvent| event.id == id && &*event.tenant == tenant;
     for position in event_ids::made(id, positions::last(view)?) {
-        match event_at(view, position)? {
+        match stored_at(view, position)? {
             Some(event) if is_it(&event) => return Ok(Some(event)),
             Some(_) => {}
             None => positions::confirm_removed(view, position)?,
@@ -154,7 +166,7 @@ pub(super) fn event_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Opt
     }
     let Some(tenant_id) = view.tenant_id(tenant)? else { return Ok(None) };
     let Some(position) = event_ids::given(view, tenant_id, id)? else { return Ok(None) };
-    match event_at(view, position)?.filter(is_it) {
+    match stored_at(view, position)?.filter(is_it) {
         Some(event) => Ok(Some(event)),
         None => Err(disagrees().at_position(position.into())),
     }

@@ -14,7 +14,7 @@ use crate::sqlite::tables::read_model::{self, Naming, ReadModel};
 use crate::sqlite::tables::subscriptions;
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::scan;
-use crate::sqlite::verbs::subscriptions::{advance, blank, page_after, remove};
+use crate::sqlite::verbs::subscriptions::{advance, blank, is_same_filter, page_after, remove};
 use crate::storage::delivery::{Applied, Checkpoint, Lead, Page, ProjectionSpec, Rebuilt, SubscriptionKind, Taken};
 
 /// How long one transaction of a projection may hold the write lock, and so delay an append of another process.
@@ -71,7 +71,7 @@ impl InlineProjection {
             None => subscriptions::find(writing, &self.spec.identity)?,
         };
         let mut row = found.ok_or_else(|| self.removed())?;
-        check_definition(&row, &self.spec)?;
+        check_definition(writing, &row, &self.spec)?;
         let last = scan::last_position(writing)?;
         subscriptions::check_position(&row, last)?;
         if row.position == last {
@@ -149,14 +149,14 @@ impl Database {
         self.read(|view| {
             let row = subscriptions::named(view, &spec.identity)?;
             check_not_newer(row.version, spec)?;
-            Ok(check_definition(&row, spec).is_err())
+            Ok(check_definition(view, &row, spec).is_err())
         })
     }
 
     pub(crate) fn next_for_tables(&self, lead: Lead, spec: &ProjectionSpec, limit: usize) -> Result<Option<Page>> {
         self.read(|view| {
             let Some(row) = subscriptions::working(view, lead)? else { return Ok(None) };
-            check_definition(&row, spec)?;
+            check_definition(view, &row, spec)?;
             page_after(view, &row, &spec.identity.tenant, &spec.filter, limit).map(Some)
         })
     }
@@ -177,7 +177,7 @@ impl Database {
                 lead_lost.set(true);
                 return Ok(None);
             };
-            check_definition(&row, spec)?;
+            check_definition(writing, &row, spec)?;
             if row.position != page.after {
                 return Ok(None);
             }
@@ -281,12 +281,18 @@ impl Database {
         failed_after: &Cell<Option<usize>>,
     ) -> Result<Taken> {
         let began = Instant::now();
+        // Several events that a stored one is read as are applied together or not at all.
+        let mut whole = 0;
         for (before, event) in page.events.iter().enumerate() {
             if let Err(error) = apply(event, model) {
-                failed_after.set(Some(before));
+                failed_after.set(Some(whole));
                 return Err(error);
             }
             let (events, held) = (before + 1, began.elapsed());
+            if page.events.get(events).is_some_and(|next| next.position == event.position) {
+                continue;
+            }
+            whole = events;
             let time_is_up = held >= HOLDS || (held >= HOLDS_WANTED && self.is_wanted());
             if events < page.events.len() && (time_is_up || events >= limit) {
                 return Ok(Taken { reached: event.position.get(), events });
@@ -375,13 +381,13 @@ fn check_free(writing: &Writing<'_>, spec: &ProjectionSpec, owned: &[String]) ->
 }
 
 /// Fails unless the tables were made by this definition.
-fn check_definition(row: &Checkpoint, spec: &ProjectionSpec) -> Result<()> {
+fn check_definition(view: &View<'_>, row: &Checkpoint, spec: &ProjectionSpec) -> Result<()> {
     check_not_newer(row.version, spec)?;
     let name = &row.identity.name;
     let what = if row.version != spec.version {
         let (tables, definition) = (row.version, spec.version);
         format!("the tables of the projection {name:?} have version {tables}, its definition has version {definition}")
-    } else if row.filter != spec.filter_text() {
+    } else if !is_same_filter(view, &row.filter, &spec.filter)? {
         format!("the filter of the projection {name:?} has changed since its tables were built")
     } else if row.tables != spec.tables_text() {
         format!("the names of the tables of the projection {name:?} have changed since they were built")

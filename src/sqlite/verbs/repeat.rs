@@ -39,7 +39,7 @@ pub(super) struct Known {
 /// The event that the log already has under the id of one to append. Other content under the same id is an error.
 pub(super) fn known(view: &View<'_>, aggregate: &AggregateRef, event: &NewEvent) -> Result<Option<Known>> {
     let Some(id) = event.id else { return Ok(None) };
-    let Some(stored) = lookup::event_by_id(view, &aggregate.tenant, id)? else { return Ok(None) };
+    let Some(stored) = lookup::stored_by_id(view, &aggregate.tenant, id)? else { return Ok(None) };
     match difference(&stored, aggregate, event) {
         Some(difference) => Err(another(aggregate, id, stored.position, &difference)),
         None => Ok(Some(Known { id, version: stored.version, position: stored.position, commit_id: stored.commit_id })),
@@ -99,7 +99,7 @@ fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent
         Some(format!("there it belongs to {}", stored.aggregate()))
     } else if *stored.event_type != *event.event_type {
         Some(format!("there it has the type {:?}", stored.event_type))
-    } else if stored.schema_version != event.schema_version {
+    } else if event.schema_version.is_some_and(|version| version != stored.schema_version) {
         Some(format!("there it has the schema version {}", stored.schema_version))
     } else if !same_json::is_same(stored.data.as_str(), event.data.as_str(), Arrays::Ordered) {
         Some("there it has other data".to_owned())

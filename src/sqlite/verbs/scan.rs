@@ -10,6 +10,8 @@ use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
+use crate::model::place::AggregateRef;
+use crate::model::upcast::Reading;
 use crate::sqlite::Database;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
@@ -21,6 +23,7 @@ pub(in crate::sqlite) use crate::sqlite::tables::positions::last as last_positio
 use crate::sqlite::tables::positions::{self, Gaps, Walk, number_of};
 use crate::sqlite::tables::{event_tags, names};
 use crate::sqlite::transaction::{Columns, View};
+use crate::sqlite::upcast::each_part_of;
 use crate::storage::scan::{ScanCursor, Selection};
 
 /// The most rows read in one transaction.
@@ -64,7 +67,8 @@ impl Database {
     pub(crate) fn count_by_time(&self, tenant: &str, filter: &Filter, from: i64, width: i64, spans: usize) -> Result<Vec<u64>> {
         let mut spans = Spans { from, width, events: vec![0; spans] };
         self.read(|view| {
-            let Some(mut wanted) = Conditions::of(view, tenant, filter)? else { return Ok(()) };
+            let selection = Selection { filter: filter.clone(), ..Selection::default() };
+            let Some(mut wanted) = Conditions::of(view, tenant, &selection)? else { return Ok(()) };
             if wanted.has_tags() {
                 return Err(Error::new(ErrorKind::InvalidInput, "events with a tag cannot be counted by time: leave tags out"));
             }
@@ -99,14 +103,16 @@ pub(crate) fn read_after(
 
 /// Receives matching events.
 trait Take {
-    /// Takes an event and returns whether there is room for another.
-    fn take(
-        &mut self,
-        raw: &Raw<'_>,
-        aggregate_type: &AggregateType,
-        aggregate_id: &str,
-        tags: Option<Vec<String>>,
-    ) -> Result<bool>;
+    /// Takes what one stored event is read as. Returns whether there is room for another.
+    fn take(&mut self, found: &mut Found<'_, '_>, parts: &[Reading<'_>]) -> Result<bool>;
+}
+
+/// A stored event that matches, with its aggregate, and its tags if they were already read.
+struct Found<'a, 'r> {
+    raw: &'a Raw<'r>,
+    aggregate_type: &'a AggregateType,
+    aggregate_id: &'a str,
+    tags: Option<Vec<String>>,
 }
 
 /// The events of one page, and its limits.
@@ -123,15 +129,12 @@ impl<'a> Page<'a> {
 }
 
 impl Take for Page<'_> {
-    fn take(
-        &mut self,
-        raw: &Raw<'_>,
-        aggregate_type: &AggregateType,
-        aggregate_id: &str,
-        tags: Option<Vec<String>>,
-    ) -> Result<bool> {
-        self.ready.push_back(raw.recorded(aggregate_type, Arc::from(aggregate_id), tags)?);
-        self.bytes += raw.bytes();
+    fn take(&mut self, found: &mut Found<'_, '_>, parts: &[Reading<'_>]) -> Result<bool> {
+        for (at, part) in parts.iter().enumerate() {
+            let tags = if at + 1 == parts.len() { found.tags.take() } else { found.tags.clone() };
+            self.ready.push_back(found.raw.recorded(*part, found.aggregate_type, Arc::from(found.aggregate_id), tags)?);
+        }
+        self.bytes += found.raw.bytes();
         Ok(self.ready.len() < self.room && self.bytes < BYTES_AT_ONCE)
     }
 }
@@ -139,8 +142,8 @@ impl Take for Page<'_> {
 struct Count<'a>(&'a mut u64);
 
 impl Take for Count<'_> {
-    fn take(&mut self, _: &Raw<'_>, _: &AggregateType, _: &str, _: Option<Vec<String>>) -> Result<bool> {
-        *self.0 += 1;
+    fn take(&mut self, _: &mut Found<'_, '_>, parts: &[Reading<'_>]) -> Result<bool> {
+        *self.0 += parts.len() as u64;
         Ok(true)
     }
 }
@@ -164,7 +167,7 @@ fn scan_one(
     if selection.filter.all_tenants {
         return Err(Error::new(ErrorKind::InvalidInput, "one aggregate belongs to one tenant: leave all_tenants out"));
     }
-    let wanted = Conditions::of(view, tenant, &selection.filter)?;
+    let wanted = Conditions::of(view, tenant, selection)?;
     let found = lookup::find(view, tenant, aggregate_type, aggregate_id)?;
     let (Some(wanted), Some((row, owner))) = (wanted, found) else {
         cursor.finish();
@@ -189,17 +192,23 @@ fn scan_one(
         if !in_range || !wanted.types.matches(owner.aggregate_type.id, raw.event_type.id, raw.created_at) {
             return Ok(true);
         }
-        match wanted.tags_of(raw)? {
-            Tags::Missing => Ok(true),
-            Tags::NotAsked => page.take(raw, &owner.aggregate_type, &owner.aggregate_id, None),
-            Tags::Carried(tags) => page.take(raw, &owner.aggregate_type, &owner.aggregate_id, Some(tags)),
-        }
+        let tags = match wanted.tags_of(raw)? {
+            Tags::Missing => return Ok(true),
+            Tags::NotAsked => None,
+            Tags::Carried(tags) => Some(tags),
+        };
+        let (aggregate_type, aggregate_id) = (&*owner.aggregate_type, &*owner.aggregate_id);
+        wanted.hand_over(view, Found { raw, aggregate_type, aggregate_id, tags }, page)
     })
 }
 
 /// A filter translated to the file's numbers.
 struct Conditions<'f> {
     types: Wanted,
+    /// The wanted event types, as events are read; empty: all.
+    names: &'f [String],
+    as_stored: bool,
+    newest_first: bool,
     /// The tenant's number; only used for tags.
     tenant: i64,
     all_of: &'f [String],
@@ -215,7 +224,8 @@ enum Tags {
 
 impl<'f> Conditions<'f> {
     /// `None` if nothing can match.
-    fn of(view: &View<'_>, tenant: &str, filter: &'f Filter) -> Result<Option<Conditions<'f>>> {
+    fn of(view: &View<'_>, tenant: &str, selection: &'f Selection) -> Result<Option<Conditions<'f>>> {
+        let Selection { filter, newest_first, .. } = selection;
         let has_tags = !filter.tags.is_empty() || !filter.any_tag.is_empty();
         if filter.all_tenants && has_tags {
             return Err(Error::new(ErrorKind::InvalidInput, "tags belong to a tenant: leave all_tenants out"));
@@ -225,13 +235,59 @@ impl<'f> Conditions<'f> {
         let aggregate_types = aggregate_types(view, tenant, tenant_id, filter)?;
         let event_types = match filter.event_types.is_empty() {
             true => None,
-            false => Some(numbers(filter.event_types.iter().map(|name| Ok(view.event_type(name)?.map(|found| found.id))))?),
+            false if view.names.upcasters.is_empty() => Some(type_numbers(view, &filter.event_types)?),
+            false => Some(type_numbers(view, view.names.upcasters.stored_types(&filter.event_types))?),
         };
         if [&aggregate_types, &event_types].into_iter().flatten().any(BTreeSet::is_empty) {
             return Ok(None);
         }
         let types = Wanted { aggregate_types, event_types, from: filter.from.map(to_micros), to: filter.to.map(to_micros) };
-        Ok(Some(Conditions { types, tenant: tenant_id, all_of: &filter.tags, any_of: &filter.any_tag }))
+        Ok(Some(Conditions {
+            types,
+            names: &filter.event_types,
+            as_stored: selection.as_stored,
+            newest_first: *newest_first,
+            tenant: tenant_id,
+            all_of: &filter.tags,
+            any_of: &filter.any_tag,
+        }))
+    }
+
+    /// Hands a stored event that matches to `page`, as readers get it. Returns whether there is room for another.
+    fn hand_over(&self, view: &View<'_>, mut found: Found<'_, '_>, page: &mut impl Take) -> Result<bool> {
+        let Found { raw, aggregate_type, aggregate_id, .. } = found;
+        let upcasters = &view.names.upcasters;
+        let is_wanted = |event_type: &str| {
+            self.names.is_empty()
+                || self.as_stored
+                || upcasters.is_empty()
+                || upcasters.matches(self.names, &aggregate_type.name, event_type)
+        };
+        if self.as_stored || raw.event_type.current(&aggregate_type.name) == Some(raw.schema_version) {
+            let part = [raw.as_stored()];
+            return page.take(&mut found, if is_wanted(&raw.event_type.name) { &part } else { &[] });
+        }
+        let mut parts = Vec::new();
+        each_part_of(view, aggregate_type, raw, |part| {
+            if is_wanted(part.event_type) {
+                parts.push((part.index, part.event_type.clone(), part.schema_version, part.data.to_owned()));
+            }
+            Ok(())
+        })
+        .map_err(|error| error.of(&AggregateRef::new(&aggregate_type.tenant, &aggregate_type.name, aggregate_id)))?;
+        let mut parts: Vec<Reading<'_>> = parts
+            .iter()
+            .map(|(index, event_type, schema_version, data)| Reading {
+                index: *index,
+                event_type,
+                schema_version: *schema_version,
+                data,
+            })
+            .collect();
+        if self.newest_first {
+            parts.reverse();
+        }
+        page.take(&mut found, &parts)
     }
 
     fn has_tags(&self) -> bool {
@@ -304,6 +360,11 @@ fn numbers(found: impl Iterator<Item = Result<Option<i64>>>) -> Result<BTreeSet<
     found.filter_map(Result::transpose).collect()
 }
 
+/// The numbers of the event types that the file has of these.
+fn type_numbers(view: &View<'_>, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeSet<i64>> {
+    numbers(names.into_iter().map(|name| Ok(view.event_type(name.as_ref())?.map(|found| found.id))))
+}
+
 /// The numbers of the aggregate types that a filter wants; `None` for all types of the file.
 fn aggregate_types(view: &View<'_>, tenant: &str, tenant_id: i64, filter: &Filter) -> Result<Option<BTreeSet<i64>>> {
     let wanted = &filter.aggregate_types;
@@ -332,7 +393,7 @@ fn scan_all(view: &View<'_>, tenant: &str, selection: &Selection, cursor: &mut S
     if !cursor.has_begun {
         cursor.begin(selection.after_position.saturating_add(1), selection.up_to_position.unwrap_or(u64::MAX).min(end));
     }
-    let Some(wanted) = Conditions::of(view, tenant, &selection.filter)? else {
+    let Some(wanted) = Conditions::of(view, tenant, selection)? else {
         cursor.finish();
         return Ok(());
     };
@@ -407,7 +468,8 @@ impl Range<'_> {
             let raw = Raw::read(view, row, identity, &mut names.event_types)?;
             cursor.pass(raw.position, newest_first);
             if self.wanted.types.matches(aggregate_type.id, raw.event_type.id, raw.created_at) {
-                read.go_on = page.take(&raw, &aggregate_type, aggregate_id, None)?;
+                let found = Found { raw: &raw, aggregate_type: &aggregate_type, aggregate_id, tags: None };
+                read.go_on = self.wanted.hand_over(view, found, page)?;
             }
             Ok(read.go_on)
         })?;
@@ -444,7 +506,10 @@ impl Range<'_> {
             return Err(disagrees().at_position(raw.position.into()));
         }
         match self.wanted.types.matches(owner.aggregate_type.id, raw.event_type.id, raw.created_at) {
-            true => page.take(raw, &owner.aggregate_type, &owner.aggregate_id, Some(tags)),
+            true => {
+                let (aggregate_type, aggregate_id) = (&*owner.aggregate_type, &*owner.aggregate_id);
+                self.wanted.hand_over(self.view, Found { raw, aggregate_type, aggregate_id, tags: Some(tags) }, page)
+            }
             false => Ok(true),
         }
     }

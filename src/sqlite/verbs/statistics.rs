@@ -17,7 +17,8 @@ impl Database {
             let mut statistics = EventStatistics::default();
             for ((aggregate_type, event_type), events) in block_summaries::counts(view)? {
                 if types.contains_key(&aggregate_type) {
-                    let name = view.event_type_by_id(event_type)?.name.to_string();
+                    let stored = &view.event_type_by_id(event_type)?.name;
+                    let name = view.names.upcasters.renamed(stored).unwrap_or(stored).to_owned();
                     *statistics.events_by_type.entry(name).or_default() += events;
                     statistics.total_events += events;
                 }

@@ -21,11 +21,11 @@ const PATIENCE_SHARE: u32 = 4;
 impl Database {
     pub(crate) fn make_subscription(&self, new: &NewSubscription<'_>) -> Result<()> {
         let filter = new.filter.to_text()?;
-        let fits = |known: Option<Checkpoint>| match known {
-            Some(known) => fits(&known, new, &filter),
+        let stands = |view: &View<'_>| match find_checked(view, new.identity)? {
+            Some(known) => fits(view, &known, new, &filter),
             None => Ok(false),
         };
-        if self.read(|view| fits(find_checked(view, new.identity)?))? {
+        if self.read(stands)? {
             return Ok(());
         }
         self.write(|writing| make(writing, new, filter.clone()).map(|_| ()))
@@ -196,6 +196,26 @@ impl Database {
     }
 }
 
+/// Whether a stored filter, given as text, wants the same events as this one: the same text, or other names for types that
+/// were renamed.
+pub(super) fn is_same_filter(view: &View<'_>, stored: &str, filter: &Filter) -> Result<bool> {
+    if stored == filter.to_text()? {
+        return Ok(true);
+    }
+    let Ok(stored) = serde_json::from_str::<Filter>(stored) else { return Ok(false) };
+    Ok(renamed(view, stored).to_text()? == renamed(view, filter.clone()).to_text()?)
+}
+
+/// The filter with today's names of event types.
+fn renamed(view: &View<'_>, mut filter: Filter) -> Filter {
+    for name in &mut filter.event_types {
+        if let Some(today) = view.names.upcasters.renamed(name) {
+            *name = today.to_owned();
+        }
+    }
+    filter
+}
+
 fn find_checked(view: &View<'_>, identity: &Identity) -> Result<Option<Checkpoint>> {
     let found = subscriptions::find(view, identity)?;
     if let Some(found) = &found {
@@ -205,7 +225,7 @@ fn find_checked(view: &View<'_>, identity: &Identity) -> Result<Option<Checkpoin
 }
 
 /// Whether a subscription already is as requested; an error if only the application can decide.
-fn fits(known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<bool> {
+fn fits(view: &View<'_>, known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<bool> {
     let name = &known.identity.name;
     if known.kind != new.kind {
         return Err(Error::new(
@@ -213,8 +233,9 @@ fn fits(known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<b
             format!("{name:?} is already the name of a subscription of kind {}", known.kind),
         ));
     }
-    if known.filter == filter || new.on_filter_change.is_some() {
-        return Ok(known.filter == filter);
+    let is_same = is_same_filter(view, &known.filter, new.filter)?;
+    if is_same || new.on_filter_change.is_some() {
+        return Ok(is_same);
     }
     Err(Error::new(
         ErrorKind::InvalidInput,
@@ -227,7 +248,7 @@ fn fits(known: &Checkpoint, new: &NewSubscription<'_>, filter: &str) -> Result<b
 /// Creates the subscription, or sets its new filter.
 fn make(writing: &Writing<'_>, new: &NewSubscription<'_>, filter: String) -> Result<Checkpoint> {
     if let Some(mut known) = find_checked(writing, new.identity)? {
-        if fits(&known, new, &filter)? {
+        if fits(writing, &known, new, &filter)? {
             return Ok(known);
         }
         known.filter = filter;
