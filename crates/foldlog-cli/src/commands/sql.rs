@@ -59,6 +59,10 @@ impl Sql {
     }
 }
 
+#[allow(
+    clippy::useless_conversion,
+    reason = "it is a list in the older versions of rusqlite that fit, an iterator in the newer ones"
+)]
 fn names(row: &Row<'_>) -> Vec<String> {
     let statement: &Statement<'_> = row.as_ref();
     statement.column_names().into_iter().map(str::to_owned).collect()

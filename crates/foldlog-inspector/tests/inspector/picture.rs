@@ -1,4 +1,4 @@
-//! The README's picture: this repository's own history in the inspector.
+//! A picture for the README: this repository's own history in the inspector.
 
 use std::path::Path;
 use std::process::Command;

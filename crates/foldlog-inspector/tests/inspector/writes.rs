@@ -55,7 +55,7 @@ fn a_person_skips_the_event_that_stopped_a_handler() {
     assert!(store.subscription("shipping").status().unwrap().failure.is_some());
     browser.click("form[action='/change/skip-failed'] button");
     browser.wait("return location.pathname === '/delivery'");
-    assert!(browser.text("[role=status]").contains("was skipped"));
+    assert!(browser.text("p.notice[role=status]").contains("was skipped"));
     let status = store.subscription("shipping").status().unwrap();
     assert!(status.failure.is_none() && status.position == 40, "{status:?}");
     assert_eq!(browser.complaints(), [""; 0]);
