@@ -1,4 +1,5 @@
 //! The command as a process: what it prints, what it returns, what it leaves in files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[allow(dead_code, reason = "shared with programs that need more of it")]
 #[path = "../../../../tests/common/streams.rs"]
