@@ -169,7 +169,7 @@ fn readers_in_memory_see_whole_commits() {
                 let mut last = 0;
                 while !done.load(Ordering::Relaxed) {
                     let positions: Vec<u64> = read(&store, Query::new()).iter().map(|event| event.position.get()).collect();
-                    assert!(positions.len() % 3 == 0 && positions.len() >= last);
+                    assert!(positions.len().is_multiple_of(3) && positions.len() >= last);
                     assert!(positions.iter().zip(1..).all(|(position, expected)| *position == expected));
                     last = positions.len();
                 }

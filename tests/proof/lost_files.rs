@@ -157,7 +157,10 @@ fn has_all(file: &Path, acknowledged: u64) -> Result<(), String> {
     }
 }
 
-const DEEDS: [(&str, fn(&Path, &[&str], &mut Random) -> Result<u64, String>); 6] = [
+/// Something that happens to a store's files; returns how many events were acknowledged.
+type Deed = fn(&Path, &[&str], &mut Random) -> Result<u64, String>;
+
+const DEEDS: [(&str, Deed); 6] = [
     ("deleted", deleted),
     ("moved", moved),
     ("replaced", replaced),
