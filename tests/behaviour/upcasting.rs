@@ -525,10 +525,12 @@ const NAMES: [&str; 9] = ["T0", "T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8"];
 
 /// An event as it is read: type, version, n, fields.
 type Read = (&'static str, u32, u64, u64);
+/// Stored events, by type and version, and what each is read as.
+type Reads = Vec<(&'static str, u32, Vec<Read>)>;
 
 /// The rules of a chain; and for an event of each of its types and versions, in order, what it is read as. The plain
 /// computation goes from the end of the chain to its beginning.
-fn chain(steps: &[Step]) -> (Upcasters, Vec<(&'static str, u32, Vec<Read>)>) {
+fn chain(steps: &[Step]) -> (Upcasters, Reads) {
     let mut places = vec![(NAMES[0], 1)];
     let mut upcasters = Upcasters::new();
     let mut renamed = 0;
