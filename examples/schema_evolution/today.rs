@@ -68,7 +68,10 @@ pub fn upcasters() -> Upcasters {
         .add_field("UserCreated", 2, "phoneVerified", false)
         .convert::<CreditInEuros, CreditInCents>("CreditGranted", 1)
         .split("ContactChanged", 1, [("EmailChanged", 1), ("PhoneChanged", 1)], |data| {
-            let changed = |event_type, field: &str| (!data[field].is_null()).then(|| (event_type, json!({"to": data[field]})));
+            let changed = |event_type, field| {
+                let to = data.get(field).filter(|value| !value.is_null())?;
+                Some((event_type, json!({ "to": to })))
+            };
             Ok([changed("EmailChanged", "mail"), changed("PhoneChanged", "phone")].into_iter().flatten().collect())
         })
         .discard("HeartbeatSeen", 1)
