@@ -30,7 +30,7 @@ impl<'de, E> Deserialize<'de> for Of<E> {
     }
 }
 
-impl<E: Serialize + DeserializeOwned> Aggregate for Of<E> {
+impl<E: Serialize + DeserializeOwned + 'static> Aggregate for Of<E> {
     const TYPE: &'static str = "account";
     type Event = E;
     fn apply(&mut self, _: E) {}
@@ -63,7 +63,7 @@ fn second() -> Vec<Second> {
     ]
 }
 
-fn shapes<E: Serialize + DeserializeOwned>(place: &Place, upcasters: Upcasters, samples: Vec<E>) -> EventShapes {
+fn shapes<E: Serialize + DeserializeOwned + 'static>(place: &Place, upcasters: Upcasters, samples: Vec<E>) -> EventShapes {
     EventShapes::new(place.join("shapes.jsonl"), upcasters).of::<Of<E>>(samples)
 }
 
