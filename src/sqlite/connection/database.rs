@@ -470,7 +470,10 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<Option<WalCheckpoin
     let (busy, log, moved): (bool, i64, i64) = connection
         .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .sql()?;
-    let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else { return Ok(None) };
+    let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else {
+        // Nothing is counted either if another process is just running a checkpoint.
+        return Ok(busy.then_some(WalCheckpoint { complete: false, pages_left: 0 }));
+    };
     Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
 }
 

@@ -43,7 +43,8 @@ pub(super) fn check_path(path: &Path, read_only: bool) -> Result<()> {
 fn check_length(path: &Path) -> Result<()> {
     let length = path.as_os_str().len();
     if cfg!(unix) && length > LONGEST_PATH {
-        let what = format!("the path {} has {length} bytes; SQLite takes {LONGEST_PATH} at most", path.display());
+        let what =
+            format!("{} cannot be opened: the path has {length} bytes; SQLite takes {LONGEST_PATH} at most", path.display());
         return Err(Error::new(ErrorKind::Io, what).advice("use a shorter path"));
     }
     Ok(())
