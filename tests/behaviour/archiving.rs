@@ -223,7 +223,8 @@ fn readers_and_repeats_reach_archived_events() {
 fn archived_events_are_purged() {
     let (place, store) = filled();
     store.maintenance().archive(older_than_second(200)).unwrap();
-    let report = store.maintenance().purge(Purge::created_before(at(220)).aggregate_type("account")).unwrap();
+    let plan = Purge::created_before(at(220)).aggregate_type("account");
+    let report = store.maintenance().purge(plan.fold(&store.aggregates::<Account>())).unwrap();
     assert_eq!(report.events_removed, ACCOUNTS * 220);
     clean(&store);
     assert_eq!(read(&store, Query::aggregate("account", 1)).len(), 80);

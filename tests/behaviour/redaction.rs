@@ -123,6 +123,10 @@ impl Aggregate for OlderAccount {
     const TYPE: &'static str = Account::TYPE;
     type Event = OlderEvent;
 
+    fn fold_name() -> &'static str {
+        Account::fold_name()
+    }
+
     fn apply(&mut self, event: OlderEvent) {
         let OlderEvent::Opened { note } = event;
         self.cents = note;

@@ -1,6 +1,6 @@
 //! A replay step by step gives what a replay to each version gives.
 
-use foldlog::{ErrorKind, Expected, FoldError, Purge, Result, SnapshotReason, Step};
+use foldlog::{Aggregate, ErrorKind, Expected, FoldError, Purge, Result, SnapshotReason, Step};
 use serde_json::json;
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
@@ -29,7 +29,7 @@ fn each_step_is_the_state_of_its_version() {
     }
     refused(accounts.steps("a", 31), ErrorKind::NotFound);
     assert_eq!(accounts.steps("nobody", 0).unwrap().count(), 0);
-    assert_eq!(accounts.fold_id(), ("typed", 1));
+    assert_eq!(accounts.fold_id(), (Account::fold_name(), 1));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn steps_do_not_pass_over_what_was_purged() {
     lists.append("a", 0, (0..6).map(|n| noted(n).created_at(at(n as i64)))).unwrap();
     lists.create_snapshot("a", SnapshotReason::Manual).unwrap();
     lists.append("a", 6, notes(6..9)).unwrap();
-    assert_eq!(store.maintenance().purge(Purge::created_before(at(100))).unwrap().events_removed, 6);
+    assert_eq!(store.maintenance().purge(Purge::created_before(at(100)).fold(&lists)).unwrap().events_removed, 6);
     let steps: Result<Vec<Step>> = lists.steps("a", 0).unwrap().collect();
     refused(steps, ErrorKind::HistoryRemoved);
     refused(lists.steps("a", 3), ErrorKind::HistoryRemoved);

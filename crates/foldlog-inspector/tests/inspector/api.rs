@@ -58,7 +58,7 @@ fn the_applications_own_folds_are_used() {
     let state = body(&get(&server, "/state.json/default/account/a?v=2"));
     assert_eq!(
         (&state["state"], &state["fold"], &state["foldVersion"]),
-        (&json!({"zebra": 0, "cents": 3}), &json!("typed"), &json!(7))
+        (&json!({"zebra": 0, "cents": 3}), &json!(Account::fold_name()), &json!(7))
     );
     let page = get(&server, "/a/default/account/a?v=3&fold=0").body;
     assert!(page.find("zebra").unwrap() < page.find("&quot;cents&quot;").unwrap(), "in the order of the application's fields");
