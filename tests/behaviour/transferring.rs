@@ -10,13 +10,18 @@ use uuid::Uuid;
 
 use crate::support::{Place, at, noted, notes, read, refused, says};
 
+/// A program that passes on events of schema versions that it does not know.
+fn open(place: &Place) -> Store {
+    crate::support::fast().upcasters(foldlog::Upcasters::new().pass_newer()).unwrap().open(place.file()).unwrap()
+}
+
 fn go_on<T>(_: &T) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
 /// Two tenants, a commit over two aggregates, and every field that an event can have.
 fn filled(place: &Place) -> Store {
-    let store = place.open();
+    let store = open(place);
     let whole = NewEvent::with_json("Named", foldlog::Json::from_text("{ \"b\" : 1.50,\n \"a\":\"\u{2028}\\n\" }").unwrap())
         .id(Uuid::from_u128(7))
         .schema_version(3)
@@ -50,7 +55,7 @@ fn an_import_makes_the_same_log() {
     let store = filled(&one);
     let lines = exported(&store, Filter::new().all_tenants());
     assert_eq!(lines.lines().count(), 6);
-    let copy = other.open();
+    let copy = open(&other);
     let done = import(&copy, &Import::new(), &lines).unwrap();
     assert_eq!((done.lines, done.appended, done.skipped, done.commits), (6, 6, 0, 4));
     let everything = || Query::matching(Filter::new().all_tenants());
@@ -68,7 +73,7 @@ fn an_import_makes_the_same_log() {
 fn an_import_again_adds_nothing_and_one_that_was_stopped_goes_on() {
     let (one, other) = (Place::new(), Place::new());
     let lines = exported(&filled(&one), Filter::new().all_tenants());
-    let copy = other.open();
+    let copy = open(&other);
     let stopped = copy.import(&Import::new(), lines.as_bytes(), |done| {
         if done.appended >= 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -84,7 +89,7 @@ fn an_import_again_adds_nothing_and_one_that_was_stopped_goes_on() {
 #[test]
 fn lines_without_ids_are_known_by_their_place() {
     let place = Place::new();
-    let store = place.open();
+    let store = open(&place);
     let line = r#"{"aggregate_type":"list","aggregate_id":"a","event_type":"Noted","data":{"n":1},"metadata":{},"occurred_at":"2026-01-01T00:00:00.000Z"}"#;
     let lines = format!("\u{feff}{line}\n\n{line}\r\n{line}");
     for appended in [3, 0] {
@@ -103,7 +108,7 @@ fn lines_without_ids_are_known_by_their_place() {
 #[test]
 fn commits_stay_whole() {
     let place = Place::new();
-    let store = place.open();
+    let store = open(&place);
     let line = |id: &str, commit: &str| json!({"aggregate_type": "file", "aggregate_id": id, "event_type": "Changed", "data": {}, "metadata": {"commit": commit}});
     let lines = [line("a", "1"), line("b", "1"), line("a", "2"), line("c", "3"), line("d", "3")].map(|line| format!("{line}\n"));
     let done = import(&store, &Import::new().commit_by("/metadata/commit"), &lines.concat()).unwrap();
@@ -118,7 +123,7 @@ fn commits_stay_whole() {
 fn versions_must_fit_unless_asked_otherwise() {
     let (one, other) = (Place::new(), Place::new());
     let lines = exported(&filled(&one), Query::aggregate("list", "a/1"));
-    let store = other.open();
+    let store = open(&other);
     store.append("list", "a/1", 0, [noted(9)]).unwrap();
     let error = refused(import(&store, &Import::new(), &lines), ErrorKind::Conflict);
     says(&error, &["lines 1 to 1", "Import::any_version"]);
@@ -152,7 +157,7 @@ fn a_bad_line_is_named_and_what_stands_before_it_stays() {
         (r#"{"aggregate_type":"","aggregate_id":"a","event_type":"Noted","data":{}}"#, ErrorKind::InvalidInput, "empty"),
     ] {
         let place = Place::new();
-        let store = place.open();
+        let store = open(&place);
         let error =
             refused(import(&store, &Import::new().events_per_commit(2), &format!("{good}\n{good}\n{good}\n{bad}\n")), kind);
         says(&error, &["import", "4", said]);
@@ -173,7 +178,7 @@ fn cloud_events_go_out_and_come_in() {
     let store = filled(&one);
     let form = CloudEvents::new().type_prefix("com.example.");
     let lines = exported(&store, Export::new(Filter::new().all_tenants()).as_cloud_events(form));
-    let copy = other.open();
+    let copy = open(&other);
     let settings = Import::new().type_prefix("com.example.");
     for appended in [6, 0] {
         assert_eq!(import(&copy, &settings, &lines).unwrap().appended, appended);
@@ -203,7 +208,7 @@ fn cloud_events_go_out_and_come_in() {
 #[test]
 fn an_export_can_be_narrowed_and_stopped() {
     let place = Place::new();
-    let store = place.open();
+    let store = open(&place);
     store.append("list", "a", 0, notes(1..=2_500)).unwrap();
     let mut lines = Vec::new();
     let even = |event: &foldlog::RecordedEvent| event.version.get().is_multiple_of(2);
@@ -227,7 +232,7 @@ fn an_export_can_be_narrowed_and_stopped() {
 fn every_event_goes_to_the_tenant_that_is_asked_for() {
     let (one, other) = (Place::new(), Place::new());
     let lines = exported(&filled(&one).tenant("acme"), Query::new());
-    let copy = other.open().tenant("beta");
+    let copy = open(&other).tenant("beta");
     import(&copy, &Import::new().into_tenant(), &lines).unwrap();
     assert_eq!(copy.tenants().unwrap(), ["beta"]);
     let moved = read(&copy, Query::new()).remove(0);

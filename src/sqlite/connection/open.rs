@@ -165,10 +165,10 @@ impl Opening {
                 self.immutable = true;
                 self.reader()
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) => Err(error.advice(
-                "the file has a -wal file with events in it, which cannot be read where nothing can be written: \
-                 copy both to a place that can be written",
-            )),
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly) => {
+                let what = "the file has a -wal file with events in it, which cannot be read where nothing can be written";
+                Err(Error::new(error.kind(), what).advice("copy both to a place that can be written").caused_by(error))
+            }
             other => other,
         }
     }

@@ -41,8 +41,9 @@ fn every_page_of_a_large_file_is_quick() {
     let server = Inspector::new(store.clone()).serve("127.0.0.1:0").unwrap();
     let ledger = store.version("ledger", 0).unwrap().get();
     let mut slow = Vec::new();
-    // Debug builds are several times slower, and other tests run beside this one.
-    let bound = Duration::from_millis(if cfg!(debug_assertions) { 1_500 } else { 100 });
+    // Debug builds are several times slower, and other tests run beside this one: there it only shows what reads the whole
+    // file.
+    let bound = Duration::from_millis(if cfg!(debug_assertions) { 5_000 } else { 100 });
     for path in [
         "/".to_owned(),
         "/aggregates".to_owned(),
