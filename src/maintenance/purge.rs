@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::log::scope::Scope;
 use crate::model::clock::to_micros;
-use crate::model::error::{ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::fold::sealed::Fold;
 use crate::model::place::{AggregateRef, Version};
 use crate::state::{compare, replay};
@@ -215,7 +215,7 @@ pub(crate) fn purge(
     while let Some(number) = after {
         let (mut candidates, next) = scope.engine().purge_candidates(&scope.tenant, &plan, number)?;
         if !plan.break_replay {
-            candidates.iter_mut().for_each(|candidate| compare(scope, &purge.folds, candidate));
+            candidates.iter_mut().try_for_each(|candidate| compare(scope, &purge.folds, candidate))?;
         }
         match scope.engine().purge(&scope.tenant, &plan, &candidates) {
             Ok(purged) => report.add(purged),
@@ -252,24 +252,30 @@ fn purge_in_little_space(scope: &Scope, plan: &PurgePlan, candidates: &[PurgeCan
 
 /// Lets the folds of an aggregate's type compare their snapshots of it with its events. This is the application's code, so
 /// it runs outside of any transaction.
-fn compare(scope: &Scope, folds: &[Arc<dyn SnapshotCheck>], candidate: &mut PurgeCandidate) {
+fn compare(scope: &Scope, folds: &[Arc<dyn SnapshotCheck>], candidate: &mut PurgeCandidate) -> Result<()> {
     for fold in folds.iter().filter(|fold| fold.aggregate_type() == &*candidate.aggregate_type) {
-        match fold.trusted(scope, &candidate.aggregate_id) {
+        match fold.trusted(scope, &candidate.aggregate_id)? {
             Ok(trusted) => candidate.trusted.push(trusted),
             Err(why) => {
                 candidate.untrusted = Some(why);
                 candidate.trusted.clear();
-                return;
+                break;
             }
         }
     }
+    Ok(())
+}
+
+/// Whether an error says nothing about the snapshots: the file could not be read just now.
+fn is_of_the_machine(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::FileMoved | ErrorKind::Forked)
 }
 
 /// A fold that compares its snapshots with the events.
 pub(crate) trait SnapshotCheck: Send + Sync {
     fn aggregate_type(&self) -> &str;
     /// The fold, with the versions of its snapshots of an aggregate that agree; or why none of them can be trusted.
-    fn trusted(&self, scope: &Scope, aggregate_id: &str) -> Result<TrustedFold, String>;
+    fn trusted(&self, scope: &Scope, aggregate_id: &str) -> Result<Result<TrustedFold, String>>;
 }
 
 impl<F: Fold + Send + Sync> SnapshotCheck for F {
@@ -277,21 +283,29 @@ impl<F: Fold + Send + Sync> SnapshotCheck for F {
         Fold::aggregate_type(self)
     }
 
-    fn trusted(&self, scope: &Scope, aggregate_id: &str) -> Result<TrustedFold, String> {
+    fn trusted(&self, scope: &Scope, aggregate_id: &str) -> Result<Result<TrustedFold, String>> {
         let id = replay::fold_id(self);
         let of = |reason: String| format!("fold {:?} version {}: {reason}", id.name, id.version);
         let rows = scope.engine().snapshots(&scope.tenant, Fold::aggregate_type(self), aggregate_id);
-        let rows = rows.map_err(|error| of(error.detail().to_owned()))?;
+        let rows = match rows {
+            Err(error) if is_of_the_machine(&error) => return Err(error),
+            Err(error) => return Ok(Err(of(error.detail().to_owned()))),
+            Ok(rows) => rows,
+        };
         let own: Vec<SnapshotRow> = rows.into_iter().filter(|row| row.is_intact && row.fold() == id).collect();
         let mut versions = Vec::new();
         if !own.is_empty() {
-            let compared = compare::compare(scope, self, aggregate_id, own).map_err(|error| of(compare::reason(&error)))?;
+            let compared = match compare::compare(scope, self, aggregate_id, own) {
+                Err(error) if is_of_the_machine(&error) => return Err(error),
+                Err(error) => return Ok(Err(of(compare::reason(&error)))),
+                Ok(compared) => compared,
+            };
             if let (Some((version, why)), true) = (compared.wrong.first(), compared.trusted.is_empty()) {
-                return Err(of(format!("the snapshot at version {version} cannot be trusted: {why}")));
+                return Ok(Err(of(format!("the snapshot at version {version} cannot be trusted: {why}"))));
             }
             versions = compared.trusted;
         }
-        Ok(TrustedFold { name: id.name.to_owned(), version: id.version, fingerprint: id.fingerprint, versions })
+        Ok(Ok(TrustedFold { name: id.name.to_owned(), version: id.version, fingerprint: id.fingerprint, versions }))
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use foldlog::{Durability, Error, ErrorKind, Filter, Message, PublishError, RecordedEvent, Store};
+use foldlog::{Clock, Durability, Error, ErrorKind, Filter, Message, PublishError, RecordedEvent, Store};
 
 use super::powercut::{PATH, goes_on};
 use crate::support::disk::Disk;
@@ -102,7 +102,10 @@ fn depose(store: &Store, stands: &Stands) {
 impl Afterlife<'_> {
     fn check(&self, disk: &Disk, outcome: &mut Outcome) -> Result<(), String> {
         disk.load(&self.image.files);
+        // An hour later by the store's clock, so that every retry is due.
+        let later = Clock::fixed("2026-01-01T01:00:00Z".parse().expect("a time"));
         let store = model::options(self.durability)
+            .clock(later)
             .vfs(disk.name())
             .open(PATH)
             .map_err(|error| format!("does not open: {error:?}, {} entries", self.image.promised))?;
