@@ -44,7 +44,7 @@ pub type UpcastError = Box<dyn std::error::Error + Send + Sync>;
 /// let upcasters = Upcasters::new()
 ///     .rename_field("UserCreated", 1, "mail", "email")
 ///     .add_field("UserCreated", 2, "phoneVerified", json!(false))
-///     .rename_type("UserCreated", 3, "UserRegistered");
+///     .rename_type("UserCreated", 3, "UserRegistered", 1);
 /// let store = Options::new().upcasters(upcasters)?.open(&path)?;
 /// let event = store.read(Query::new()).next().unwrap()?;
 /// assert_eq!(&*event.event_type, "UserRegistered");
@@ -96,7 +96,7 @@ impl Upcasters {
     /// # use foldlog::Upcasters;
     /// let upcasters = Upcasters::new()
     ///     .of_aggregates("order").rename_field("Created", 1, "at", "placedAt")
-    ///     .of_aggregates("user").rename_type("Created", 1, "Registered");
+    ///     .of_aggregates("user").rename_type("Created", 1, "Registered", 1);
     /// # foldlog::Options::new().upcasters(upcasters).unwrap();
     /// ```
     pub fn of_aggregates(mut self, aggregate_type: impl Into<Arc<str>>) -> Upcasters {
