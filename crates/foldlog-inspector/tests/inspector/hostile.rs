@@ -96,7 +96,9 @@ fn nothing_of_the_store_becomes_markup() {
         );
         assert_eq!((&found[0], &found[1], &found[2], &found[3]), (&json!(null), &json!(null), &json!(0), &json!(0)), "{path}");
         shown += u64::from(found[4] == json!(true));
-        let severe: Vec<String> = browser.complaints().into_iter().filter(|line| !line.contains("404")).collect();
+        // A server lets twelve pages wait for news, and a browser closes those that it has left a little later.
+        let expected = |line: &String| line.contains("404") || (line.contains("/live") && line.contains("503"));
+        let severe: Vec<String> = browser.complaints().into_iter().filter(|line| !expected(line)).collect();
         assert!(severe.is_empty(), "{path}: {severe:?}");
     }
     assert!(shown > 60, "the texts are shown as they are: on {shown} pages");
