@@ -3,6 +3,7 @@
 //! [`connection`] opens the file and hands out transactions. [`tables`] has a file for each table family, with its rows
 //! and statements. [`verbs`] are the whole operations that the library asks for. [`verify`] checks the file.
 
+mod archive_path;
 mod checksum;
 mod connection;
 mod consistency;

@@ -8,8 +8,8 @@ use std::sync::{Arc, RwLock};
 use uuid::Uuid;
 
 use crate::model::upcast::{OfType, Registry};
+use crate::sqlite::archive_path::ArchivePath;
 use crate::sqlite::checksum;
-use crate::sqlite::tables::archive::ArchivePath;
 use crate::sync;
 
 /// With more names of a kind than this the cache starts over, so that hostile input cannot grow it without limit.

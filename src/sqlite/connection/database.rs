@@ -14,7 +14,8 @@ use super::busy;
 use super::failure::Sql;
 use super::fresh::{Fresh, Watcher, data_version};
 use super::guard::{self, Guard, Lost, WriteLock};
-use super::open::{Location, Opening, Sync, absolute};
+use super::open::{Location, Opening, Sync};
+use super::paths::absolute;
 use super::reserve;
 use super::settled::Settled;
 use super::throttle::Throttle;
@@ -142,7 +143,7 @@ impl Database {
 
     /// The size of the write-ahead log's file, in bytes; 0 if there is none.
     pub(crate) fn wal_bytes(&self) -> u64 {
-        self.path().map_or(0, super::open::wal_bytes)
+        self.path().map_or(0, super::paths::wal_bytes)
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {

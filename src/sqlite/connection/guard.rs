@@ -19,7 +19,7 @@ use std::sync::{RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use super::busy;
-use super::open::{beside, hard_linked};
+use super::paths::{beside, hard_linked, links};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::sync;
 
@@ -65,18 +65,6 @@ impl Identity {
     fn of(_: &Metadata) -> Identity {
         Identity { device: 0, inode: 0 }
     }
-}
-
-/// How many names a file has.
-#[cfg(unix)]
-pub(super) fn links(file: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::nlink(file)
-}
-
-/// Known on Unix only.
-#[cfg(not(unix))]
-pub(super) fn links(_: &Metadata) -> u64 {
-    1
 }
 
 /// Why a store must not go on.

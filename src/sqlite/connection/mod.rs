@@ -8,6 +8,7 @@ pub(super) mod failure;
 pub(super) mod fresh;
 mod guard;
 mod open;
+mod paths;
 mod reason;
 mod reserve;
 mod settled;

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::guard::links;
-use super::open::hard_linked;
+use super::paths::{hard_linked, links};
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// SQLite's own limit for a path on Unix, so that the longest of its files' names still fits into 512 bytes.

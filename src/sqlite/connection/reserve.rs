@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::open::beside;
+use super::paths::beside;
 
 /// Makes the reserve if there is none of this size. A failure is ignored: then the disk is full already.
 pub(super) fn fill(path: &Path, bytes: u64) {

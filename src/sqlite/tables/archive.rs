@@ -5,13 +5,13 @@
 //! that it does not mention is ignored, so a move that was interrupted leaves nothing to clean up.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
 
 use rusqlite::params;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use uuid::Uuid;
 
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::sqlite::archive_path::ArchivePath;
 use crate::sqlite::tables::log_state;
 use crate::sqlite::transaction::View;
 
@@ -37,44 +37,6 @@ impl Part {
             Part::Main => Cow::Borrowed(sql),
             Part::Archive => Cow::Owned(sql.replace(" events ", " archive.events ")),
         }
-    }
-}
-
-/// Where the archive of a file is, or would be.
-#[derive(Clone, Debug)]
-pub(crate) struct ArchivePath {
-    path: PathBuf,
-    /// Whether the operating system knows the path; a VFS of the application may keep its files elsewhere.
-    is_of_system: bool,
-}
-
-impl ArchivePath {
-    pub(crate) fn new(path: PathBuf, is_of_system: bool) -> ArchivePath {
-        ArchivePath { path, is_of_system }
-    }
-
-    /// Where it is unless the options say otherwise: next to the file, as `<file>.archive`.
-    pub(crate) fn beside(main: &Path, is_of_system: bool) -> ArchivePath {
-        let mut path = main.as_os_str().to_owned();
-        path.push(".archive");
-        ArchivePath::new(path.into(), is_of_system)
-    }
-
-    pub(crate) fn is_missing(&self) -> bool {
-        self.is_of_system && !self.path.is_file()
-    }
-
-    pub(crate) fn missing(&self) -> Error {
-        Error::new(
-            ErrorKind::ArchiveMissing,
-            format!("the events are in the archive {}, which is not there", self.path.display()),
-        )
-        .advice("put the archive back next to the file, or say where it is with Options::archive_path")
-    }
-
-    pub(crate) fn foreign(&self) -> Error {
-        Error::new(ErrorKind::ArchiveMissing, format!("the archive {} is not the one of this file", self.path.display()))
-            .advice("put this file's own archive there, or say where it is with Options::archive_path")
     }
 }
 
@@ -117,7 +79,7 @@ pub(crate) fn path<'v>(view: &View<'v>) -> Result<&'v ArchivePath> {
 }
 
 pub(crate) fn attach_file(view: &View<'_>, archive: &ArchivePath) -> Result<()> {
-    let path = &archive.path;
+    let path = archive.path();
     let name = ToSqlOutput::Borrowed(ValueRef::Text(path.as_os_str().as_encoded_bytes()));
     view.prepare("ATTACH ?1 AS archive")?
         .execute(params![name])

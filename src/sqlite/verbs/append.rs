@@ -82,7 +82,7 @@ pub(crate) fn append(
     inline: &[Arc<InlineProjection>],
 ) -> Result<AppendOutcome> {
     if request.skip_existing
-        && let Some(outcome) = skip_existing::append_the_others(writing, request, inline)?
+        && let Some(outcome) = skip_existing::append_the_others(writing, request, |others| append(writing, others, inline))?
     {
         return Ok(outcome);
     }

@@ -1,21 +1,17 @@
 //! Appends that leave out the events which the log already has.
 
-use std::sync::Arc;
-
-use super::append::append;
 use super::repeat::{self, Known};
 use crate::model::error::Result;
 use crate::model::expected::Expected;
 use crate::model::place::{AggregateRef, Version};
 use crate::sqlite::transaction::{View, Writing};
-use crate::sqlite::verbs::projections::InlineProjection;
 use crate::storage::append::{AggregateAppend, AppendOutcome, AppendRequest, Appended};
 
 /// Appends the events that the log does not have; `None` if it has none of them, so that nothing need be left out.
 pub(super) fn append_the_others(
     writing: &Writing<'_>,
     request: &AppendRequest<'_>,
-    inline: &[Arc<InlineProjection>],
+    append: impl FnOnce(&AppendRequest<'_>) -> Result<AppendOutcome>,
 ) -> Result<Option<AppendOutcome>> {
     let parts = request.appends.iter().map(|append| Part::find(writing, request, append)).collect::<Result<Vec<_>>>()?;
     if parts.iter().all(|part| part.skipped() == 0) {
@@ -27,7 +23,7 @@ pub(super) fn append_the_others(
         let is_new = parts.iter().flat_map(|part| &part.known).map(Option::is_none);
         let tags: Vec<Option<String>> =
             request.tags.iter().zip(is_new).filter(|(_, is_new)| *is_new).map(|(tags, _)| tags.clone()).collect();
-        outcome = append(writing, &AppendRequest { appends: &others, tags: &tags, skip_existing: false, ..*request }, inline)?;
+        outcome = append(&AppendRequest { appends: &others, tags: &tags, skip_existing: false, ..*request })?;
     }
     let mut appended = std::mem::take(&mut outcome.appended).into_iter();
     outcome.appended = parts.iter().filter_map(|part| part.result(&mut appended)).collect();
