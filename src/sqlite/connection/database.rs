@@ -1,6 +1,5 @@
 //! One writer, several readers, and their transactions.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use super::busy;
 use super::failure::Sql;
 use super::fresh::{Fresh, Watcher, data_version};
-use super::guard::{self, Guard, Lost, WriteLock};
+use super::guard::Guard;
 use super::open::{Location, Opening, Sync};
 use super::paths::absolute;
 use super::reserve;
@@ -27,32 +26,27 @@ use crate::sqlite::format;
 use crate::sqlite::names_cache::NamesCache;
 use crate::sqlite::tables::log_state;
 use crate::sqlite::transaction::{View, Writing};
-use crate::storage::upkeep::WalCheckpoint;
 use crate::sync::{self, lock};
 
-/// The version of SQLite that has WAL checkpoints which only count.
-const HAS_NOOP: i32 = 3_051_000;
-/// How often one call opens its connections again, because another process has deleted the write-ahead log.
-const ATTEMPTS: u32 = 10;
 /// The most idle readers that are kept; others are closed.
 const IDLE_READERS: usize = 8;
 
 /// An open file.
 pub(crate) struct Database {
-    opening: Opening,
+    pub(super) opening: Opening,
     // None in memory, and where files cannot be lost.
-    guard: Option<Guard>,
+    pub(super) guard: Option<Guard>,
     // None after a failure that left the connection in an unknown state: the next write opens a new one.
-    writer: Turns<Option<Writer>>,
-    readers: Mutex<Vec<Connection>>,
+    pub(super) writer: Turns<Option<Writer>>,
+    pub(super) readers: Mutex<Vec<Connection>>,
     // The number of callers that wait for the writer. Background work lets them go first.
-    waiting: AtomicUsize,
-    turns: AtomicU64,
+    pub(super) waiting: AtomicUsize,
+    pub(super) turns: AtomicU64,
     // Background tasks also take turns with each other.
-    throttle: Mutex<Throttle>,
+    pub(super) throttle: Mutex<Throttle>,
     // Connections do not survive a fork: the locks and the shared memory of the write-ahead log remain the parent's.
-    process: u32,
-    names: NamesCache,
+    pub(super) process: u32,
+    pub(super) names: NamesCache,
 }
 
 impl Database {
@@ -84,7 +78,7 @@ impl Database {
         let opening = Opening::new(location, false, options);
         let is_ours = opening.inspect().map_err(|error| opening.explained(error))?;
         opening.make_private();
-        let locked = lock_before_opening(&opening, is_ours);
+        let locked = opening.lock_before_opening(is_ours);
         let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
         prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
         let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone(), options.upcasters.clone());
@@ -99,7 +93,7 @@ impl Database {
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {
         let mut opening = Opening::new(Location::File(absolute(path)?), true, options);
         opening.inspect().map_err(|error| opening.explained(error))?;
-        let locked = lock_before_opening(&opening, false);
+        let locked = opening.lock_before_opening(false);
         let reader = opening.first_reader().map_err(|error| opening.explained(error))?;
         format::check_readable(&reader)?;
         let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone(), options.upcasters.clone());
@@ -233,7 +227,7 @@ impl Database {
     }
 
     /// Waits for this thread's turn to use the writer. The rest of the time-out is left for the file's lock.
-    fn wait_for_writer(&self) -> Result<Asked<'_>> {
+    pub(super) fn wait_for_writer(&self) -> Result<Asked<'_>> {
         self.own_process()?;
         let asked = Timer::start();
         self.turns.fetch_add(1, Ordering::Relaxed);
@@ -302,96 +296,8 @@ impl Database {
         }
     }
 
-    pub(crate) fn checkpoint(&self) -> Result<Option<WalCheckpoint>> {
-        let mut turn = self.wait_for_writer()?;
-        let _locked = self.before_writing(&mut turn)?;
-        let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
-        match checkpoint(connection, "TRUNCATE") {
-            Err(error) if error.kind() == ErrorKind::DiskFull && self.opening.guarded_file().is_some_and(reserve::release) => {
-                checkpoint(connection, "TRUNCATE")
-            }
-            other => other,
-        }
-    }
-
-    /// Checks that the store's files are still in their places. They stay the ones that are open until the result is
-    /// dropped.
-    fn before_reading(&self) -> Result<Option<impl Sized + '_>> {
-        let Some(guard) = &self.guard else { return Ok(None) };
-        for _ in 1..ATTEMPTS {
-            match guard.reading() {
-                Err(Lost::Log(_) | Lost::LogTaken(_)) if !self.opening.read_only => {
-                    let mut turn = self.wait_for_writer()?;
-                    drop(self.before_writing(&mut turn)?);
-                }
-                other => return Ok(Some(other?)),
-            }
-        }
-        Ok(Some(guard.reading()?))
-    }
-
-    /// Takes the lock on writing and checks that the store's files are still in their places. If only the write-ahead log
-    /// is gone, everything in it is saved first.
-    fn before_writing(&self, turn: &mut Asked<'_>) -> Result<Option<WriteLock<'_>>> {
-        if self.opening.read_only {
-            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
-        }
-        let began = Instant::now();
-        busy::up_to(turn.patience);
-        let Some(guard) = &self.guard else { return Ok(None) };
-        let mut locked = guard.lock();
-        for _ in 1..ATTEMPTS {
-            match locked {
-                Err(Lost::Log(error)) => self.open_again(guard, &mut turn.writer, "TRUNCATE", error)?,
-                // A checkpoint of the old log would overwrite what came after it, so this only looks.
-                Err(Lost::LogTaken(error)) if rusqlite::version_number() >= HAS_NOOP => {
-                    self.open_again(guard, &mut turn.writer, "NOOP", error)?;
-                }
-                _ => break,
-            }
-            locked = guard.lock();
-        }
-        let locked = locked?;
-        turn.patience = turn.patience.saturating_sub(began.elapsed());
-        busy::up_to(turn.patience);
-        Ok(Some(locked))
-    }
-
-    /// Opens all connections again, if this WAL checkpoint finds that everything in the old write-ahead log is in the
-    /// file.
-    fn open_again(&self, guard: &Guard, writer: &mut Option<Writer>, mode: &str, lost: Error) -> Result<()> {
-        let mut lost = Some(lost);
-        let renewed = guard.renew(|| {
-            let Some(old) = writer.as_ref().filter(|old| old.connection.is_autocommit()) else {
-                return Err(lost.take().unwrap_or_else(|| internal("the writing connection is missing")));
-            };
-            let mut attempt = 0;
-            loop {
-                match checkpoint(&old.connection, mode)? {
-                    Some(WalCheckpoint { complete: true, pages_left: 0 }) => break,
-                    // Another process is just doing the same.
-                    Some(WalCheckpoint { complete: false, .. }) if busy::wait(attempt) => attempt = attempt.saturating_add(1),
-                    _ => return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use"))),
-                }
-            }
-            old.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
-            lock(&self.readers).clear();
-            *writer = None;
-            let locked = lock_before_opening(&self.opening, true);
-            let connection = self.opening.writer()?;
-            // The first reading makes a new log, if there is none.
-            replica_of(&connection)?;
-            *writer = Some(Writer { connection, sync: Sync::AsOpened });
-            Ok(locked)
-        })?;
-        match (renewed, lost) {
-            (false, Some(lost)) => Err(lost),
-            _ => Ok(()),
-        }
-    }
-
     /// The writing connection, opened again if the last one was left in an unknown state.
-    fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
+    pub(super) fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
         // If it is still in a transaction here, there was a panic and even the rollback failed.
         if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
             *writer = Some(Writer { connection: self.opening.writer()?, sync: Sync::AsOpened });
@@ -423,25 +329,6 @@ impl Database {
         done
     }
 
-    /// Closes all connections, the writer last. SQLite deletes the write-ahead log if it believes that nobody else has
-    /// the file open. It may be wrong about a process whose locks were dropped, so it may do so only if everything was
-    /// moved into the file and nobody is writing.
-    fn close(&mut self) {
-        sync::get_mut(&mut self.readers).clear();
-        let Some(writer) = self.writer.get_mut().take() else { return };
-        let Some(guard) = &self.guard else { return };
-        let locked = guard.lock_before_closing(self.opening.busy_timeout);
-        let in_place = matches!(locked, Ok(_) | Err(Lost::Log(_)));
-        let all_moved = in_place
-            && matches!(checkpoint(&writer.connection, "PASSIVE"), Ok(Some(WalCheckpoint { pages_left: 0, complete: true })));
-        if !all_moved {
-            // A failure leaves SQLite's own rule.
-            let _ = writer.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
-        drop(writer);
-        drop(locked);
-    }
-
     fn transact<T>(&self, connection: &Connection, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let transaction = Writing::begin(connection, &self.names)?;
         if let Some(waited) = asked.elapsed() {
@@ -466,38 +353,17 @@ impl Database {
     }
 }
 
-/// Runs a WAL checkpoint of this mode; `None` if there is no write-ahead log.
-fn checkpoint(connection: &Connection, mode: &str) -> Result<Option<WalCheckpoint>> {
-    let (busy, log, moved): (bool, i64, i64) = connection
-        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .sql()?;
-    let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else {
-        // Nothing is counted either if another process is just running a checkpoint.
-        return Ok(busy.then_some(WalCheckpoint { complete: false, pages_left: 0 }));
-    };
-    Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
-}
-
-/// See [`guard::lock_before_opening`].
-fn lock_before_opening(opening: &Opening, may_make_log: bool) -> Option<File> {
-    guard::lock_before_opening(opening.guarded_file()?, may_make_log, opening.busy_timeout)
-}
-
-fn internal(what: &str) -> Error {
-    Error::new(ErrorKind::Internal, what)
-}
-
 /// The writer, held by this thread: when it was asked for, and how long to wait for the file's lock.
-struct Asked<'a> {
-    writer: Turn<'a, Option<Writer>>,
-    asked: Timer,
-    patience: Duration,
+pub(super) struct Asked<'a> {
+    pub(super) writer: Turn<'a, Option<Writer>>,
+    pub(super) asked: Timer,
+    pub(super) patience: Duration,
 }
 
 /// The writing connection, and what its commits wait for now.
-struct Writer {
-    connection: Connection,
-    sync: Sync,
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) sync: Sync,
 }
 
 impl Drop for Database {
@@ -513,6 +379,6 @@ impl Drop for Database {
 }
 
 /// Reads the identity under which a file appends.
-fn replica_of(connection: &Connection) -> Result<crate::sqlite::names_cache::Replica> {
+pub(super) fn replica_of(connection: &Connection) -> Result<crate::sqlite::names_cache::Replica> {
     log_state::replica(&View::new(connection, &NamesCache::unknown()))
 }

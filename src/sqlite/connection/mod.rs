@@ -5,6 +5,7 @@ mod busy;
 mod copy;
 pub(super) mod database;
 pub(super) mod failure;
+mod files;
 pub(super) mod fresh;
 mod guard;
 mod open;

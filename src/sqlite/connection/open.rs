@@ -1,5 +1,6 @@
 //! Opens connections: finds the file and sets SQLite up for it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::busy;
 use super::failure::Sql;
+use super::guard;
 use super::paths::{immutable_uri, private, wal_bytes};
 use super::reason::{check_path, explained};
 use super::settled::Settled;
@@ -263,6 +265,11 @@ impl Opening {
             Location::File(path) if cfg!(unix) && self.vfs.is_none() => Some(path),
             _ => None,
         }
+    }
+
+    /// See [`guard::lock_before_opening`].
+    pub(super) fn lock_before_opening(&self, may_make_log: bool) -> Option<File> {
+        guard::lock_before_opening(self.guarded_file()?, may_make_log, self.busy_timeout)
     }
 
     fn configure(&self, connection: &mut Connection) -> Result<()> {

@@ -54,7 +54,7 @@ impl Wanted {
             && self.to.is_none_or(|to| created_at <= to)
     }
 
-    fn matches_pair(&self, aggregate_type: i64, event_type: i64) -> bool {
+    pub(super) fn matches_pair(&self, aggregate_type: i64, event_type: i64) -> bool {
         self.aggregate_types.as_ref().is_none_or(|types| types.contains(&aggregate_type))
             && self.event_types.as_ref().is_none_or(|types| types.contains(&event_type))
     }
@@ -66,7 +66,7 @@ pub(crate) type Counts = BTreeMap<(i64, i64), u64>;
 /// A block: its level, and its number within the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Block {
-    level: u32,
+    pub(super) level: u32,
     number: u64,
 }
 
@@ -76,7 +76,7 @@ impl Block {
     }
 
     /// The block of a level that contains a position.
-    fn of(level: u32, position: u64) -> Block {
+    pub(super) fn of(level: u32, position: u64) -> Block {
         Block { level, number: position.saturating_sub(1) / Block::span(level) }
     }
 
@@ -84,26 +84,26 @@ impl Block {
         i64::from(self.level) << 48 | number_of(self.number)
     }
 
-    fn first(self) -> u64 {
+    pub(super) fn first(self) -> u64 {
         self.number.saturating_mul(Block::span(self.level)).saturating_add(1)
     }
 
-    fn last(self) -> u64 {
+    pub(super) fn last(self) -> u64 {
         self.number.saturating_add(1).saturating_mul(Block::span(self.level))
     }
 
     /// The number of full blocks of this level when the log ends at `last`.
-    fn full(level: u32, last: u64) -> u64 {
+    pub(super) fn full(level: u32, last: u64) -> u64 {
         last / Block::span(level)
     }
 }
 
 /// The summary of a full block.
 #[derive(Debug, Clone)]
-struct Summary {
-    earliest: i64,
-    latest: i64,
-    counts: Option<Counts>,
+pub(super) struct Summary {
+    pub(super) earliest: i64,
+    pub(super) latest: i64,
+    pub(super) counts: Option<Counts>,
 }
 
 impl Summary {
@@ -146,7 +146,7 @@ impl Summary {
     }
 
     /// As [`Summary::of_rows`], but every checksum is checked, and archived events are read too.
-    fn of_events(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
+    pub(super) fn of_events(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
         let mut summary = Summary::EMPTY;
         each_event(view, range, |aggregate_type, event_type, created_at| {
             summary.add(aggregate_type, event_type, created_at);
@@ -177,11 +177,11 @@ impl Summary {
     }
 
     /// Whether all of its events are of the wanted times.
-    fn is_within(&self, wanted: &Wanted) -> bool {
+    pub(super) fn is_within(&self, wanted: &Wanted) -> bool {
         wanted.from.is_none_or(|from| self.earliest >= from) && wanted.to.is_none_or(|to| self.latest <= to)
     }
 
-    fn can_hold(&self, wanted: &Wanted) -> bool {
+    pub(super) fn can_hold(&self, wanted: &Wanted) -> bool {
         wanted.from.is_none_or(|from| self.latest >= from)
             && wanted.to.is_none_or(|to| self.earliest <= to)
             && self
@@ -193,7 +193,7 @@ impl Summary {
 
 /// Passes the types and the time of every event at these positions (both ends included) on, archived ones too. Every
 /// checksum is checked.
-fn each_event(view: &View<'_>, range: (u64, u64), mut each: impl FnMut(i64, i64, i64)) -> Result<()> {
+pub(super) fn each_event(view: &View<'_>, range: (u64, u64), mut each: impl FnMut(i64, i64, i64)) -> Result<()> {
     let (mut rest, mut types, mut known) = (range, Vec::new(), None::<Owner>);
     while rest.0 <= rest.1 {
         let (part, range) = positions::part_of(view, rest, false)?;
@@ -261,7 +261,7 @@ fn summarise_above(writing: &Writing<'_>, mut block: Block) -> Result<()> {
 }
 
 /// The summary of a full block. A missing one is damage, because it would hide the block's events.
-fn find(view: &View<'_>, block: Block) -> Result<Summary> {
+pub(super) fn find(view: &View<'_>, block: Block) -> Result<Summary> {
     let sql = "SELECT id, earliest, latest, counts, checksum FROM block_summaries WHERE id = ?1";
     let mut found = None;
     view.each_row(sql, [block.id()], |row| {
@@ -272,13 +272,13 @@ fn find(view: &View<'_>, block: Block) -> Result<Summary> {
     found.ok_or_else(|| wrong_at(block))
 }
 
-fn wrong_at(block: Block) -> Error {
+pub(super) fn wrong_at(block: Block) -> Error {
     disagrees().at_position(Position::new(block.first()))
 }
 
 /// The highest level with a full block that begins (or, if `descending`, ends) at this position, when the log ends at
 /// `last`.
-fn highest(position: u64, last: u64, descending: bool) -> Option<Block> {
+pub(super) fn highest(position: u64, last: u64, descending: bool) -> Option<Block> {
     (0..LEVELS).rev().map(|level| Block::of(level, position)).find(|block| {
         let at_edge = if descending { block.last() == position } else { block.first() == position };
         at_edge && block.number < Block::full(block.level, last)
@@ -337,99 +337,6 @@ pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64, la
         }
     }
     Ok(None)
-}
-
-/// The number of events in the log for each pair of types. Reads the summaries, and the events after the last full
-/// block.
-pub(crate) fn counts(view: &View<'_>) -> Result<Counts> {
-    let last = positions::last(view)?;
-    let full_end = Block::full(0, last) * BLOCK;
-    let mut counts = Counts::new();
-    let mut at = 1;
-    while at <= full_end {
-        let Some(mut block) = highest(at, last, false) else { return Err(wrong_at(Block::of(0, at))) };
-        let found = loop {
-            match find(view, block)?.counts {
-                Some(found) => break found,
-                // It has too many pairs to store, so its parts are read.
-                None if block.level > 0 => block = Block::of(block.level - 1, at),
-                None => break Summary::of_events(view, (block.first(), block.last()))?.counts.unwrap_or_default(),
-            }
-        };
-        found.into_iter().for_each(|(pair, events)| *counts.entry(pair).or_default() += events);
-        at = block.last() + 1;
-    }
-    let tail = Summary::of_events(view, (full_end + 1, last))?.counts.unwrap_or_default();
-    tail.into_iter().for_each(|(pair, events)| *counts.entry(pair).or_default() += events);
-    if counts.values().sum::<u64>() != last.saturating_sub(positions::removed(view)?.0) {
-        return Err(disagrees());
-    }
-    Ok(counts)
-}
-
-/// Equal spans of time, one after the other, and how many events are in each.
-#[derive(Debug)]
-pub(crate) struct Spans {
-    /// When the first one begins, in microseconds.
-    pub(crate) from: i64,
-    /// How long each one is, in microseconds; at least 1.
-    pub(crate) width: i64,
-    pub(crate) events: Vec<u64>,
-}
-
-impl Spans {
-    fn number(&self, time: i64) -> Option<usize> {
-        let number = usize::try_from(time.checked_sub(self.from)?.div_euclid(self.width)).ok()?;
-        (number < self.events.len()).then_some(number)
-    }
-
-    fn add(&mut self, time: i64, events: u64) {
-        if let Some(number) = self.number(time)
-            && let Some(span) = self.events.get_mut(number)
-        {
-            *span += events;
-        }
-    }
-
-    fn add_events(&mut self, view: &View<'_>, wanted: &Wanted, range: (u64, u64)) -> Result<()> {
-        each_event(view, range, |aggregate_type, event_type, created_at| {
-            if wanted.matches(aggregate_type, event_type, created_at) {
-                self.add(created_at, 1);
-            }
-        })
-    }
-}
-
-/// Counts the wanted events of each span. A block that lies within one span is counted by its summary; only those that
-/// cross from one to the next are read.
-pub(crate) fn count_by_time(view: &View<'_>, wanted: &Wanted, spans: &mut Spans) -> Result<()> {
-    let last = positions::last(view)?;
-    let full_end = Block::full(0, last) * BLOCK;
-    let mut at = 1;
-    while at <= full_end {
-        let Some(mut block) = highest(at, last, false) else { return Err(wrong_at(Block::of(0, at))) };
-        loop {
-            let summary = find(view, block)?;
-            if !summary.can_hold(wanted) {
-                break;
-            }
-            let is_in_one_span = spans.number(summary.earliest).is_some_and(|span| spans.number(summary.latest) == Some(span));
-            if let Some(counts) = summary.counts.as_ref().filter(|_| is_in_one_span && summary.is_within(wanted)) {
-                let matching = counts.iter().filter(|((aggregate, event), _)| wanted.matches_pair(*aggregate, *event));
-                spans.add(summary.earliest, matching.map(|(_, events)| events).sum());
-                break;
-            }
-            match block.level {
-                0 => {
-                    spans.add_events(view, wanted, (block.first(), block.last()))?;
-                    break;
-                }
-                level => block = Block::of(level - 1, at),
-            }
-        }
-        at = block.last() + 1;
-    }
-    spans.add_events(view, wanted, (full_end + 1, last))
 }
 
 /// What was removed from full blocks and must still be subtracted from their summaries.

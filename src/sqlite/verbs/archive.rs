@@ -130,28 +130,15 @@ fn plan_step(view: &View<'_>, tenant: &str, plan: &ArchivePlan, after: i64) -> R
     let mut step = Step::default();
     // Only from full blocks: the summary of the last one is still to be made, from the main file alone.
     let last_position = positions::last(view)? / BLOCK * BLOCK;
-    if let Some((aggregate_type, Some(aggregate_id))) = &plan.only {
-        if let Some((row, owner)) = lookup::find(view, tenant, aggregate_type, aggregate_id)? {
-            let is_whole = step.plan(view, plan, &row, owner, last_position)?;
-            step.next = (!is_whole).then_some(after);
+    let (page, next) = lookup::next_aggregates(view, tenant, plan.only.as_ref(), after, AGGREGATES_AT_ONCE)?;
+    for (row, owner) in page {
+        if !step.plan(view, plan, &row, owner, last_position)? {
+            // The rest of this aggregate comes next.
+            step.next = Some(row.id - 1);
+            return Ok(step);
         }
-        return Ok(step);
     }
-    let page = aggregates::page_of_all(view, after, AGGREGATES_AT_ONCE)?;
-    let is_full = page.len() == AGGREGATES_AT_ONCE;
-    for (aggregate_type, aggregate_id, number) in page {
-        let aggregate_type = view.aggregate_type_by_id(aggregate_type)?;
-        let is_asked_for = plan.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
-        if &*aggregate_type.tenant == tenant && is_asked_for {
-            let owner = Owner::new(number, aggregate_type, &aggregate_id);
-            let row = aggregates::at_number(view, number).map_err(|error| error.of(&owner.reference()))?;
-            if !step.plan(view, plan, &row, owner, last_position)? {
-                step.next = Some(number - 1);
-                return Ok(step);
-            }
-        }
-        step.next = is_full.then_some(number);
-    }
+    step.next = next;
     Ok(step)
 }
 

@@ -102,6 +102,33 @@ pub(super) fn find(
     Ok(Some((row, Owner::new(row.id, aggregate_type, aggregate_id))))
 }
 
+/// The next aggregates that upkeep looks at: a tenant's after a number, of this type, or only this one. Also the number to
+/// continue from: `None` at the end.
+pub(super) fn next_aggregates(
+    view: &View<'_>,
+    tenant: &str,
+    only: Option<&(String, Option<String>)>,
+    after: i64,
+    limit: usize,
+) -> Result<(Vec<(AggregateRow, Owner)>, Option<i64>)> {
+    if let Some((aggregate_type, Some(aggregate_id))) = only {
+        return Ok((find(view, tenant, aggregate_type, aggregate_id)?.into_iter().collect(), None));
+    }
+    let page = aggregates::page_of_all(view, after, limit)?;
+    let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == limit);
+    let mut found = Vec::new();
+    for (aggregate_type, aggregate_id, number) in page {
+        let aggregate_type = view.aggregate_type_by_id(aggregate_type)?;
+        let is_asked_for = only.is_none_or(|(name, _)| **name == *aggregate_type.name);
+        if &*aggregate_type.tenant == tenant && is_asked_for {
+            let owner = Owner::new(number, aggregate_type, &aggregate_id);
+            let row = aggregates::at_number(view, number).map_err(|error| error.of(&owner.reference()))?;
+            found.push((row, owner));
+        }
+    }
+    Ok((found, next))
+}
+
 /// Passes the event at a position to `take`; `None` if there is none.
 pub(in crate::sqlite) fn at_position<T>(
     view: &View<'_>,

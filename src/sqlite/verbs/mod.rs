@@ -3,6 +3,7 @@
 mod append;
 mod archive;
 mod compact;
+mod conditions;
 mod deliveries;
 mod load;
 pub(super) mod lookup;

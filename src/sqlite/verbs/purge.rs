@@ -26,22 +26,10 @@ impl Database {
         after: i64,
     ) -> Result<(Vec<PurgeCandidate>, Option<i64>)> {
         self.read(|view| {
-            if let Some((aggregate_type, Some(aggregate_id))) = &plan.only {
-                let found = lookup::find(view, tenant, aggregate_type, aggregate_id)?;
-                let found = found.map(|(row, owner)| candidate(view, plan, &owner, &row)).transpose()?;
-                return Ok((found.flatten().into_iter().collect(), None));
-            }
-            let page = aggregates::page_of_all(view, after, AGGREGATES_AT_ONCE)?;
-            let next = page.last().map(|(_, _, number)| *number).filter(|_| page.len() == AGGREGATES_AT_ONCE);
+            let (page, next) = lookup::next_aggregates(view, tenant, plan.only.as_ref(), after, AGGREGATES_AT_ONCE)?;
             let mut candidates = Vec::new();
-            for (aggregate_type, aggregate_id, number) in page {
-                let aggregate_type = view.aggregate_type_by_id(aggregate_type)?;
-                let is_asked_for = plan.only.as_ref().is_none_or(|(name, _)| **name == *aggregate_type.name);
-                if &*aggregate_type.tenant == tenant && is_asked_for {
-                    let owner = Owner::new(number, aggregate_type, &aggregate_id);
-                    let row = aggregates::at_number(view, number).map_err(|error| error.of(&owner.reference()))?;
-                    candidates.extend(candidate(view, plan, &owner, &row)?);
-                }
+            for (row, owner) in page {
+                candidates.extend(candidate(view, plan, &owner, &row)?);
             }
             Ok((candidates, next))
         })

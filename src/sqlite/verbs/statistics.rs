@@ -6,7 +6,7 @@ use super::lookup;
 use crate::model::error::Result;
 use crate::sqlite::Database;
 use crate::sqlite::tables::events;
-use crate::sqlite::tables::{aggregates, block_summaries, names};
+use crate::sqlite::tables::{aggregates, block_counts, names};
 use crate::sqlite::transaction::View;
 use crate::storage::lookup::EventStatistics;
 
@@ -15,7 +15,7 @@ impl Database {
         self.read(|view| {
             let types = types_of(view, tenant)?;
             let mut statistics = EventStatistics::default();
-            for ((aggregate_type, event_type), events) in block_summaries::counts(view)? {
+            for ((aggregate_type, event_type), events) in block_counts::counts(view)? {
                 if types.contains_key(&aggregate_type) {
                     let stored = &view.event_type_by_id(event_type)?.name;
                     let name = view.names.upcasters.renamed(stored).unwrap_or(stored).to_owned();
@@ -34,7 +34,7 @@ impl Database {
         self.read(|view| {
             let types = types_of(view, tenant)?;
             let mut sum = 0;
-            for ((aggregate_type, event_type), events) in block_summaries::counts(view)? {
+            for ((aggregate_type, event_type), events) in block_counts::counts(view)? {
                 let of_type =
                     types.get(&aggregate_type).is_some_and(|name| aggregate_types.is_empty() || aggregate_types.contains(name));
                 if of_type && (event_types.is_empty() || event_types.iter().any(|name| is_named(view, event_type, name))) {

@@ -1,0 +1,146 @@
+//! The write-ahead log and the guard of a store's files: what must hold before a transaction and before closing.
+
+use std::time::Instant;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::busy;
+use super::database::{Asked, Database, Writer, replica_of};
+use super::failure::Sql;
+use super::guard::{Guard, Lost, WriteLock};
+use super::open::Sync;
+use super::reserve;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::storage::upkeep::WalCheckpoint;
+use crate::sync::{self, lock};
+
+/// The version of SQLite that has WAL checkpoints which only count.
+const HAS_NOOP: i32 = 3_051_000;
+/// How often one call opens its connections again, because another process has deleted the write-ahead log.
+const ATTEMPTS: u32 = 10;
+
+impl Database {
+    pub(crate) fn checkpoint(&self) -> Result<Option<WalCheckpoint>> {
+        let mut turn = self.wait_for_writer()?;
+        let _locked = self.before_writing(&mut turn)?;
+        let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
+        match checkpoint(connection, "TRUNCATE") {
+            Err(error) if error.kind() == ErrorKind::DiskFull && self.opening.guarded_file().is_some_and(reserve::release) => {
+                checkpoint(connection, "TRUNCATE")
+            }
+            other => other,
+        }
+    }
+
+    /// Checks that the store's files are still in their places. They stay the ones that are open until the result is
+    /// dropped.
+    pub(super) fn before_reading(&self) -> Result<Option<impl Sized + '_>> {
+        let Some(guard) = &self.guard else { return Ok(None) };
+        for _ in 1..ATTEMPTS {
+            match guard.reading() {
+                Err(Lost::Log(_) | Lost::LogTaken(_)) if !self.opening.read_only => {
+                    let mut turn = self.wait_for_writer()?;
+                    drop(self.before_writing(&mut turn)?);
+                }
+                other => return Ok(Some(other?)),
+            }
+        }
+        Ok(Some(guard.reading()?))
+    }
+
+    /// Takes the lock on writing and checks that the store's files are still in their places. If only the write-ahead log
+    /// is gone, everything in it is saved first.
+    pub(super) fn before_writing(&self, turn: &mut Asked<'_>) -> Result<Option<WriteLock<'_>>> {
+        if self.opening.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+        }
+        let began = Instant::now();
+        busy::up_to(turn.patience);
+        let Some(guard) = &self.guard else { return Ok(None) };
+        let mut locked = guard.lock();
+        for _ in 1..ATTEMPTS {
+            match locked {
+                Err(Lost::Log(error)) => self.open_again(guard, &mut turn.writer, "TRUNCATE", error)?,
+                // A checkpoint of the old log would overwrite what came after it, so this only looks.
+                Err(Lost::LogTaken(error)) if rusqlite::version_number() >= HAS_NOOP => {
+                    self.open_again(guard, &mut turn.writer, "NOOP", error)?;
+                }
+                _ => break,
+            }
+            locked = guard.lock();
+        }
+        let locked = locked?;
+        turn.patience = turn.patience.saturating_sub(began.elapsed());
+        busy::up_to(turn.patience);
+        Ok(Some(locked))
+    }
+
+    /// Opens all connections again, if this WAL checkpoint finds that everything in the old write-ahead log is in the
+    /// file.
+    fn open_again(&self, guard: &Guard, writer: &mut Option<Writer>, mode: &str, lost: Error) -> Result<()> {
+        let mut lost = Some(lost);
+        let renewed = guard.renew(|| {
+            let Some(old) = writer.as_ref().filter(|old| old.connection.is_autocommit()) else {
+                return Err(lost.take().unwrap_or_else(|| internal("the writing connection is missing")));
+            };
+            let mut attempt = 0;
+            loop {
+                match checkpoint(&old.connection, mode)? {
+                    Some(WalCheckpoint { complete: true, pages_left: 0 }) => break,
+                    // Another process is just doing the same.
+                    Some(WalCheckpoint { complete: false, .. }) if busy::wait(attempt) => attempt = attempt.saturating_add(1),
+                    _ => return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use"))),
+                }
+            }
+            old.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
+            lock(&self.readers).clear();
+            *writer = None;
+            let locked = self.opening.lock_before_opening(true);
+            let connection = self.opening.writer()?;
+            // The first reading makes a new log, if there is none.
+            replica_of(&connection)?;
+            *writer = Some(Writer { connection, sync: Sync::AsOpened });
+            Ok(locked)
+        })?;
+        match (renewed, lost) {
+            (false, Some(lost)) => Err(lost),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes all connections, the writer last. SQLite deletes the write-ahead log if it believes that nobody else has
+    /// the file open. It may be wrong about a process whose locks were dropped, so it may do so only if everything was
+    /// moved into the file and nobody is writing.
+    pub(super) fn close(&mut self) {
+        sync::get_mut(&mut self.readers).clear();
+        let Some(writer) = self.writer.get_mut().take() else { return };
+        let Some(guard) = &self.guard else { return };
+        let locked = guard.lock_before_closing(self.opening.busy_timeout);
+        let in_place = matches!(locked, Ok(_) | Err(Lost::Log(_)));
+        let all_moved = in_place
+            && matches!(checkpoint(&writer.connection, "PASSIVE"), Ok(Some(WalCheckpoint { pages_left: 0, complete: true })));
+        if !all_moved {
+            // A failure leaves SQLite's own rule.
+            let _ = writer.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        drop(writer);
+        drop(locked);
+    }
+}
+
+/// Runs a WAL checkpoint of this mode; `None` if there is no write-ahead log.
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Option<WalCheckpoint>> {
+    let (busy, log, moved): (bool, i64, i64) = connection
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .sql()?;
+    let (Ok(log), Ok(moved)) = (u64::try_from(log), u64::try_from(moved)) else {
+        // Nothing is counted either if another process is just running a checkpoint.
+        return Ok(busy.then_some(WalCheckpoint { complete: false, pages_left: 0 }));
+    };
+    Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, what)
+}
