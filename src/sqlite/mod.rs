@@ -6,6 +6,7 @@
 mod checksum;
 mod connection;
 mod consistency;
+mod ends;
 mod format;
 mod names_cache;
 mod tables;
