@@ -47,6 +47,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0010-archive.md")]
 #[doc = include_str!("../docs/decisions/0011-snapshots-that-can-be-trusted.md")]
 #[doc = include_str!("../docs/decisions/0012-command-line.md")]
+#[doc = include_str!("../docs/decisions/0013-what-is-remembered.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

@@ -12,6 +12,14 @@ pub(super) fn disagrees() -> Error {
         .advice("copy the file before anything else; verify names the damage, and reindex recreates indexes")
 }
 
+/// Confirms that a key comes after the one before it.
+pub(super) fn confirm_rises<K: PartialOrd + ?Sized>(before: &K, key: &K) -> Result<()> {
+    if key > before {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Corrupt, "rows are not in their order: pages of the file are mixed up").advice(RESTORE))
+}
+
 /// Checks that rows come in the order that was asked for. Swapped pages of a damaged file could otherwise lead a scan
 /// in a circle for ever.
 pub(super) struct Ascending<K>(K);
@@ -24,11 +32,7 @@ impl<K: PartialOrd> Ascending<K> {
 
     /// Checks the next key.
     pub(super) fn next(&mut self, key: K) -> Result<()> {
-        if key <= self.0 {
-            return Err(
-                Error::new(ErrorKind::Corrupt, "rows are not in their order: pages of the file are mixed up").advice(RESTORE)
-            );
-        }
+        confirm_rises(&self.0, &key)?;
         self.0 = key;
         Ok(())
     }

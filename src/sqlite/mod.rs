@@ -7,6 +7,7 @@ mod archive_path;
 mod checksum;
 mod connection;
 mod consistency;
+mod ends;
 mod format;
 mod names_cache;
 mod tables;

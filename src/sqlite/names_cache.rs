@@ -70,11 +70,12 @@ struct Remembered {
     replicas: HashMap<i64, Uuid>,
 }
 
-/// Names that a write transaction created. They enter the cache when it has committed.
+/// Names that a write transaction created or found. They enter the cache when it has committed.
 #[derive(Default)]
 pub(crate) struct NewNames {
-    event_types: Vec<Arc<EventType>>,
-    aggregate_types: Vec<Arc<AggregateType>>,
+    event_types: HashMap<Arc<str>, Arc<EventType>>,
+    // tenant, then name
+    aggregate_types: HashMap<Arc<str>, HashMap<Arc<str>, Arc<AggregateType>>>,
 }
 
 impl NamesCache {
@@ -129,18 +130,28 @@ impl NamesCache {
     }
 
     pub(super) fn remember(&self, learnt: NewNames) {
-        learnt.event_types.into_iter().for_each(|event_type| self.remember_event_type(event_type));
-        learnt.aggregate_types.into_iter().for_each(|aggregate_type| self.remember_aggregate_type(aggregate_type));
+        learnt.event_types.into_values().for_each(|event_type| self.remember_event_type(event_type));
+        let aggregate_types = learnt.aggregate_types.into_values().flat_map(HashMap::into_values);
+        aggregate_types.for_each(|aggregate_type| self.remember_aggregate_type(aggregate_type));
     }
 }
 
 impl NewNames {
+    pub(super) fn event_type(&self, name: &str) -> Option<Arc<EventType>> {
+        self.event_types.get(name).cloned()
+    }
+
+    pub(super) fn aggregate_type(&self, tenant: &str, name: &str) -> Option<Arc<AggregateType>> {
+        self.aggregate_types.get(tenant)?.get(name).cloned()
+    }
+
     pub(super) fn add_event_type(&mut self, event_type: Arc<EventType>) {
-        self.event_types.push(event_type);
+        self.event_types.insert(event_type.name.clone(), event_type);
     }
 
     pub(super) fn add_aggregate_type(&mut self, aggregate_type: Arc<AggregateType>) {
-        self.aggregate_types.push(aggregate_type);
+        let of_tenant = self.aggregate_types.entry(aggregate_type.tenant.clone()).or_default();
+        of_tenant.insert(aggregate_type.name.clone(), aggregate_type);
     }
 }
 

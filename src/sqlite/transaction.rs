@@ -3,13 +3,14 @@
 //! Statements are prepared once for each connection and kept. Errors are converted here, so that no other file has to
 //! do it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ops::Deref;
 
 use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use super::connection::failure::Sql;
+use super::ends::Ends;
 use super::names_cache::{NamesCache, NewNames};
 use crate::metrics::{self, Timer};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -86,6 +87,11 @@ impl<'a> View<'a> {
     }
 }
 
+/// A number that changes when another connection has committed.
+pub(super) fn data_version(connection: &Connection) -> Result<i64> {
+    connection.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
+}
+
 /// Reads a row's columns with our errors.
 pub(super) trait Columns {
     fn at<T: FromSql>(&self, column: usize) -> Result<T>;
@@ -103,15 +109,46 @@ pub(crate) struct Writing<'a> {
     pub(super) learnt: RefCell<NewNames>,
     /// The number of snapshots in the file after this transaction, if it changes that.
     pub(super) snapshots: Cell<Option<u64>>,
+    ends: RefCell<Ends>,
+    ends_are_checked: Cell<bool>,
+    ends_stay: Cell<bool>,
 }
 
 impl<'a> Writing<'a> {
-    pub(super) fn begin(connection: &'a Connection, names: &'a NamesCache) -> Result<Writing<'a>> {
+    /// `ends` are those of the last transaction of this connection.
+    pub(super) fn begin(connection: &'a Connection, names: &'a NamesCache, ends: Ends) -> Result<Writing<'a>> {
         // IMMEDIATE, because a deferred transaction that starts to write later fails at once instead of waiting for its
         // turn.
         connection.prepare_cached("BEGIN IMMEDIATE").sql()?.execute([]).sql()?;
         let view = View { connection, names, committed: false };
-        Ok(Writing { view, learnt: RefCell::default(), snapshots: Cell::default() })
+        Ok(Writing {
+            view,
+            learnt: RefCell::default(),
+            snapshots: Cell::default(),
+            ends: RefCell::new(ends),
+            ends_are_checked: Cell::default(),
+            ends_stay: Cell::default(),
+        })
+    }
+
+    /// Where the log and its aggregates end, as far as that is known.
+    pub(super) fn ends(&self) -> Result<RefMut<'_, Ends>> {
+        let mut ends = self.ends.borrow_mut();
+        if !self.ends_are_checked.replace(true) {
+            ends.hold_at(data_version(self.connection())?);
+        }
+        Ok(ends)
+    }
+
+    /// Says that what this transaction did is in its [`Writing::ends`], or does not touch them. Otherwise the next
+    /// transaction knows nothing of them.
+    pub(super) fn keep_ends(&self) {
+        self.ends_stay.set(true);
+    }
+
+    /// The ends for the next transaction, after the commit.
+    pub(super) fn ends_after(&self) -> Ends {
+        if self.ends_stay.get() { self.ends.take() } else { Ends::default() }
     }
 
     /// Runs a statement; returns how many rows it changed.

@@ -237,3 +237,28 @@ fn borrowed_events_are_appended_too() {
     accounts.execute("a", |_| events.first()).unwrap();
     assert_eq!(accounts.replay("a").unwrap().state.cents, 6);
 }
+
+/// A store remembers where its appends ended. Another store on the same file moves the ends.
+#[test]
+fn two_stores_take_turns() {
+    let place = Place::new();
+    let stores = [place.open(), place.open()];
+    for turn in 0..6 {
+        // Twice by each, so that one store's second append finds what its first one left.
+        let store = &stores[turn / 2 % 2];
+        for id in ["a", "b"] {
+            let appended = store.append("list", id, turn as u64, [noted(1)]).unwrap();
+            assert_eq!(appended.version, turn as u64 + 1);
+        }
+        let conflict = refused(store.append("list", "a", turn as u64, [noted(1)]), ErrorKind::Conflict);
+        assert_eq!(conflict.conflict().unwrap().actual, turn as u64 + 1);
+    }
+    let positions: Vec<u64> = read(&stores[0], Query::new()).iter().map(|event| event.position.get()).collect();
+    assert_eq!(positions, (1..=12).collect::<Vec<_>>());
+    // The events go, their versions and positions do not come back.
+    let purge = foldlog::Purge::created_before(chrono::Utc::now() + chrono::TimeDelta::hours(1)).even_if_replay_breaks();
+    stores[1].maintenance().purge(purge).unwrap();
+    let appended = stores[0].append("list", "b", 6, [noted(1)]).unwrap();
+    assert_eq!((appended.version.get(), appended.position.get()), (7, 13));
+    assert!(stores[1].maintenance().verify(|_| std::ops::ControlFlow::Continue(())).unwrap().is_clean());
+}

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::busy;
 use super::failure::Sql;
-use super::fresh::{Fresh, Watcher, data_version};
+use super::fresh::{Fresh, Watcher};
 use super::guard::Guard;
 use super::open::{Location, Opening, Sync};
 use super::paths::absolute;
@@ -22,10 +22,11 @@ use super::turn::{Turn, Turns};
 use crate::metrics::{self, Timer};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::Options;
+use crate::sqlite::ends::Ends;
 use crate::sqlite::format;
 use crate::sqlite::names_cache::NamesCache;
 use crate::sqlite::tables::log_state;
-use crate::sqlite::transaction::{View, Writing};
+use crate::sqlite::transaction::{View, Writing, data_version};
 use crate::sync::{self, lock};
 
 /// The most idle readers that are kept; others are closed.
@@ -112,7 +113,7 @@ impl Database {
         Database {
             opening,
             guard,
-            writer: Turns::new(writer.map(|connection| Writer { connection, sync: Sync::AsOpened })),
+            writer: Turns::new(writer.map(Writer::new)),
             readers: Mutex::new(readers),
             waiting: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
@@ -279,7 +280,7 @@ impl Database {
         let connection = self.opening.writer()?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
         busy::up_to(turn.patience);
-        let writing = Writing::begin(&connection, &self.names)?;
+        let writing = Writing::begin(&connection, &self.names, Ends::default())?;
         let done = work(&writing);
         drop(writing);
         done
@@ -297,10 +298,10 @@ impl Database {
     }
 
     /// The writing connection, opened again if the last one was left in an unknown state.
-    pub(super) fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a Connection> {
+    pub(super) fn ready<'a>(&self, writer: &'a mut Option<Writer>, sync: Sync) -> Result<&'a mut Writer> {
         // If it is still in a transaction here, there was a panic and even the rollback failed.
         if writer.as_ref().is_none_or(|writer| !writer.connection.is_autocommit()) {
-            *writer = Some(Writer { connection: self.opening.writer()?, sync: Sync::AsOpened });
+            *writer = Some(Writer::new(self.opening.writer()?));
         }
         // Set before each transaction, never after one. So each transaction waits for what it needs, however the last
         // one ended.
@@ -313,24 +314,25 @@ impl Database {
                 }
             }
         }
-        let ready = writer.as_ref().map(|writer| &writer.connection);
-        ready.ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is missing"))
+        writer.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is missing"))
     }
 
     fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let _locked = self.before_writing(&mut turn)?;
-        let connection = self.ready(&mut turn.writer, sync)?;
+        let writer = self.ready(&mut turn.writer, sync)?;
         busy::up_to(turn.patience);
-        let done = self.transact(connection, turn.asked, work);
-        if !connection.is_autocommit() {
+        let done = self.transact(writer, turn.asked, work);
+        if !writer.connection.is_autocommit() {
             // Even the rollback failed, so this connection must not be used again.
             *turn.writer = None;
         }
         done
     }
 
-    fn transact<T>(&self, connection: &Connection, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
-        let transaction = Writing::begin(connection, &self.names)?;
+    fn transact<T>(&self, writer: &mut Writer, asked: Timer, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+        // If anything fails or panics from here on, nothing of them is known any more.
+        let ends = std::mem::take(&mut writer.ends);
+        let transaction = Writing::begin(&writer.connection, &self.names, ends)?;
         if let Some(waited) = asked.elapsed() {
             metrics::waited_to_write(waited);
         }
@@ -345,9 +347,11 @@ impl Database {
             // Still under the writer's lock, so that the older of two threads' values is not reported last.
             metrics::snapshots_in_file(snapshots);
         }
+        let ends = transaction.ends_after();
         drop(transaction);
         if done.is_ok() {
             self.names.remember(learnt);
+            writer.ends = ends;
         }
         done
     }
@@ -364,6 +368,13 @@ pub(super) struct Asked<'a> {
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) sync: Sync,
+    ends: Ends,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection) -> Writer {
+        Writer { connection, sync: Sync::AsOpened, ends: Ends::default() }
+    }
 }
 
 impl Drop for Database {

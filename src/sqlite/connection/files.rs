@@ -24,7 +24,7 @@ impl Database {
     pub(crate) fn checkpoint(&self) -> Result<Option<WalCheckpoint>> {
         let mut turn = self.wait_for_writer()?;
         let _locked = self.before_writing(&mut turn)?;
-        let connection = self.ready(&mut turn.writer, Sync::AsOpened)?;
+        let connection = &self.ready(&mut turn.writer, Sync::AsOpened)?.connection;
         match checkpoint(connection, "TRUNCATE") {
             Err(error) if error.kind() == ErrorKind::DiskFull && self.opening.guarded_file().is_some_and(reserve::release) => {
                 checkpoint(connection, "TRUNCATE")
@@ -100,7 +100,7 @@ impl Database {
             let connection = self.opening.writer()?;
             // The first reading makes a new log, if there is none.
             replica_of(&connection)?;
-            *writer = Some(Writer { connection, sync: Sync::AsOpened });
+            *writer = Some(Writer::new(connection));
             Ok(locked)
         })?;
         match (renewed, lost) {

@@ -9,7 +9,7 @@ use super::failure::Sql;
 use super::settled::Settled;
 use crate::model::error::Result;
 use crate::sqlite::names_cache::NamesCache;
-use crate::sqlite::transaction::View;
+use crate::sqlite::transaction::{View, data_version};
 
 /// See [`Database::fresh`].
 pub(crate) struct Fresh {
@@ -56,9 +56,4 @@ impl Watcher {
         let _settled = self.settled.as_ref().map(Settled::reading);
         data_version(&self.connection)
     }
-}
-
-/// A number that changes when another connection has committed.
-pub(super) fn data_version(connection: &Connection) -> Result<i64> {
-    connection.prepare_cached("PRAGMA data_version").sql()?.query_row([], |row| row.get(0)).sql()
 }

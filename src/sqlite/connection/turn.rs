@@ -19,12 +19,14 @@ pub(super) struct Turns<T> {
 #[derive(Default)]
 struct Place<T> {
     is_taken: bool,
+    /// Threads that wait. Without any nobody needs to be woken, which would be a call to the system.
+    waiting: usize,
     value: T,
 }
 
 impl<T: Default> Turns<T> {
     pub(super) fn new(value: T) -> Turns<T> {
-        Turns { place: Mutex::new(Place { is_taken: false, value }), given_back: Condvar::new() }
+        Turns { place: Mutex::new(Place { is_taken: false, waiting: 0, value }), given_back: Condvar::new() }
     }
 
     /// Takes the value as soon as it is free; `None` if that takes more than `longest`.
@@ -33,6 +35,7 @@ impl<T: Default> Turns<T> {
         if place.is_taken && !longest.is_zero() {
             // A time too far in the future for the clock means no limit.
             let until = Instant::now().checked_add(longest);
+            place.waiting += 1;
             while place.is_taken {
                 let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
                 if left.is_zero() {
@@ -40,6 +43,7 @@ impl<T: Default> Turns<T> {
                 }
                 place = self.given_back.wait_timeout(place, left).unwrap_or_else(PoisonError::into_inner).0;
             }
+            place.waiting -= 1;
         }
         if place.is_taken {
             return None;
@@ -81,8 +85,11 @@ impl<T: Default> DerefMut for Turn<'_, T> {
 
 impl<T: Default> Drop for Turn<'_, T> {
     fn drop(&mut self) {
-        *self.turns.lock() = Place { is_taken: false, value: std::mem::take(&mut self.value) };
-        self.turns.given_back.notify_one();
+        let mut place = self.turns.lock();
+        (place.is_taken, place.value) = (false, std::mem::take(&mut self.value));
+        if place.waiting > 0 {
+            self.turns.given_back.notify_one();
+        }
     }
 }
 

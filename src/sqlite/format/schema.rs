@@ -40,17 +40,16 @@ impl Schema {
     /// Refuses a file whose foldlog tables differ from the DDL, or that has foreign triggers or indexes on them.
     pub(super) fn check(&self, connection: &Connection) -> Result<()> {
         let mut expected: HashMap<&str, &str> = self.0.iter().filter_map(|sql| Some((name_in(sql)?, sql.as_str()))).collect();
-        let ours: Vec<&str> = expected.keys().copied().collect();
         let mut statement = connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema").sql()?;
         let mut rows = statement.query([]).sql()?;
         while let Some(row) = rows.next().sql()? {
-            let text = |column: usize| -> Result<String> { row.get(column).sql() };
+            let text = |column: usize| -> Result<&str> { row.get_ref(column).and_then(|text| Ok(text.as_str()?)).sql() };
             let (kind, name, table, sql) = (text(0)?, text(1)?, text(2)?, text(3)?);
-            if let Some(wanted) = expected.remove(name.as_str()) {
-                if !same_statement(wanted, &sql) {
+            if let Some(wanted) = expected.remove(name) {
+                if !same_statement(wanted, sql) {
                     return Err(tampered(&format!("the {kind} {name} is not as foldlog creates it")));
                 }
-            } else if ours.contains(&table.as_str()) && !(kind == "index" && sql.is_empty()) {
+            } else if self.creates(table) && !(kind == "index" && sql.is_empty()) {
                 return Err(tampered(&format!("the {kind} {name} was added to foldlog's table {table}")));
             }
         }
@@ -58,6 +57,11 @@ impl Schema {
             Some(missing) => Err(tampered(&format!("{missing} is missing"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a statement creates something with exactly this name.
+    fn creates(&self, name: &str) -> bool {
+        self.0.iter().any(|sql| name_in(sql) == Some(name))
     }
 
     fn has(&self, name: &str) -> bool {

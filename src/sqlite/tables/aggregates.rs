@@ -7,7 +7,7 @@ use super::keys::{key, key_version};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Version;
 use crate::sqlite::checksum;
-use crate::sqlite::consistency::{Ascending, RESTORE, disagrees};
+use crate::sqlite::consistency::{Ascending, RESTORE, confirm_rises, disagrees};
 use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// What of an aggregate is no longer in the main file.
@@ -233,22 +233,23 @@ pub(crate) fn make(writing: &Writing<'_>, aggregate_type: i64, aggregate_id: &st
 
 /// The ids of a type's aggregates in order, after `after`, with their numbers.
 pub(crate) fn page(view: &View<'_>, aggregate_type: i64, after: Option<&str>, limit: usize) -> Result<Vec<(String, i64)>> {
-    let sql = "SELECT aggregate_type, aggregate_id, id, checksum FROM aggregates
+    let sql = "SELECT aggregate_id, id, checksum FROM aggregates
                WHERE aggregate_type = ?1 AND aggregate_id > ?2 ORDER BY aggregate_id LIMIT ?3";
     // No id is empty, so all come after the empty one.
-    let mut order = Ascending::after(after.unwrap_or("").to_owned());
-    let mut page = Vec::new();
-    view.each_row(sql, params![aggregate_type, after.unwrap_or(""), limit], |row| {
-        let (of_type, id, number) = checked_name(row)?;
-        if of_type != aggregate_type {
+    let after = after.unwrap_or("");
+    let mut page: Vec<(String, i64)> = Vec::new();
+    view.each_row(sql, params![aggregate_type, after, limit], |row| {
+        let (aggregate_id, id) = (row.get_ref(0).ok().and_then(|id| id.as_str().ok()).ok_or_else(disagrees)?, row.at(1)?);
+        if row.at::<i64>(2)? != i64::from(checksum::aggregate(id, aggregate_type, aggregate_id)) {
             return Err(disagrees());
         }
-        order.next(id.clone())?;
-        page.push((id, number));
+        confirm_rises(page.last().map_or(after, |(last, _)| last), aggregate_id)?;
+        page.push((aggregate_id.to_owned(), id));
         Ok(true)
     })?;
     if page.len() < limit {
-        confirm_absent(view, aggregate_type, &format!("{}\0", order.into_last()))?;
+        let last = page.last().map_or(after, |(last, _)| last);
+        confirm_absent(view, aggregate_type, &format!("{last}\0"))?;
     }
     Ok(page)
 }

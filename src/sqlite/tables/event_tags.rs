@@ -12,6 +12,9 @@ use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// Adds the tags of an append, each with the position of its event.
 pub(crate) fn insert(writing: &Writing<'_>, tenant: i64, mut tagged: Vec<(&str, u64)>) -> Result<()> {
+    if tagged.is_empty() {
+        return Ok(());
+    }
     // In the order of the index, which touches fewer pages. An event may carry a tag twice.
     tagged.sort_unstable();
     tagged.dedup();

@@ -97,7 +97,6 @@ pub(crate) fn fold_page(
     if after >= through {
         return Ok(PageEnd { behind: None, ..end });
     }
-    let mut known: Option<Arc<EventType>> = None;
     let mut types = Vec::new();
     let (mut left, last_key) = (limit, key(owner.aggregate, Version::MAX.get()));
     view.each_row(&part.sql(SQL), params![key(owner.aggregate, after), limit.saturating_add(1)], |row| {
@@ -117,11 +116,7 @@ pub(crate) fn fold_page(
         }
         left -= 1;
         end.version = version;
-        let number: i64 = row.at(1)?;
-        let event_type = match &known {
-            Some(known) if known.id == number => known,
-            _ => known.insert(type_of(view, &mut types, number)?),
-        };
+        let event_type = type_of(view, &mut types, row.at(1)?)?;
         let (schema_version, created_at): (u32, i64) = (row.at(2)?, row.at(3)?);
         let data = row.get_ref(5).ok().and_then(|data| data.as_str().ok()).ok_or_else(|| damaged(version))?;
         let sum = checksum::folded(owner.identity, version, event_type.checksum, schema_version, created_at, data);
@@ -138,16 +133,20 @@ pub(crate) fn fold_page(
     Ok(end)
 }
 
-/// The event types that one call has met, for look-ups without a lock.
-fn type_of(view: &View<'_>, met: &mut Vec<Arc<EventType>>, number: i64) -> Result<Arc<EventType>> {
-    if let Some(event_type) = met.iter().find(|event_type| event_type.id == number) {
-        return Ok(event_type.clone());
-    }
-    let event_type = view.event_type_by_id(number)?;
-    if met.len() < 64 {
-        met.push(event_type.clone());
-    }
-    Ok(event_type)
+/// The most event types that one call remembers.
+const TYPES_MET: usize = 64;
+
+/// An event type by number. `met` holds those that one call has met, for look-ups without a lock.
+fn type_of<'t>(view: &View<'_>, met: &'t mut Vec<Arc<EventType>>, number: i64) -> Result<&'t Arc<EventType>> {
+    let at = match met.iter().position(|event_type| event_type.id == number) {
+        Some(at) => at,
+        None => {
+            met.truncate(TYPES_MET - 1);
+            met.push(view.event_type_by_id(number)?);
+            met.len() - 1
+        }
+    };
+    met.get(at).ok_or_else(|| Error::new(ErrorKind::Internal, "an event type was just met"))
 }
 
 pub(crate) fn gap(version: u64) -> Error {
@@ -209,7 +208,7 @@ impl<'r> Raw<'r> {
             commit_id: u64::saturating_sub(position, row.at(2)?),
             event_id,
             has_given_id,
-            event_type: type_of(view, types, row.at(3)?)?,
+            event_type: type_of(view, types, row.at(3)?)?.clone(),
             schema_version: row.at(4)?,
             origin: view.replica_by_id(row.at(5)?)?,
             created_at,

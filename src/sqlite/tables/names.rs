@@ -126,13 +126,19 @@ impl View<'_> {
 impl Writing<'_> {
     /// The event type with this name; created if there is none.
     pub(crate) fn event_type_or_new(&self, name: &str) -> Result<Arc<EventType>> {
-        if let Some(known) = self.event_type(name)? {
+        let learnt = self.learnt.borrow().event_type(name);
+        if let Some(known) = self.names.event_type(name).or(learnt) {
             return Ok(known);
         }
-        let id = self.insert("INSERT INTO event_types (name) VALUES (?1)", [name])?;
-        let made = self.names.made_event_type(id, name);
-        self.learnt.borrow_mut().add_event_type(made.clone());
-        Ok(made)
+        let event_type = match self.event_type(name)? {
+            Some(found) => found,
+            None => {
+                let id = self.insert("INSERT INTO event_types (name) VALUES (?1)", [name])?;
+                self.names.made_event_type(id, name)
+            }
+        };
+        self.learnt.borrow_mut().add_event_type(event_type.clone());
+        Ok(event_type)
     }
 
     /// The number of a tenant; created if there is none.
@@ -147,15 +153,21 @@ impl Writing<'_> {
 
     /// The aggregate type with this name in this tenant; both are created if needed.
     pub(crate) fn aggregate_type_or_new(&self, tenant: &str, name: &str) -> Result<Arc<AggregateType>> {
-        if let Some(known) = self.aggregate_type(tenant, name)? {
+        let learnt = self.learnt.borrow().aggregate_type(tenant, name);
+        if let Some(known) = self.names.aggregate_type(tenant, name).or(learnt) {
             return Ok(known);
         }
-        let tenant_id = self.tenant_or_new(tenant)?;
-        let id = self.insert("INSERT INTO aggregate_types (tenant, name) VALUES (?1, ?2)", params![tenant_id, name])?;
-        self.confirm_unused("SELECT EXISTS (SELECT 1 FROM aggregates WHERE aggregate_type = ?1)", [id])?;
-        let made = Arc::new(AggregateType { id, tenant_id, tenant: tenant.into(), name: name.into() });
-        self.learnt.borrow_mut().add_aggregate_type(made.clone());
-        Ok(made)
+        let aggregate_type = match self.aggregate_type(tenant, name)? {
+            Some(found) => found,
+            None => {
+                let tenant_id = self.tenant_or_new(tenant)?;
+                let id = self.insert("INSERT INTO aggregate_types (tenant, name) VALUES (?1, ?2)", params![tenant_id, name])?;
+                self.confirm_unused("SELECT EXISTS (SELECT 1 FROM aggregates WHERE aggregate_type = ?1)", [id])?;
+                Arc::new(AggregateType { id, tenant_id, tenant: tenant.into(), name: name.into() })
+            }
+        };
+        self.learnt.borrow_mut().add_aggregate_type(aggregate_type.clone());
+        Ok(aggregate_type)
     }
 
     /// Confirms that nothing refers to a new number. A damaged table of names may have lost a number and give it again,

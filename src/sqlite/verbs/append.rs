@@ -11,7 +11,8 @@ use crate::model::expected::Expected;
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::sqlite::Database;
-use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
+use crate::sqlite::ends::End;
+use crate::sqlite::tables::aggregates;
 use crate::sqlite::tables::event_writes::{Inserter, NewRow};
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, snapshots};
@@ -86,14 +87,17 @@ pub(crate) fn append(
     {
         return Ok(outcome);
     }
-    let last = positions::last(writing)?;
+    let known = writing.ends()?.last_position;
+    let last = known.map_or_else(|| positions::last(writing), Ok)?;
     if claim_ids(writing, request, last)? == Claim::Known {
         let appended = repeat::find(writing, request)?;
+        writing.keep_ends();
         return Ok(AppendOutcome { appended, ..AppendOutcome::default() });
     }
     check_others(writing, request)?;
     let outcome = insert(writing, request, last)?;
     run_inline(writing, inline)?;
+    writing.keep_ends();
     Ok(outcome)
 }
 
@@ -145,13 +149,19 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
     let mut first = None;
     for append in request.appends {
         let of = |error: Error| error.of(&AggregateRef::new(request.tenant, &append.aggregate_type, &append.aggregate_id));
-        let (owner, row) = find_or_make(writing, request, append).map_err(of)?;
-        outcome.appended.push(batch.insert(&owner, row.version, &append.events)?);
-        let version = row.version + append.events.len() as u64;
-        let held = AggregateRow { version, ..row }.held();
-        outcome.touched.push(Held { number: row.id, aggregate_id: owner.aggregate_id.clone(), version, held });
+        let (owner, mut end) = find_or_make(writing, request, append).map_err(of)?;
+        outcome.appended.push(batch.insert(&owner, end.version, &append.events)?);
+        end.version += append.events.len() as u64;
+        outcome.touched.push(Held {
+            number: end.aggregate,
+            aggregate_id: end.aggregate_id.clone(),
+            version: end.version,
+            held: end.version.saturating_sub(end.purged_through),
+        });
+        writing.ends()?.remember(owner.aggregate_type.id, end);
         first.get_or_insert(owner);
     }
+    writing.ends()?.last_position = Some(batch.position);
     let Inserting { position, tagged, latest_at, commit_id, .. } = batch;
     let Some(first) = first else { return Ok(outcome) };
     event_tags::insert(writing, first.aggregate_type.tenant_id, tagged)?;
@@ -223,18 +233,30 @@ impl<'a> Inserting<'a> {
 }
 
 /// The aggregate of a part, created if needed, at the expected version.
-fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &AggregateAppend) -> Result<(Owner, AggregateRow)> {
+fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &AggregateAppend) -> Result<(Owner, End)> {
     let aggregate_type = writing.aggregate_type_or_new(request.tenant, &append.aggregate_type)?;
+    let check = |version| check_version(append.expected, version, append.events.len() as u64);
+    let known = writing.ends()?.of(aggregate_type.id, &append.aggregate_id);
+    if let Some(end) = known {
+        check(end.version)?;
+        let (aggregate_id, identity) = (end.aggregate_id.clone(), end.identity);
+        return Ok((Owner { aggregate: end.aggregate, identity, aggregate_type, aggregate_id }, end));
+    }
     let row = aggregates::find(writing, aggregate_type.id, &append.aggregate_id)?;
-    check_version(append.expected, row.map_or(0, |row| row.version), append.events.len() as u64)?;
-    let row = match row {
-        Some(row) => row,
-        None => {
-            let id = aggregates::make(writing, aggregate_type.id, &append.aggregate_id)?;
-            AggregateRow { id, version: 0, removal: Removal::default() }
-        }
+    check(row.map_or(0, |row| row.version))?;
+    let aggregate = match row {
+        Some(row) => row.id,
+        None => aggregates::make(writing, aggregate_type.id, &append.aggregate_id)?,
     };
-    Ok((Owner::new(row.id, aggregate_type, &append.aggregate_id), row))
+    let owner = Owner::new(aggregate, aggregate_type, &append.aggregate_id);
+    let end = End {
+        aggregate,
+        identity: owner.identity,
+        aggregate_id: owner.aggregate_id.clone(),
+        version: row.map_or(0, |row| row.version),
+        purged_through: row.map_or(0, |row| row.removal.purged_through),
+    };
+    Ok((owner, end))
 }
 
 /// Checks the aggregates that are only expected to be at a version.

@@ -14,6 +14,7 @@ use crate::model::place::Version;
 use crate::options::Options;
 use crate::sqlite::Database;
 use crate::sqlite::connection::failure::Sql;
+use crate::sqlite::ends::Ends;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::block_summaries::BLOCK;
@@ -94,7 +95,7 @@ impl Database {
             if positions::removed(view)?.1 == 0 {
                 return Ok(());
             }
-            let writing = Writing::begin(view.connection(), view.names)?;
+            let writing = Writing::begin(view.connection(), view.names, Ends::default())?;
             let mut after = 0;
             while let Some(aggregate) = aggregates::next_archived(&writing, after)? {
                 let (_, more) = bring_back(&writing, &Owner::by_number(&writing, aggregate)?)?;

@@ -17,6 +17,9 @@ use crate::sqlite::transaction::{Columns, View};
 use crate::sqlite::upcast::read_as;
 use crate::storage::lookup::{FileStatistics, Held};
 
+/// An aggregate's row, with what its events are read with.
+type Found = (AggregateRow, Owner);
+
 impl Database {
     pub(crate) fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
         self.read(|view| {
@@ -91,12 +94,7 @@ fn held(view: &View<'_>, number: i64, aggregate_id: Arc<str>) -> Result<Held> {
 }
 
 /// An aggregate by its names; `None` if it never had events.
-pub(super) fn find(
-    view: &View<'_>,
-    tenant: &str,
-    aggregate_type: &str,
-    aggregate_id: &str,
-) -> Result<Option<(AggregateRow, Owner)>> {
+pub(super) fn find(view: &View<'_>, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Option<Found>> {
     let Some(aggregate_type) = view.aggregate_type(tenant, aggregate_type)? else { return Ok(None) };
     let Some(row) = aggregates::find(view, aggregate_type.id, aggregate_id)? else { return Ok(None) };
     Ok(Some((row, Owner::new(row.id, aggregate_type, aggregate_id))))
@@ -110,7 +108,7 @@ pub(super) fn next_aggregates(
     only: Option<&(String, Option<String>)>,
     after: i64,
     limit: usize,
-) -> Result<(Vec<(AggregateRow, Owner)>, Option<i64>)> {
+) -> Result<(Vec<Found>, Option<i64>)> {
     if let Some((aggregate_type, Some(aggregate_id))) = only {
         return Ok((find(view, tenant, aggregate_type, aggregate_id)?.into_iter().collect(), None));
     }

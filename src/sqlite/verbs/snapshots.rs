@@ -25,6 +25,7 @@ impl Database {
     ) -> Result<bool> {
         let save = |writing: &Writing<'_>| {
             let (row, owner) = lookup::find(writing, tenant, names.0, names.1)?.ok_or_else(not_found)?;
+            writing.keep_ends();
             snapshots::save(writing, row.id, owner.identity, snapshot, retain)
         };
         match patiently {
