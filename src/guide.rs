@@ -27,6 +27,7 @@ pub mod figures {}
 /// [docs/delivery.md]: delivery
 /// [Decision 8]: decisions
 /// [Decision 10]: decisions
+/// [Decision 13]: decisions
 /// [schema.sql]: file_format
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
