@@ -19,7 +19,7 @@ use crate::commands::snapshot::Snapshots;
 use crate::commands::sql::Sql;
 use crate::commands::stats::Stats;
 use crate::commands::tail::Tail;
-use crate::commands::upkeep::{Archive, Maintain, Purge, Reindex};
+use crate::commands::upkeep::{Archive, Compact, Maintain, Purge, Reindex};
 use crate::commands::verify::Verify;
 
 /// Looks into, checks, copies and maintains event stores of foldlog.
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     Restore(Restore),
     Purge(Purge),
     Archive(Archive),
+    Compact(Compact),
     Reindex(Reindex),
     Maintain(Maintain),
     Subscriptions(Subscriptions),

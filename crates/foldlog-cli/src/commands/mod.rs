@@ -69,6 +69,7 @@ fn dispatch(command: Command, context: &mut Context) -> Done {
         Command::Restore(restore) => restore.run(context),
         Command::Purge(purge) => purge.run(context),
         Command::Archive(archive) => archive.run(context),
+        Command::Compact(compact) => compact.run(context),
         Command::Reindex(reindex) => reindex.run(context),
         Command::Maintain(maintain) => maintain.run(context),
         Command::Subscriptions(subscriptions) => subscriptions.run(context),

@@ -1,4 +1,4 @@
-//! `foldlog purge`, `archive`, `reindex` and `maintain`
+//! `foldlog purge`, `archive`, `compact`, `reindex` and `maintain`
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::failure::{Done, Failure};
 use crate::interrupt;
 use crate::name::{self, Name, Named};
 use crate::progress::Progress;
-use crate::show::text::{count, counted};
+use crate::show::text::{bytes, count, counted};
 use crate::time;
 
 /// Removes old events from the beginning of aggregates, for good
@@ -174,6 +174,39 @@ impl Archive {
             }
         }
         if report.finished { Ok(()) } else { Err(Failure::interrupted("stopped; what was moved stays in the archive")) }
+    }
+}
+
+/// Gives the space that purges, archiving and deleted snapshots left free back to the file system
+///
+/// Others may read and write meanwhile. Without it the file keeps its size, and new events take the free space first.
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// The store
+    file: PathBuf,
+}
+
+impl Compact {
+    pub(crate) fn run(self, context: &mut Context) -> Done {
+        let store = context.write(&self.file)?;
+        interrupt::listen()?;
+        let size = || store.file_statistics().map(|file| file.size_bytes);
+        let size_before = size()?;
+        let bar = Progress::new("giving back", "pages");
+        let reached = store.maintenance().compact(|progress| {
+            bar.reached(progress.done, progress.total);
+            interrupt::go_on()
+        })?;
+        drop(bar);
+        let size_after = size()?;
+        if context.json {
+            context.out.json(&json!({"pages": reached, "sizeBefore": size_before, "sizeAfter": size_after}))?;
+        } else {
+            let pages = counted(reached.done, "page");
+            let from = format!("the file had {} and has {} now", bytes(size_before), bytes(size_after));
+            context.out.line(format!("{pages} given back; {from}"))?;
+        }
+        if interrupt::is_asked() { Err(Failure::interrupted("stopped; what was given back stays so")) } else { Ok(()) }
     }
 }
 

@@ -126,3 +126,22 @@ fn old_events_are_archived_and_moved_back() {
     place.done(&["verify", "shop.db"]);
     assert!(place.done(&["archive", "shop.db", "--undo"]).contains("600 events moved back"));
 }
+
+#[test]
+fn free_space_is_given_back() {
+    let place = Place::shop();
+    let lines: String = (0..3_000).map(|n| format!("{{\"eventType\":\"Counted\",\"data\":{{\"n\":{n}}}}}\n")).collect();
+    assert_eq!(place.with_input(&["append", "shop.db", "counter/1"], lines.as_bytes()).code, 0);
+    assert!(place.done(&["compact", "shop.db"]).starts_with("0 pages given back"));
+    place.done(&["snapshot", "create", "shop.db", "counter/1", "--merge-patch"]);
+    place.done(&["purge", "shop.db", "--before", "0s", "--aggregate", "counter/1", "--yes"]);
+    let size = || std::fs::metadata(place.path("shop.db")).unwrap().len();
+    let before = size();
+    let reached = &place.json(&["compact", "shop.db"])[0];
+    assert_eq!(reached["pages"]["finished"], true, "{reached}");
+    assert!(reached["pages"]["done"].as_u64().unwrap() > 20, "{reached}");
+    assert!(reached["sizeAfter"].as_u64() < reached["sizeBefore"].as_u64(), "{reached}");
+    assert!(size() < before / 2, "{before} became {}", size());
+    assert_eq!(place.json(&["replay", "shop.db", "counter/1"])[0]["state"]["n"], 2_999);
+    place.done(&["verify", "shop.db"]);
+}

@@ -54,6 +54,7 @@ fn the_page_shows_what_the_command_prints() {
         "backup shop.db monday.db",
         "restore monday.db again.db",
         "purge shop.db --before 2026-11-03 --dry-run",
+        "compact shop.db",
         "reindex shop.db",
         "maintain shop.db",
         "subscriptions shop.db",
@@ -100,7 +101,7 @@ fn settle(name: &str, value: Value) -> Value {
     let made = "2026-11-27T14:03:00Z".into();
     match (name, &value) {
         ("origin", _) => "4f2b6a1c-0d3e-4c55-9a51-7f2f0c9f6a10".into(),
-        ("sizeBytes" | "walBytes", _) => 12_400_000.into(),
+        ("sizeBytes" | "walBytes" | "sizeBefore" | "sizeAfter", _) => 12_400_000.into(),
         ("bytes", Value::Number(bytes)) if bytes.as_u64() > Some(10_000) => 12_400_000.into(),
         ("newestAt" | "oldestAt" | "oldestSnapshot" | "newestSnapshot", Value::String(_)) => made,
         ("createdAt", Value::String(time)) if !time.starts_with("2026-11-0") => made,
