@@ -20,6 +20,7 @@ CREATE TABLE log_state (
   snapshot_count      INTEGER NOT NULL,  -- rows in snapshots, so that nobody has to count them
   archive_id          BLOB,              -- UUID, 16 bytes, of the archive file that holds this log's archived events; NULL = none was made
   snapshots_expired_at INTEGER NOT NULL, -- when the scheduled clean-up of old snapshots ran last; 0 = never
+  maintained_at       INTEGER NOT NULL,  -- when the scheduled upkeep ran last; 0 = never
   created_at          INTEGER NOT NULL   -- when the file was made
 ) STRICT;
 
@@ -65,6 +66,25 @@ CREATE TABLE removals (
   archived_through    INTEGER NOT NULL,  -- events purged_through+1..this are in the archive, if it is more than purged_through
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
+
+-- What was erased from the log because somebody had to be forgotten. Whoever keeps copies of events reads the finished rows in the
+-- order of their numbers. A row that is begun is all that is needed to finish it.
+CREATE TABLE erasures (
+  id                  INTEGER PRIMARY KEY, -- rises, never reused; a row gets a new one when it is finished
+  aggregate           INTEGER NOT NULL,  -- aggregates.id
+  through             INTEGER NOT NULL,  -- events up to this version are done
+  fields              TEXT,              -- JSON: which fields of which events; NULL = everything of the aggregate
+  events              INTEGER NOT NULL,  -- how many were removed or changed
+  state               TEXT NOT NULL CHECK (state IN ('begun', 'erased', 'clean')), -- erased: nobody reads it any more; clean: and its bytes are gone from the files
+  projections         TEXT NOT NULL,     -- JSON: [subscriptions.id, generation] of each projection whose tables may hold it
+  position            INTEGER NOT NULL,  -- end of the log when it was begun
+  erased_by           TEXT,              -- who asked for it
+  reason              TEXT,              -- why
+  erased_at           INTEGER NOT NULL,  -- when it was begun
+  checksum            INTEGER NOT NULL   -- over the whole row
+) STRICT;
+
+CREATE INDEX erasures_aggregate ON erasures (aggregate);
 
 -- The log.
 CREATE TABLE events (

@@ -11,7 +11,8 @@ use crate::sqlite::transaction::{View, Writing};
 /// Creates the row of a new file, with a new identity.
 pub(crate) fn make(connection: &Connection, now_micros: i64) -> Result<()> {
     connection.execute("INSERT INTO replicas (id, replica_id) VALUES (1, ?1)", [Uuid::now_v7().into_bytes()]).sql()?;
-    let sql = "INSERT INTO log_state (id, replica, snapshot_count, snapshots_expired_at, created_at) VALUES (1, 1, 0, 0, ?1)";
+    let sql = "INSERT INTO log_state (id, replica, snapshot_count, snapshots_expired_at, maintained_at, created_at)
+               VALUES (1, 1, 0, 0, 0, ?1)";
     connection.execute(sql, [now_micros]).sql()?;
     Ok(())
 }
