@@ -143,6 +143,23 @@ CREATE TABLE block_summaries (
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
 
+-- The audit chain, in a file that was once opened with Options::audit; empty in all others. It begins with an anchor. From then
+-- on every event has a row, which stays when the event is archived, purged or erased. docs/audit.md says what is hashed.
+CREATE TABLE chain (
+  position            INTEGER PRIMARY KEY, -- events.position; of the anchor: the last position before the chain
+  key                 INTEGER NOT NULL UNIQUE, -- events.key; 0 for the anchor
+  salt                BLOB,              -- 16 random bytes that were hashed with the event; NULL = forgotten, so that nobody can guess what the event was: it was purged or erased
+  commitment          BLOB NOT NULL,     -- 32 bytes: SHA-256 of the salt and the event; random for the anchor
+  link                BLOB NOT NULL      -- 32 bytes: SHA-256 of the links before it, in the log and in the aggregate, and of position, version and commitment
+) STRICT;
+
+-- Aggregates of which a repair could not read some events. Only the texts of errors and reports depend on it: for replays such
+-- events are purged ones.
+CREATE TABLE losses (
+  aggregate           INTEGER PRIMARY KEY, -- aggregates.id
+  lost_through        INTEGER NOT NULL   -- the last version that could not be read
+) STRICT;
+
 -- Results of folds: a cache, never the truth.
 CREATE TABLE snapshots (
   key                 INTEGER PRIMARY KEY, -- aggregates.id << 32 | a number that rises with each snapshot of the aggregate

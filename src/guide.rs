@@ -16,6 +16,9 @@ pub mod metrics {}
 #[doc = include_str!("../docs/reliability.md")]
 pub mod reliability {}
 
+#[doc = include_str!("../docs/audit.md")]
+pub mod audit {}
+
 #[doc = include_str!("../docs/investigation.md")]
 pub mod investigation {}
 
@@ -49,6 +52,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0011-snapshots-that-can-be-trusted.md")]
 #[doc = include_str!("../docs/decisions/0012-command-line.md")]
 #[doc = include_str!("../docs/decisions/0013-what-is-remembered.md")]
+#[doc = include_str!("../docs/decisions/0015-audit-chain.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

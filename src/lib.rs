@@ -63,6 +63,7 @@ pub use maintenance::clean_up::{ExpiryProgress, SnapshotExpiry, SnapshotExpiryTa
 pub use maintenance::purge::{HeldBack, Kept, Purge, PurgeReport};
 pub use model::aggregate::{Aggregate, UnknownEvents};
 pub use model::annotated::Annotated;
+pub use model::audit_digest::AuditDigest;
 pub use model::clock::Clock;
 pub use model::damage::Damage;
 pub use model::decision::{ExecuteError, IntoDecision};

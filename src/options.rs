@@ -101,6 +101,7 @@ pub struct Options {
     pub(crate) upcasters: Arc<Registry>,
     pub(crate) vfs: Option<String>,
     pub(crate) archive_path: Option<PathBuf>,
+    pub(crate) audit: bool,
 }
 
 impl Default for Options {
@@ -122,6 +123,7 @@ impl Default for Options {
             upcasters: Arc::default(),
             vfs: None,
             archive_path: None,
+            audit: false,
         }
     }
 }
@@ -260,6 +262,30 @@ impl Options {
     /// the end. A store in memory has no archive.
     pub fn archive_path(mut self, path: impl Into<PathBuf>) -> Options {
         self.archive_path = Some(path.into());
+        self
+    }
+
+    /// Sets whether the file gets an audit chain when it is opened for writing: from then on each event is chained by SHA-256
+    /// to all events before it, so that a change of any event, or of their order, is noticed by
+    /// [`Maintenance::verify`](crate::Maintenance::verify). Events from before that are not covered. A file keeps its chain:
+    /// every program appends to it, whatever its options, or refuses if it was built without the feature `audit`. Default: no.
+    ///
+    /// Someone who can write the file could compute the whole chain anew. Keep the digest of
+    /// [`Maintenance::checkpoint_digest`](crate::Maintenance::checkpoint_digest) elsewhere from time to time: see
+    /// the guide's chapter on audit.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("bank.db");
+    /// let store = foldlog::Options::new().audit(true).open(&path)?;
+    /// let digest = store.maintenance().checkpoint_digest()?.unwrap();
+    /// println!("{digest}"); // keep it elsewhere
+    /// store.maintenance().check_digest(&digest)?;
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    #[cfg(feature = "audit")]
+    pub fn audit(mut self, audit: bool) -> Options {
+        self.audit = audit;
         self
     }
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::Engine;
+use crate::model::audit_digest::AuditDigest;
 use crate::model::error::Result;
 use crate::storage::upkeep::{ArchivePlan, Archived, Copied, PurgeCandidate, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
@@ -30,6 +31,10 @@ verbs! {
     fn wal_bytes(&self) -> u64;
     /// Checks the whole log, of all tenants.
     fn verify(&self, progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport>;
+    /// The end of the audit chain; `None` if the file has none.
+    fn chain_end(&self) -> Result<Option<AuditDigest>>;
+    /// The link of the audit chain at a position; `None` if it has none there.
+    fn chain_at(&self, position: u64) -> Result<Option<AuditDigest>>;
     /// Recreates every index from the events. If `progress` stops it, nothing is changed.
     fn reindex(&self, progress: &mut dyn FnMut(ReindexProgress) -> ControlFlow<()>) -> Result<ReindexProgress>;
 }

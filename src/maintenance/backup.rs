@@ -125,7 +125,7 @@ fn copy(
         return Ok((done, None));
     }
     done.step = BackupStep::Verify;
-    let options = Options { archive_path: None, ..scope.options().clone() };
+    let options = Options { archive_path: None, audit: false, ..scope.options().clone() };
     let engine = Engine::open(&copy.path, &options)?;
     let report = engine.verify(&mut |reached| {
         (done.done, done.total) = (reached.done, reached.total);

@@ -1,6 +1,7 @@
 //! Upkeep that no single request pays for.
 
 pub(crate) mod archive;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod clean_up;

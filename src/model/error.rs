@@ -67,6 +67,9 @@ pub enum ErrorKind {
     HardLink,
     /// The operating system refused to read, write or open something.
     Io,
+    /// The program was built without something that the file or the call needs: one of foldlog's features, or SQLCipher.
+    /// Nothing was written.
+    FeatureMissing,
     /// A bug in the library or in SQLite. Please report it.
     Internal,
 }
@@ -102,6 +105,7 @@ impl ErrorKind {
             ErrorKind::FileMoved => "file_moved",
             ErrorKind::HardLink => "hard_link",
             ErrorKind::Io => "io",
+            ErrorKind::FeatureMissing => "feature_missing",
             ErrorKind::Internal => "internal",
         }
     }

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::audit::Digest;
+
 /// With more aggregates than this the cache starts over.
 const MOST_REMEMBERED: usize = 1_024;
 
@@ -13,6 +15,8 @@ pub(crate) struct Ends {
     /// SQLite's number that changes when another connection has committed.
     data_version: Option<i64>,
     pub(crate) last_position: Option<u64>,
+    /// The last link of the audit chain; `Some(None)` if the file has none.
+    pub(crate) chain: Option<Option<Digest>>,
     // aggregate type, then aggregate id
     aggregates: HashMap<i64, HashMap<Arc<str>, End>>,
     remembered: usize,

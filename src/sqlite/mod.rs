@@ -4,6 +4,7 @@
 //! and statements. [`verbs`] are the whole operations that the library asks for. [`verify`] checks the file.
 
 mod archive_path;
+mod audit;
 mod checksum;
 mod connection;
 mod consistency;

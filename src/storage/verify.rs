@@ -23,6 +23,8 @@ pub enum VerifyStep {
     Archive,
     /// The positions in order, and the holes that removals made.
     Positions,
+    /// The audit chain, link by link.
+    Chain,
     /// The index of event ids.
     Ids,
     /// The index of tags.
@@ -74,6 +76,11 @@ pub struct VerifyReport {
     /// Of those, snapshots that could not be compared, because another fold made them or the events that they replace
     /// were removed. Only set by [`Aggregates::verify_snapshots`](crate::Aggregates::verify_snapshots).
     pub snapshots_not_compared: u64,
+    /// Links of the audit chain that were checked, its anchor included; 0 if the file has no chain. Events that were purged or
+    /// erased still have theirs.
+    pub chain_links: u64,
+    /// Events that the audit chain proves to be those that were appended.
+    pub events_proven: u64,
     /// The number of findings.
     pub damage_count: u64,
     /// The first 1,000 findings.

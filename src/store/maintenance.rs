@@ -10,10 +10,12 @@ use super::aggregates::Aggregates;
 use crate::log::gauges;
 use crate::log::scope::Scope;
 use crate::maintenance::archive::{self, Archive, ArchiveReport};
+use crate::maintenance::audit;
 use crate::maintenance::checkpoint;
 use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::maintenance::space;
+use crate::model::audit_digest::AuditDigest;
 use crate::model::error::Result;
 use crate::model::fold::AggregateKind;
 use crate::storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
@@ -239,6 +241,26 @@ impl Maintenance {
     /// If the file cannot be opened at all.
     pub fn verify(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
         self.scope.engine().verify(&mut progress).map_err(|error| error.during("verify"))
+    }
+
+    /// The end of the audit chain, to be kept elsewhere: see [`AuditDigest`]. `None` if the file has no chain: see
+    /// [`Options::audit`](crate::Options::audit).
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn checkpoint_digest(&self) -> Result<Option<AuditDigest>> {
+        audit::checkpoint_digest(&self.scope).map_err(|error| error.during("checkpoint digest"))
+    }
+
+    /// Compares the audit chain with a digest that was made of it earlier. Together with a clean
+    /// [`verify`](Maintenance::verify) this proves that the events up to the digest's position are those that were appended:
+    /// none changed, none added, none left out; those that were purged or erased meanwhile cannot be read, but nothing took
+    /// their place.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is another log, or one without a chain.
+    pub fn check_digest(&self, digest: &AuditDigest) -> Result<()> {
+        audit::check_digest(&self.scope, digest).map_err(|error| error.during("check digest"))
     }
 
     /// Recreates every index from the events: of positions, names, ids and tags, and the summaries. Use it if `verify`

@@ -3,6 +3,8 @@
 mod annotated;
 mod appending;
 mod archiving;
+#[cfg(feature = "audit")]
+mod auditing;
 mod backing_up;
 mod busy;
 mod clean_up;

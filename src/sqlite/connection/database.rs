@@ -88,7 +88,11 @@ impl Database {
         if let (Some(path), true) = (opening.guarded_file(), options.reserve) {
             reserve::fill(path, options.wal_limit.saturating_mul(2));
         }
-        Ok(Database::of(opening, guard, Some(writer), Vec::new(), names))
+        let database = Database::of(opening, guard, Some(writer), Vec::new(), names);
+        if options.audit {
+            database.begin_chain()?;
+        }
+        Ok(database)
     }
 
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Database> {

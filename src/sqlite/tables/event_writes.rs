@@ -4,11 +4,13 @@ use rusqlite::{CachedStatement, params};
 use uuid::Uuid;
 
 use super::archive::Part;
+use super::chain::{self, Chaining};
 use super::events::{Owner, Raw, gap, select_events};
 use super::keys::key;
 use super::{event_ids, event_tags, positions};
 use crate::model::error::Result;
 use crate::model::ids;
+use crate::sqlite::audit::Committed;
 use crate::sqlite::checksum;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::names_cache::{EventType, Replica};
@@ -17,9 +19,7 @@ use crate::sqlite::transaction::{Columns, Writing};
 
 /// An event to insert.
 pub(crate) struct NewRow<'a> {
-    pub(crate) aggregate: i64,
-    /// The [`checksum::identity`] of the aggregate's names.
-    pub(crate) identity: u64,
+    pub(crate) owner: &'a Owner,
     pub(crate) version: u64,
     pub(crate) position: u64,
     pub(crate) commit_id: u64,
@@ -33,20 +33,44 @@ pub(crate) struct NewRow<'a> {
     pub(crate) tags: Option<&'a str>,
 }
 
+impl NewRow<'_> {
+    fn committed<'a>(&'a self, event_id: &'a Uuid, replica: &'a Replica) -> Committed<'a> {
+        let aggregate_type = &self.owner.aggregate_type;
+        Committed {
+            tenant: &aggregate_type.tenant,
+            aggregate_type: &aggregate_type.name,
+            aggregate_id: &self.owner.aggregate_id,
+            event_type: &self.event_type.name,
+            schema_version: self.schema_version,
+            event_id: event_id.as_bytes(),
+            origin: replica.replica_id.as_bytes(),
+            commit_id: self.commit_id,
+            created_at: self.created_at,
+            tags: self.tags,
+            metadata: self.metadata,
+            data: self.data,
+        }
+    }
+}
+
 /// Inserts events, with one statement for the whole transaction.
 pub(crate) struct Inserter<'a> {
     statement: CachedStatement<'a>,
     replica: Replica,
     salt: Option<u64>,
+    /// `None` if the file has no audit chain.
+    chain: Option<Chaining<'a>>,
 }
 
 impl<'a> Inserter<'a> {
-    pub(crate) fn new(writing: &'a Writing<'_>) -> Result<Inserter<'a>> {
+    /// `last_position` is that of the last event in the log.
+    pub(crate) fn new(writing: &'a Writing<'_>, last_position: u64) -> Result<Inserter<'a>> {
         let statement = writing.prepare(
             "INSERT INTO events (key, position, commit_offset, event_type, schema_version, origin, created_at, checksum, event_id,
                                  tags, metadata, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?;
-        Ok(Inserter { statement, replica: writing.names.replica, salt: None })
+        let chain = Chaining::begin(writing, last_position)?;
+        Ok(Inserter { statement, replica: writing.names.replica, salt: None, chain })
     }
 
     /// Inserts an event; returns its id.
@@ -57,7 +81,8 @@ impl<'a> Inserter<'a> {
         };
         let event_id = row.event_id.unwrap_or_else(|| ids::made(row.created_at, row.position, salt));
         let type_sum = row.event_type.checksum;
-        let folded = checksum::folded(row.identity, row.version, type_sum, row.schema_version, row.created_at, row.data);
+        let key = key(row.owner.aggregate, row.version);
+        let folded = checksum::folded(row.owner.identity, row.version, type_sum, row.schema_version, row.created_at, row.data);
         let rest = checksum::Rest {
             position: row.position,
             commit_id: row.commit_id,
@@ -73,7 +98,7 @@ impl<'a> Inserter<'a> {
         };
         self.statement
             .execute(params![
-                key(row.aggregate, row.version),
+                key,
                 row.position,
                 row.position.saturating_sub(row.commit_id),
                 row.event_type.id,
@@ -87,7 +112,15 @@ impl<'a> Inserter<'a> {
                 row.data,
             ])
             .sql()?;
+        if let Some(chain) = &mut self.chain {
+            chain.add(row.position, key, &row.committed(&event_id, &self.replica))?;
+        }
         Ok(event_id)
+    }
+
+    /// Call it after the last event.
+    pub(crate) fn end(self) -> Result<()> {
+        self.chain.map_or(Ok(()), Chaining::end)
     }
 }
 
@@ -133,5 +166,6 @@ pub(crate) fn purge(
         Part::Archive => positions::end_holes(writing, &positions)?,
     }
     positions::add_holes(writing, &positions, false)?;
+    chain::forget(writing, owner.aggregate, (after, through))?;
     Ok(positions.len() as u64)
 }

@@ -173,9 +173,9 @@ pub(crate) struct Raw<'r> {
     pub(crate) has_given_id: bool,
     pub(crate) schema_version: u32,
     pub(crate) data: &'r str,
-    origin: Uuid,
+    pub(crate) origin: Uuid,
     pub(crate) metadata: Option<&'r str>,
-    tags: Option<&'r str>,
+    pub(crate) tags: Option<&'r str>,
 }
 
 impl<'r> Raw<'r> {

@@ -4,6 +4,7 @@ pub(super) mod aggregates;
 pub(super) mod archive;
 pub(super) mod block_counts;
 pub(super) mod block_summaries;
+pub(super) mod chain;
 pub(super) mod changes;
 pub(super) mod deliveries;
 pub(super) mod event_ids;

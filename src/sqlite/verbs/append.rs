@@ -135,7 +135,7 @@ fn claim_ids(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> R
 
 fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Result<AppendOutcome> {
     let mut batch = Inserting {
-        inserter: Inserter::new(writing)?,
+        inserter: Inserter::new(writing, last)?,
         writing,
         request,
         now: request.clock.now_micros(),
@@ -162,7 +162,8 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
         first.get_or_insert(owner);
     }
     writing.ends()?.last_position = Some(batch.position);
-    let Inserting { position, tagged, latest_at, commit_id, .. } = batch;
+    let Inserting { inserter, position, tagged, latest_at, commit_id, .. } = batch;
+    inserter.end()?;
     let Some(first) = first else { return Ok(outcome) };
     event_tags::insert(writing, first.aggregate_type.tenant_id, tagged)?;
     block_summaries::summarise(writing, commit_id, position)?;
@@ -216,8 +217,7 @@ impl<'a> Inserting<'a> {
         let created_at = event.created_at.map_or(self.now, to_micros);
         self.latest_at = self.latest_at.max(created_at);
         self.inserter.insert(&NewRow {
-            aggregate: owner.aggregate,
-            identity: owner.identity,
+            owner,
             version,
             position: self.position,
             commit_id: self.commit_id,

@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod chain;
 mod compact;
 mod conditions;
 mod deliveries;

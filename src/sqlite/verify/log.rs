@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::chain;
 use super::{Cursor, PAGE, RowsCursor, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
@@ -21,6 +22,8 @@ pub(super) struct EventsCursor {
     /// The last key that was checked.
     key: i64,
     rows: u64,
+    /// Events that the audit chain proves.
+    pub(super) proven: u64,
     run: Option<Run>,
 }
 
@@ -50,7 +53,8 @@ pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
         // A purge may have run since the last page.
         run.removed = removed(view, run.aggregate, found);
     }
-    let EventsCursor { key: last_key, rows, run } = cursor;
+    let EventsCursor { key: last_key, rows, proven, run } = cursor;
+    let begins = chain::begins(view)?;
     let mut seen = 0;
     events::check_page(view, Part::Main, *last_key, PAGE, |found_key, read| {
         seen += 1;
@@ -64,7 +68,10 @@ pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
         check_version(run, key_version(found_key), found);
         let Some(owner) = &run.owner else { return Ok(()) };
         match read.event(view, owner.identity) {
-            Ok(raw) => check_indexes(view, owner, &raw, found),
+            Ok(raw) => {
+                *proven += u64::from(chain::prove(view, begins, owner, &raw, found)?);
+                check_indexes(view, owner, &raw, found)
+            }
             Err(error) => {
                 found.add(damage_of(&error).of(owner.reference()).at_version(key_version(found_key)));
                 Ok(())
@@ -148,6 +155,7 @@ pub(super) struct ArchivedCursor {
     /// The last version of the aggregate that was checked.
     version: u64,
     pub(super) rows: u64,
+    pub(super) proven: u64,
 }
 
 /// Checks the events that the main file says are in the archive, of one aggregate at a time.
@@ -160,12 +168,14 @@ pub(super) fn archived(view: &View<'_>, cursor: &mut ArchivedCursor, found: &mut
         return Ok(true);
     }
     Part::Archive.open(view)?;
+    let begins = chain::begins(view)?;
     let owner = Owner::by_number(view, cursor.aggregate)?;
     let through = removal.archived_through.min(after + PAGE as u64);
     cursor.version = after;
     let read = events::scan_aggregate(view, Part::Archive, &owner, (after, through), false, PAGE, |raw| {
         cursor.version = raw.version;
         cursor.rows += 1;
+        cursor.proven += u64::from(chain::prove(view, begins, &owner, raw, found)?);
         match positions::is_archived(view, raw.position)? {
             true => check_tags_and_id(view, &owner, raw, found)?,
             false => found.add(

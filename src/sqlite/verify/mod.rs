@@ -3,6 +3,7 @@
 //!
 //! No index is trusted here: what was found along one path is looked up along another.
 
+mod chain;
 mod delivery;
 mod derived;
 mod log;
@@ -81,15 +82,18 @@ impl Walk<'_> {
         }
         report.aggregates = self.rows(VerifyStep::Aggregates, aggregates, names::aggregates);
         self.until_an_error(VerifyStep::Aggregates, &mut (i64::MIN, String::new()), names::aggregate_index);
-        report.events = self.pages(VerifyStep::Events, events, log::EventsCursor::default(), log::events);
+        let mut of_main = log::EventsCursor::default();
+        report.events = self.pages(VerifyStep::Events, events, &mut of_main, log::events);
         let mut archived = log::ArchivedCursor::default();
         self.until_an_error(VerifyStep::Archive, &mut archived, log::archived);
         report.events += archived.rows;
+        report.events_proven = of_main.proven + archived.proven;
         self.rows(VerifyStep::Positions, 0, log::holes);
-        self.pages(VerifyStep::Positions, events, RowsCursor::default(), log::positions);
+        self.pages(VerifyStep::Positions, events, &mut RowsCursor::default(), log::positions);
+        report.chain_links = self.pages(VerifyStep::Chain, 0, &mut chain::ChainCursor::new(), chain::links);
         self.until_an_error(VerifyStep::Ids, &mut (i64::MIN, Vec::new()), derived::ids);
         self.until_an_error(VerifyStep::Tags, &mut (i64::MIN, String::new(), i64::MIN), derived::tags);
-        self.pages(VerifyStep::Summaries, 0, RowsCursor { id: -1, rows: 0 }, derived::summaries);
+        self.pages(VerifyStep::Summaries, 0, &mut RowsCursor { id: -1, rows: 0 }, derived::summaries);
         report.snapshots = self.rows(VerifyStep::Snapshots, snapshots, derived::snapshots);
         self.once(VerifyStep::Subscriptions, delivery::all_subscriptions);
         self.until_an_error(VerifyStep::Deliveries, &mut delivery::DeliveriesCursor::default(), delivery::all_deliveries);
@@ -116,7 +120,7 @@ impl Walk<'_> {
         total: u64,
         page: impl FnMut(&View<'_>, &mut RowsCursor, &mut Found) -> Result<bool>,
     ) -> u64 {
-        self.pages(step, total, RowsCursor::default(), page)
+        self.pages(step, total, &mut RowsCursor::default(), page)
     }
 
     /// Checks page after page. What cannot be read is reported once and skipped. Returns how many rows were checked.
@@ -124,14 +128,14 @@ impl Walk<'_> {
         &mut self,
         step: VerifyStep,
         total: u64,
-        mut cursor: C,
+        cursor: &mut C,
         mut page: impl FnMut(&View<'_>, &mut C, &mut Found) -> Result<bool>,
     ) -> u64 {
         let mut stretch = 0;
         while !self.stopped {
             let before = *cursor.id();
             let Walk { fresh, found, .. } = self;
-            let outcome = fresh.read(|view| page(view, &mut cursor, found));
+            let outcome = fresh.read(|view| page(view, cursor, found));
             self.say(step, cursor.rows(), total);
             match outcome {
                 Ok(true) => stretch = 0,
