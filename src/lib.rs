@@ -9,6 +9,7 @@
 //!
 //! [crates/foldlog-inspector]: https://docs.rs/foldlog-inspector
 //! [docs/delivery.md]: guide::delivery
+//! [docs/audit.md]: guide::audit
 //! [docs/schema-evolution.md]: guide::schema_evolution
 //! [docs/metrics.md]: guide::metrics
 //! [docs/reliability.md]: guide::reliability
