@@ -123,6 +123,28 @@ fn a_deleted_log_is_saved_into_the_file() {
 }
 
 #[test]
+fn a_deleted_log_is_saved_by_a_store_that_has_only_read() {
+    for ended in [false, true] {
+        let place = Place::new();
+        let writer = with_events(&place, 3);
+        let reader = place.open();
+        assert_eq!(reader.version("list", "a").unwrap(), 3);
+        std::fs::remove_file(beside(&place.file(), "-wal")).unwrap();
+        if ended {
+            std::mem::forget(writer);
+            drop(reader);
+        } else {
+            assert_eq!(append(&reader, 4).unwrap().version, 4);
+            refused(append(&writer, 5), ErrorKind::FileMoved);
+            drop((writer, reader));
+            assert_eq!(append(&place.open(), 5).unwrap().version, 5);
+        }
+        let events: i64 = place.raw().query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+        assert_eq!(events, if ended { 3 } else { 5 });
+    }
+}
+
+#[test]
 fn a_log_of_another_is_not_taken_for_the_own() {
     let place = Place::new();
     let other = fast().open(place.join("other.db")).unwrap();
