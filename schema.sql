@@ -10,8 +10,8 @@
 -- replay reads them. Times: microseconds since 1970-01-01T00:00:00Z. JSON: text, kept byte for byte as it was appended.
 -- checksum: xxh3, over the names and values of the row, not over the numbers that stand for names. Small columns come before
 -- large ones, so that SQLite finds them without reading through a large event. There are no foreign keys: `verify` checks
--- every reference below. Indexes, `event_ids`, `event_tags` and `block_summaries` are derived from `events` and `aggregates`;
--- `reindex` recreates them.
+-- every reference below. Indexes, `event_ids`, `event_tags` and `block_summaries` are derived from `events`, `aggregates` and
+-- `removed_ids`; `reindex` recreates them.
 
 -- What the log as a whole has to remember: exactly one row. An append does not touch it.
 CREATE TABLE log_state (
@@ -116,11 +116,23 @@ CREATE TABLE holes (
 
 CREATE INDEX holes_archived ON holes (first) WHERE archived = 1;
 
--- Events by the ids that callers gave. An id that the store made holds its position and needs no entry.
+-- Purged events whose ids callers had given, so that an append that is repeated after the purge is still a repeat.
+CREATE TABLE removed_ids (
+  position            INTEGER PRIMARY KEY, -- where the event was
+  key                 INTEGER NOT NULL,  -- the event's key: its aggregate and its version
+  commit_offset       INTEGER NOT NULL,  -- as in events
+  schema_version      INTEGER NOT NULL,  -- as in events
+  created_at          INTEGER NOT NULL,  -- as in events
+  event_id            BLOB NOT NULL,     -- UUID, 16 bytes
+  digest              INTEGER NOT NULL,  -- xxh3 over event type, data in one form for all ways to write it, and tags
+  checksum            INTEGER NOT NULL   -- over the whole row
+) STRICT;
+
+-- Events by the ids that callers gave, purged ones too. An id that the store made holds its position and needs no entry.
 CREATE TABLE event_ids (
   tenant              INTEGER NOT NULL,  -- tenants.id: another tenant may use the same id
   event_id            BLOB NOT NULL,     -- UUID, 16 bytes
-  position            INTEGER NOT NULL,  -- events.position
+  position            INTEGER NOT NULL,  -- events.position or removed_ids.position
   PRIMARY KEY (tenant, event_id)
 ) STRICT, WITHOUT ROWID;
 

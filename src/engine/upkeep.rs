@@ -15,6 +15,9 @@ verbs! {
     fn purge_candidates(&self, tenant: &str, plan: &PurgePlan, after: i64) -> Result<(Vec<PurgeCandidate>, Option<i64>)>;
     /// Purges these aggregates of a tenant in one transaction.
     fn purge(&self, tenant: &str, plan: &PurgePlan, candidates: &[PurgeCandidate]) -> Result<Purged>;
+    /// Forgets the next ids of a tenant's events that were purged before, after a position. Returns how many, and the
+    /// position to continue from: `None` at the end.
+    fn forget_ids(&self, tenant: &str, plan: &PurgePlan, after: u64) -> Result<(u64, Option<u64>)>;
     /// Archives the next events of a tenant, of aggregates after a number. Returns what it did, and the number to
     /// continue from: `None` at the end.
     fn archive(&self, tenant: &str, plan: &ArchivePlan, after: i64) -> Result<(Archived, Option<i64>)>;

@@ -15,7 +15,8 @@ use crate::model::metadata::Metadata;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::model::trace_context::TraceContext;
 
-/// An event's identity: unique in its tenant. An append with the same ids is recognised as a repeat.
+/// An event's identity: unique in its tenant. An append with the same ids is recognised as a repeat, also after a purge of its
+/// events if the caller gave the ids.
 pub type EventId = Uuid;
 
 /// An event to append.

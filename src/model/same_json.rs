@@ -18,6 +18,11 @@ pub(crate) fn is_same(left: &str, right: &str, arrays: Arrays) -> bool {
     left == right || canonical(left, arrays).is_ok_and(|left| canonical(right, arrays).is_ok_and(|right| left == right))
 }
 
+/// The one text for all valid JSON texts with the same content.
+pub(crate) fn one_text(text: &str) -> String {
+    canonical(text, Arrays::Ordered).unwrap_or_else(|_| text.to_owned())
+}
+
 /// The one text for all texts with the same content.
 fn canonical(text: &str, arrays: Arrays) -> serde_json::Result<String> {
     let text = text.trim_ascii();

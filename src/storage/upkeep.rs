@@ -20,6 +20,8 @@ pub(crate) struct PurgePlan {
     pub(crate) other_folds: bool,
     /// Also younger events, if an old one of the same aggregate is after them.
     pub(crate) past_younger: bool,
+    /// Whether the ids of the events are forgotten too.
+    pub(crate) forget_ids: bool,
     pub(crate) dry_run: bool,
     /// The most events that one transaction removes, and then of one aggregate; for a disk that is full.
     pub(crate) at_once: Option<u64>,
@@ -59,6 +61,9 @@ impl TrustedFold {
 pub(crate) struct Purged {
     pub(crate) events_removed: u64,
     pub(crate) aggregates_purged: u64,
+    /// Ids given by callers, of the removed events.
+    pub(crate) ids_kept: u64,
+    pub(crate) ids_forgotten: u64,
     /// Events that stayed because no snapshot replaces them: the aggregate, the last version that is old enough, their
     /// number, and why.
     pub(crate) kept: Vec<(AggregateRef, Version, u64, String)>,

@@ -25,7 +25,7 @@ pub enum VerifyStep {
     Positions,
     /// The audit chain, link by link.
     Chain,
-    /// The index of event ids.
+    /// The index of event ids, and the ids of purged events.
     Ids,
     /// The index of tags.
     Tags,

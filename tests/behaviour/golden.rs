@@ -120,6 +120,12 @@ fn the_golden_file_opens_and_holds_what_was_put_into_it() {
     assert_eq!(digest(&store), truth);
     check_derived(&store);
 
+    // A repeat of what was purged is still known: what the file keeps of it never changes its meaning.
+    let again = NewEvent::new("Noted", &json!({ "text": "naïve \u{1F980} \"quoted\"", "n": 3 })).unwrap();
+    let again = Batch::new().append("order", "purged", Expected::Any, [again.id(purged_id()).tag("a").tag("b")]).skip_existing();
+    let again = store.commit(again).unwrap();
+    assert_eq!((again[0].was_duplicate, again[0].version.get()), (true, 4));
+
     // It is not only readable: it goes on.
     let last = store.last_position().unwrap().get();
     let orders = store.json_aggregates("order");
@@ -155,6 +161,11 @@ fn a_new_file_is_of_the_format_of_the_golden_file() {
     assert_eq!(format(&copy().1), FORMAT);
 }
 
+/// Of an event that is purged.
+fn purged_id() -> foldlog::EventId {
+    "0198f2c4-9d3a-7c1e-8a55-0123456789ac".parse().unwrap()
+}
+
 /// Something of everything that the format can hold.
 fn make(path: &Path) {
     let clock = Clock::fixed("2026-01-02T03:04:05.678901Z".parse().unwrap());
@@ -183,7 +194,13 @@ fn make(path: &Path) {
         )
         .unwrap();
     store.tenant("acme").append("order", "o-1", Expected::Any, [note(9)]).unwrap();
-    orders.append("purged", Expected::Any, (0..10).map(note)).unwrap();
+    orders
+        .append(
+            "purged",
+            Expected::Any,
+            (0..10).map(|n| if n == 3 { note(n).id(purged_id()).tag("b").tag("a") } else { note(n) }),
+        )
+        .unwrap();
     orders.create_snapshot("purged", SnapshotReason::Manual).unwrap();
     orders.append("purged", Expected::Exactly(Version::new(10)), [note(10)]).unwrap();
     let report = store

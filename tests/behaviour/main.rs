@@ -30,6 +30,7 @@ mod numbers;
 mod opening;
 mod paging;
 mod processes;
+mod purged_ids;
 mod purging;
 mod read_only;
 mod reading;

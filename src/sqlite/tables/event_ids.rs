@@ -1,4 +1,5 @@
-//! Events by id. An id made by the store holds the event's position; only ids given by callers have an index.
+//! Events by id, purged ones too. An id made by the store holds the event's position; only ids given by callers have an
+//! index.
 
 use rusqlite::params;
 use uuid::Uuid;
@@ -24,7 +25,7 @@ pub(crate) fn made(event_id: Uuid, last: u64) -> impl Iterator<Item = u64> {
     position_in(event_id).into_iter().flatten().take_while(move |position| *position <= last)
 }
 
-/// Deletes the id of a removed event.
+/// Deletes the id of a removed event that is not to be recognised any more.
 pub(crate) fn forget(writing: &Writing<'_>, tenant: i64, event_id: Uuid) -> Result<()> {
     writing.execute("DELETE FROM event_ids WHERE tenant = ?1 AND event_id = ?2", params![tenant, event_id.as_bytes()])?;
     Ok(())

@@ -7,7 +7,7 @@ use super::archive::Part;
 use super::chain::{self, Chaining};
 use super::events::{Owner, Raw, gap, select_events};
 use super::keys::key;
-use super::{event_ids, event_tags, positions};
+use super::{event_ids, event_tags, positions, removed_ids};
 use crate::model::error::Result;
 use crate::model::ids;
 use crate::sqlite::audit::Committed;
@@ -125,7 +125,8 @@ impl<'a> Inserter<'a> {
 }
 
 /// Removes an aggregate's events from version `after + 1` to `through` for good, with their index entries. Records in
-/// `removed` what the summaries must subtract. Returns how many events there were.
+/// `removed` what the summaries must subtract. Keeps the ids that callers gave, or not. Returns how many events there were,
+/// and how many of such ids.
 ///
 /// Rows of the archive stay there; nothing leads to them any more.
 pub(crate) fn purge(
@@ -134,12 +135,13 @@ pub(crate) fn purge(
     owner: &Owner,
     (after, through): (u64, u64),
     removed: &mut Removed,
-) -> Result<u64> {
+    keeps_ids: bool,
+) -> Result<(u64, u64)> {
     const SQL: &str = select_events!("", "events e WHERE e.key > ?1 AND e.key <= ?2 ORDER BY e.key");
     let bounds = params![key(owner.aggregate, after), key(owner.aggregate, through)];
     let tenant = owner.aggregate_type.tenant_id;
     let (mut positions, mut types) = (Vec::new(), Vec::new());
-    let mut version = after;
+    let (mut version, mut given_ids) = (after, 0);
     part.open(writing)?;
     writing.each_row(&part.sql(SQL), bounds, |row| {
         version += 1;
@@ -148,7 +150,11 @@ pub(crate) fn purge(
         }
         let raw = Raw::read(writing, row, owner.identity, &mut types)?;
         if raw.has_given_id {
-            event_ids::forget(writing, tenant, raw.event_id)?;
+            given_ids += 1;
+            match keeps_ids {
+                true => removed_ids::keep(writing, owner, &raw)?,
+                false => event_ids::forget(writing, tenant, raw.event_id)?,
+            }
         }
         for tag in raw.tags()? {
             event_tags::forget(writing, tenant, &tag, raw.position)?;
@@ -167,5 +173,5 @@ pub(crate) fn purge(
     }
     positions::add_holes(writing, &positions, false)?;
     chain::forget(writing, owner.aggregate, (after, through))?;
-    Ok(positions.len() as u64)
+    Ok((positions.len() as u64, given_ids))
 }

@@ -16,5 +16,6 @@ pub(super) mod log_state;
 pub(super) mod names;
 pub(super) mod positions;
 pub(super) mod read_model;
+pub(super) mod removed_ids;
 pub(super) mod snapshots;
 pub(super) mod subscriptions;

@@ -12,6 +12,7 @@ use crate::sqlite::consistency::disagrees;
 use crate::sqlite::tables::aggregates::{self, AggregateRow};
 use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{Owner, Raw, select_events};
+use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::tables::{event_ids, log_state, names, positions};
 use crate::sqlite::transaction::{Columns, View};
 use crate::sqlite::upcast::read_as;
@@ -23,7 +24,7 @@ type Found = (AggregateRow, Owner);
 impl Database {
     pub(crate) fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
         self.read(|view| {
-            let Some(stored) = stored_by_id(view, tenant, id)? else { return Ok(None) };
+            let Some(ById::Event(stored)) = by_id(view, tenant, id)? else { return Ok(None) };
             let read = events_at(view, stored.position.get())?;
             Ok(read.and_then(|events| events.into_iter().next()))
         })
@@ -179,21 +180,38 @@ fn stored_at(view: &View<'_>, position: u64) -> Result<Option<RecordedEvent>> {
     })
 }
 
-/// The event with an id as it is stored, if the tenant has it.
-pub(super) fn stored_by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>> {
+/// What a tenant has under an event id.
+pub(super) enum ById {
+    /// The event as it is stored.
+    Event(Box<RecordedEvent>),
+    /// It was purged.
+    Removed(RemovedId),
+}
+
+/// What the tenant has under an event id.
+pub(super) fn by_id(view: &View<'_>, tenant: &str, id: Uuid) -> Result<Option<ById>> {
     let is_it = |event: &RecordedEvent| event.id == id && &*event.tenant == tenant;
     for position in event_ids::made(id, positions::last(view)?) {
         match stored_at(view, position)? {
-            Some(event) if is_it(&event) => return Ok(Some(event)),
+            Some(event) if is_it(&event) => return Ok(Some(ById::Event(Box::new(event)))),
             Some(_) => {}
             None => positions::confirm_removed(view, position)?,
         }
     }
     let Some(tenant_id) = view.tenant_id(tenant)? else { return Ok(None) };
     let Some(position) = event_ids::given(view, tenant_id, id)? else { return Ok(None) };
-    match stored_at(view, position)?.filter(is_it) {
-        Some(event) => Ok(Some(event)),
-        None => Err(disagrees().at_position(position.into())),
+    if let Some(event) = stored_at(view, position)? {
+        return if is_it(&event) {
+            Ok(Some(ById::Event(Box::new(event))))
+        } else {
+            Err(disagrees().at_position(position.into()))
+        };
+    }
+    match removed_ids::at(view, position)? {
+        Some(removed) if removed.event_id == id && removed.owner.aggregate_type.tenant_id == tenant_id => {
+            Ok(Some(ById::Removed(removed)))
+        }
+        _ => Err(disagrees().at_position(position.into())),
     }
 }
 
@@ -209,7 +227,10 @@ pub(in crate::sqlite) fn aggregate_at(view: &View<'_>, position: u64) -> Result<
     }
 }
 
-/// The commit of the event at a position.
+/// The commit of the event at a position, of a purged one if it is known.
 pub(super) fn commit_id_at(view: &View<'_>, position: u64) -> Result<Option<u64>> {
-    at_position(view, position, |raw, _| Ok(raw.commit_id))
+    match at_position(view, position, |raw, _| Ok(raw.commit_id))? {
+        None => Ok(removed_ids::at(view, position)?.map(|removed| removed.commit_id)),
+        commit_id => Ok(commit_id),
+    }
 }

@@ -6,15 +6,18 @@ use crate::model::place::Version;
 use crate::sqlite::Database;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::block_summaries::Removed;
-use crate::sqlite::tables::event_writes;
 use crate::sqlite::tables::events::{self, Owner};
+use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::tables::snapshots::{self, Covered};
+use crate::sqlite::tables::{event_ids, event_writes};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::readers::{Reader, readers};
 use crate::storage::upkeep::{PurgeCandidate, PurgePlan, Purged};
 
 /// Aggregates purged in one transaction, so that none holds the write lock for long.
 const AGGREGATES_AT_ONCE: usize = 64;
+/// Ids of purged events that one transaction looks at.
+const IDS_AT_ONCE: usize = 1_024;
 
 impl Database {
     /// The next aggregates of a tenant, after a number, that have events to purge. Also returns the number to continue
@@ -50,6 +53,36 @@ impl Database {
             false => self.write(work),
         }
     }
+
+    /// Forgets the next ids of events that were purged before, after a position. Returns how many, and the position to
+    /// continue from: `None` at the end.
+    pub(crate) fn forget_ids(&self, tenant: &str, plan: &PurgePlan, after: u64) -> Result<(u64, Option<u64>)> {
+        let work = |writing: &Writing<'_>| {
+            let (mut seen, mut last, mut old) = (0, after, Vec::new());
+            removed_ids::page(writing, after, IDS_AT_ONCE, |position, removed| {
+                (seen, last) = (seen + 1, position);
+                old.extend(Some(removed?).filter(|removed| is_meant(removed, tenant, plan)));
+                Ok(())
+            })?;
+            for removed in &old {
+                removed_ids::forget(writing, removed.position)?;
+                event_ids::forget(writing, removed.owner.aggregate_type.tenant_id, removed.event_id)?;
+            }
+            Ok((old.len() as u64, (seen == IDS_AT_ONCE).then_some(last)))
+        };
+        match plan.dry_run {
+            true => self.write_and_roll_back(work),
+            false => self.write(work),
+        }
+    }
+}
+
+fn is_meant(removed: &RemovedId, tenant: &str, plan: &PurgePlan) -> bool {
+    let of = &removed.owner;
+    let is_asked_for = plan.only.as_ref().is_none_or(|(aggregate_type, aggregate_id)| {
+        **aggregate_type == *of.aggregate_type.name && aggregate_id.as_ref().is_none_or(|id| **id == *of.aggregate_id)
+    });
+    &*of.aggregate_type.tenant == tenant && is_asked_for && removed.created_at < plan.before
 }
 
 /// The aggregate, if it has events that are old enough and still in the file.
@@ -102,10 +135,12 @@ impl Pass<'_> {
             return Ok(());
         }
         let through = self.cut(removed, through);
-        let (mut events, mut after) = (0, removed);
+        let (mut events, mut after, keeps_ids) = (0, removed, !self.plan.forget_ids);
         while after < through {
             let (part, range) = row.removal.part_of((after, through), false);
-            events += event_writes::purge(self.writing, part, owner, range, &mut self.removed).map_err(of)?;
+            let (gone, ids) = event_writes::purge(self.writing, part, owner, range, &mut self.removed, keeps_ids).map_err(of)?;
+            events += gone;
+            *if keeps_ids { &mut self.purged.ids_kept } else { &mut self.purged.ids_forgotten } += ids;
             after = range.1;
         }
         let is_broken = self.plan.break_replay && !self.purged.is_cut;

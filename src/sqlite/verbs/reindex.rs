@@ -7,7 +7,7 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::events::{Owner, check_page};
 use crate::sqlite::tables::keys::key_version;
-use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions};
+use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions, removed_ids};
 use crate::sqlite::transaction::Writing;
 use crate::storage::upkeep::ReindexProgress;
 
@@ -49,6 +49,7 @@ fn reindex(writing: &Writing<'_>, progress: &mut dyn FnMut(ReindexProgress) -> C
             return Ok(reached);
         }
     }
+    removed_ids::index(writing)?;
     block_summaries::summarise(writing, 1, positions::last(writing)?)?;
     Ok(ReindexProgress { finished: true, ..reached })
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use chrono::SecondsFormat;
 use uuid::Uuid;
 
-use super::lookup;
+use super::lookup::{self, ById};
 use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::{NewEvent, RecordedEvent};
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::model::same_json::{self, Arrays};
 use crate::sqlite::tables::event_ids;
+use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::transaction::View;
 use crate::storage::append::{AppendRequest, Appended};
 
@@ -39,10 +40,21 @@ pub(super) struct Known {
 /// The event that the log already has under the id of one to append. Other content under the same id is an error.
 pub(super) fn known(view: &View<'_>, aggregate: &AggregateRef, event: &NewEvent) -> Result<Option<Known>> {
     let Some(id) = event.id else { return Ok(None) };
-    let Some(stored) = lookup::stored_by_id(view, &aggregate.tenant, id)? else { return Ok(None) };
-    match difference(&stored, aggregate, event) {
-        Some(difference) => Err(another(aggregate, id, stored.position, &difference)),
-        None => Ok(Some(Known { id, version: stored.version, position: stored.position, commit_id: stored.commit_id })),
+    let (known, difference) = match lookup::by_id(view, &aggregate.tenant, id)? {
+        None => return Ok(None),
+        Some(ById::Event(stored)) => {
+            let known = Known { id, version: stored.version, position: stored.position, commit_id: stored.commit_id };
+            (known, difference(&stored, aggregate, event))
+        }
+        Some(ById::Removed(removed)) => {
+            let (version, commit_id) = (Version::new(removed.version), Position::new(removed.commit_id));
+            let known = Known { id, version, position: Position::new(removed.position), commit_id };
+            (known, difference_to_removed(&removed, aggregate, event))
+        }
+    };
+    match difference {
+        Some(difference) => Err(another(aggregate, id, known.position, &difference)),
+        None => Ok(Some(known)),
     }
 }
 
@@ -107,6 +119,22 @@ fn difference(stored: &RecordedEvent, aggregate: &AggregateRef, event: &NewEvent
         Some("there it has other tags".to_owned())
     } else if event.created_at.is_some_and(|time| to_micros(time) != to_micros(stored.created_at)) {
         Some(format!("there it has the time {}", stored.created_at.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
+    } else {
+        None
+    }
+}
+
+/// As [`difference`], for an event that was purged.
+fn difference_to_removed(removed: &RemovedId, aggregate: &AggregateRef, event: &NewEvent) -> Option<String> {
+    let tags = event.tags.iter().map(String::as_str);
+    if removed.owner.reference() != *aggregate {
+        Some(format!("there it belonged to {} before it was purged", removed.owner.reference()))
+    } else if event.schema_version.is_some_and(|version| version != removed.schema_version) {
+        Some(format!("there it had the schema version {} before it was purged", removed.schema_version))
+    } else if event.created_at.is_some_and(|time| to_micros(time) != removed.created_at) {
+        Some("there it had another time before it was purged".to_owned())
+    } else if removed_ids::digest(&event.event_type, event.data.as_str(), tags) != removed.digest {
+        Some("there it had another type, other data or other tags before it was purged".to_owned())
     } else {
         None
     }

@@ -3,15 +3,18 @@
 use super::{PAGE, RowsCursor};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
+use crate::sqlite::consistency::RESTORE;
 use crate::sqlite::tables::events::Owner;
-use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, snapshots as rows};
+use crate::sqlite::tables::removed_ids::{self, RemovedId};
+use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions, snapshots as rows};
 use crate::sqlite::transaction::View;
 use crate::sqlite::verbs::lookup;
 
 /// Summaries checked in one read transaction; each covers 512 events or more.
 const SUMMARIES_AT_ONCE: usize = 4;
 
-/// Checks every entry of the index of ids: it must lead to an event of this tenant with this id.
+/// Checks every entry of the index of ids: it must lead to an event of this tenant with this id, or to what is known of a
+/// purged one.
 pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Found) -> Result<bool> {
     let mut seen = 0;
     let mut last = None;
@@ -20,7 +23,11 @@ pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Foun
         let is_it = lookup::at_position(view, position, |raw, owner| {
             Ok(raw.event_id.as_bytes().as_slice() == id.as_slice() && owner.aggregate_type.tenant_id == tenant)
         });
-        if !matches!(is_it, Ok(Some(true))) {
+        let is_removed = || match removed_ids::at(view, position) {
+            Ok(Some(of)) => of.event_id.as_bytes().as_slice() == id && of.owner.aggregate_type.tenant_id == tenant,
+            _ => false,
+        };
+        if !matches!(is_it, Ok(Some(true))) && !is_removed() {
             let damage = Damage::new("the index of event ids names an event that does not have the id");
             found.add(damage.at_position(position).advice("reindex recreates the index"));
         }
@@ -29,6 +36,37 @@ pub(super) fn ids(view: &View<'_>, cursor: &mut (i64, Vec<u8>), found: &mut Foun
     })?;
     *cursor = last.unwrap_or_else(|| cursor.clone());
     Ok(seen == PAGE)
+}
+
+/// Checks what is known of purged events by their ids: the checksum, that the event was purged, and that the index of ids
+/// leads there.
+pub(super) fn removed(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let mut seen = 0;
+    removed_ids::page(view, cursor.id.cast_unsigned(), PAGE, |position, removed| {
+        seen += 1;
+        cursor.id = position.cast_signed();
+        cursor.rows += 1;
+        let (of, what, advice) = match removed {
+            Err(error) => {
+                let what = format!("what is kept of a purged event cannot be read: {}", error.detail());
+                found.add(Damage::new(what).at_position(position).advice(RESTORE));
+                return Ok(());
+            }
+            Ok(of) if !is_purged(view, &of)? => (of, "the id of a purged event is kept, but the event was not purged", RESTORE),
+            Ok(of) if event_ids::given(view, of.owner.aggregate_type.tenant_id, of.event_id)? != Some(position) => {
+                (of, "the id of a purged event is missing from the index of ids", "reindex recreates the index")
+            }
+            Ok(_) => return Ok(()),
+        };
+        found.add(Damage::new(what).of(of.owner.reference()).at_version(of.version).at_position(position).advice(advice));
+        Ok(())
+    })?;
+    Ok(seen == PAGE)
+}
+
+fn is_purged(view: &View<'_>, of: &RemovedId) -> Result<bool> {
+    let is_hole = positions::hole_at(view, of.position)?.is_some_and(|hole| !hole.archived);
+    Ok(is_hole && of.version <= aggregates::removed(view, of.owner.aggregate)?.purged_through)
 }
 
 /// Checks every entry of the index of tags: its event must exist, be the tenant's, and carry the tag.

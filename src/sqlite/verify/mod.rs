@@ -92,6 +92,7 @@ impl Walk<'_> {
         self.pages(VerifyStep::Positions, events, &mut RowsCursor::default(), log::positions);
         report.chain_links = self.pages(VerifyStep::Chain, 0, &mut chain::ChainCursor::new(), chain::links);
         self.until_an_error(VerifyStep::Ids, &mut (i64::MIN, Vec::new()), derived::ids);
+        self.rows(VerifyStep::Ids, 0, derived::removed);
         self.until_an_error(VerifyStep::Tags, &mut (i64::MIN, String::new(), i64::MIN), derived::tags);
         self.pages(VerifyStep::Summaries, 0, &mut RowsCursor { id: -1, rows: 0 }, derived::summaries);
         report.snapshots = self.rows(VerifyStep::Snapshots, snapshots, derived::snapshots);

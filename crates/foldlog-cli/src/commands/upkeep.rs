@@ -42,6 +42,9 @@ pub(crate) struct Purge {
     /// Also events that a reader has not passed: it never sees them
     #[arg(long)]
     even_if_undelivered: bool,
+    /// Also forgets their ids, and those of events that earlier purges removed: a repeated append is then appended again
+    #[arg(long)]
+    forget_ids: bool,
     #[command(flatten)]
     consent: Consent,
 }
@@ -68,6 +71,9 @@ impl Purge {
         if self.even_if_undelivered {
             plan = plan.even_if_undelivered();
         }
+        if self.forget_ids {
+            plan = plan.forget_ids();
+        }
         if !self.consent.yes {
             plan = plan.dry_run();
         }
@@ -87,6 +93,10 @@ impl Purge {
         let events = counted(report.events_removed, "event");
         let of = counted(report.aggregates_purged, "aggregate");
         context.out.line(format!("{events} of {of} {removed}"))?;
+        if report.ids_forgotten > 0 {
+            let forgotten = if self.consent.yes { "forgotten" } else { "to forget" };
+            context.out.line(format!("{} {forgotten}", counted(report.ids_forgotten, "id")))?;
+        }
         if report.events_kept > 0 {
             let kept = counted(report.events_kept, "old event");
             context.out.line(format!("{kept} stay, because no snapshot replaces them"))?;
