@@ -6,6 +6,8 @@ use std::path::Path;
 use super::Engine;
 use crate::model::audit_digest::AuditDigest;
 use crate::model::error::Result;
+use crate::model::place::AggregateRef;
+use crate::storage::erasure::{EraseOrder, ErasedPart, Erasure, Wiped};
 use crate::storage::upkeep::{ArchivePlan, Archived, Copied, PurgeCandidate, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
 use crate::storage::verify::{VerifyProgress, VerifyReport};
 
@@ -24,10 +26,36 @@ verbs! {
     /// Moves archived events of a tenant back, of aggregates after a number. Returns how many, and the number to continue
     /// from: `None` at the end.
     fn unarchive(&self, tenant: &str, only: Option<(&str, &str)>, after: i64) -> Result<(u64, Option<i64>)>;
+    /// Erases the next part of an aggregate. An erasure of it that was begun before is finished first.
+    fn erase_part(&self, tenant: &str, names: (&str, &str), order: &EraseOrder) -> Result<ErasedPart>;
+    /// The aggregates with an unfinished erasure, of all tenants.
+    fn begun_erasures(&self) -> Result<Vec<AggregateRef>>;
+    /// The finished erasures of a tenant after a number, `limit` at most.
+    fn erasures(&self, tenant: &str, after: u64, limit: usize) -> Result<Vec<Erasure>>;
+    /// Forgets the name of an erased aggregate.
+    fn forget_name(&self, tenant: &str, names: (&str, &str)) -> Result<()>;
+    /// The number of the newest erasure; 0 if there is none.
+    fn newest_erasure(&self) -> Result<u64>;
+    /// The finished erasures that are not wiped, and the projections that must be rebuilt before they can be.
+    fn unwiped(&self) -> Result<Wiped>;
+    /// Notes that the traces of erasures are removed: of those that no projection holds, up to a number.
+    fn note_wiped(&self, through: u64) -> Result<()>;
+    /// Deletes some rows of the archive that nothing leads to. Returns how many, and where to continue: `None` at the end.
+    fn sweep_archive(&self, after: i64) -> Result<(u64, Option<i64>)>;
+    /// Writes the archive anew, if there is one.
+    fn rewrite_archive(&self) -> Result<()>;
+    /// Writes the file anew.
+    fn rewrite(&self) -> Result<()>;
     /// Runs a WAL checkpoint: moves the write-ahead log into the file and empties it. `None` if there is no such log.
     fn checkpoint(&self) -> Result<Option<WalCheckpoint>>;
     /// Gives some free pages back to the file system. Returns how many, and how many free ones are left.
     fn compact(&self) -> Result<(u64, u64)>;
+    /// As `compact`, of the archive, if there is one.
+    fn compact_archive(&self) -> Result<(u64, u64)>;
+    /// When the scheduled upkeep ran last, in microseconds; 0: never.
+    fn maintained_at(&self) -> Result<i64>;
+    /// Records that the scheduled upkeep has run.
+    fn note_maintained(&self, at_micros: i64) -> Result<()>;
     /// Free pages in the file.
     fn free_pages(&self) -> Result<u64>;
     /// The size of the write-ahead log, in bytes; 0 if there is none.

@@ -16,5 +16,7 @@ pub(crate) fn check_digest(scope: &Scope, kept: &AuditDigest) -> Result<()> {
         None if scope.engine().chain_end()?.is_none() => "the file has no audit chain".to_owned(),
         None => format!("the audit chain has no link at position {position}"),
     };
-    Err(Error::new(ErrorKind::Corrupt, what).at_position(position).advice("the file was changed or replaced: keep it, and restore a backup that the digest fits"))
+    Err(Error::new(ErrorKind::Corrupt, what)
+        .at_position(position)
+        .advice("the file was changed or replaced: keep it, and restore a backup that the digest fits"))
 }

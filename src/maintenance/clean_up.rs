@@ -154,14 +154,18 @@ fn run(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) {
     }
 }
 
+/// Whether something is due that ran last at this time; 0: never.
+pub(super) fn is_due(last: i64, now: i64, every: Duration) -> bool {
+    let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
+    // A recorded time that lies further in the future than one interval was written by a wrong clock.
+    last == 0 || now.saturating_sub(last) >= every || last.saturating_sub(now) > every
+}
+
 /// Deletes expired snapshots of all tenants, if the last clean-up was long enough ago. Several processes may call it:
 /// the time is recorded in the same transaction that finds the clean-up due.
 fn clean_up_if_due(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) -> Result<u64> {
     let now = scope.options().clock.now_micros();
-    let every = i64::try_from(plan.every.as_micros()).unwrap_or(i64::MAX);
-    // A recorded time that lies further in the future than one interval was written by a wrong clock.
-    let is_due = |last: i64| last == 0 || now.saturating_sub(last) >= every || last.saturating_sub(now) > every;
-    let tenants = scope.engine().begin_expiry(now, is_due)?;
+    let tenants = scope.engine().begin_expiry(now, |last| is_due(last, now, plan.every))?;
     let go_on = |_| if sync::lock(&stop.state).stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let mut expired = 0;
     for tenant in tenants {

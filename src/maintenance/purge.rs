@@ -14,7 +14,7 @@ use crate::model::fold::sealed::Fold;
 use crate::model::place::{AggregateRef, Version};
 use crate::state::{compare, replay};
 use crate::storage::snapshots::SnapshotRow;
-use crate::storage::upkeep::{PurgeCandidate, PurgePlan, Purged, TrustedFold};
+use crate::storage::upkeep::{PurgeCandidate, PurgeLimit, PurgePlan, Purged, TrustedFold};
 
 /// The most aggregates that a report names; the counts cover all.
 const NAMED: usize = 1_000;
@@ -213,13 +213,9 @@ pub struct HeldBack {
 
 /// Purges aggregate by aggregate, several in each transaction. If a later transaction fails, what was reported as
 /// removed stays removed.
-pub(crate) fn purge(
-    scope: &Scope,
-    purge: &Purge,
-    mut progress: impl FnMut(&PurgeReport) -> ControlFlow<()>,
-) -> Result<PurgeReport> {
+pub(crate) fn purge(scope: &Scope, purge: &Purge, progress: impl FnMut(&PurgeReport) -> ControlFlow<()>) -> Result<PurgeReport> {
     let plan = PurgePlan {
-        before: to_micros(purge.before),
+        limit: PurgeLimit::Before(to_micros(purge.before)),
         only: purge.only.clone(),
         break_replay: purge.break_replay,
         pass_readers: purge.pass_readers,
@@ -228,22 +224,39 @@ pub(crate) fn purge(
         forget_ids: purge.forget_ids,
         dry_run: purge.dry_run,
         at_once: None,
+        in_background: false,
     };
+    run(scope, &plan, &purge.folds, progress)
+}
+
+/// Purges by a plan, with the folds that compare their snapshots.
+pub(super) fn run(
+    scope: &Scope,
+    plan: &PurgePlan,
+    folds: &[Arc<dyn SnapshotCheck>],
+    mut progress: impl FnMut(&PurgeReport) -> ControlFlow<()>,
+) -> Result<PurgeReport> {
     let mut report = PurgeReport::default();
     let mut after = Some(0);
     while let Some(number) = after {
-        let (mut candidates, next) = scope.engine().purge_candidates(&scope.tenant, &plan, number)?;
+        let (mut candidates, next) = scope.engine().purge_candidates(&scope.tenant, plan, number)?;
         if !plan.break_replay {
-            candidates.iter_mut().try_for_each(|candidate| compare(scope, &purge.folds, candidate))?;
+            candidates.iter_mut().try_for_each(|candidate| compare(scope, folds, candidate))?;
         }
-        match scope.engine().purge(&scope.tenant, &plan, &candidates) {
-            Ok(purged) => report.add(purged),
-            // Small transactions fit into the space that the write-ahead log has already.
-            Err(error) if error.kind() == ErrorKind::DiskFull => {
-                scope.engine().checkpoint()?;
-                purge_in_little_space(scope, &plan, &candidates, &mut report)?;
+        if plan.in_background {
+            if purge_in_slices(scope, plan, &candidates, &mut report, &mut progress)?.is_break() {
+                return Ok(report);
             }
-            Err(error) => return Err(error),
+        } else {
+            match scope.engine().purge(&scope.tenant, plan, &candidates) {
+                Ok(purged) => report.add(purged),
+                // Small transactions fit into the space that the write-ahead log has already.
+                Err(error) if error.kind() == ErrorKind::DiskFull => {
+                    scope.engine().checkpoint()?;
+                    purge_in_little_space(scope, plan, &candidates, &mut report)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         report.finished = next.is_none() && !plan.forget_ids;
         after = next;
@@ -252,7 +265,7 @@ pub(crate) fn purge(
         }
     }
     if plan.forget_ids {
-        forget_ids(scope, &plan, &mut report, progress)?;
+        forget_ids(scope, plan, &mut report, progress)?;
     }
     Ok(report)
 }
@@ -280,13 +293,44 @@ fn forget_ids(
 /// Purges some events at a time, and moves each transaction into the file before the next.
 fn purge_in_little_space(scope: &Scope, plan: &PurgePlan, candidates: &[PurgeCandidate], report: &mut PurgeReport) -> Result<()> {
     let plan = PurgePlan { at_once: Some(AT_ONCE_WHEN_FULL), ..plan.clone() };
+    let mut empty_log = |_: &PurgeReport| scope.engine().checkpoint().map(drop);
+    slices(scope, &plan, candidates, report, &mut empty_log)
+}
+
+/// Purges some events at a time, and asks after each transaction whether to go on.
+fn purge_in_slices(
+    scope: &Scope,
+    plan: &PurgePlan,
+    candidates: &[PurgeCandidate],
+    report: &mut PurgeReport,
+    progress: &mut impl FnMut(&PurgeReport) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
+    let mut stopped = false;
+    let mut ask = |report: &PurgeReport| {
+        stopped = progress(report).is_break();
+        // Not reported: it only ends the slices.
+        if stopped { Err(Error::new(ErrorKind::Busy, "stopped")) } else { Ok(()) }
+    };
+    match slices(scope, plan, candidates, report, &mut ask) {
+        Err(_) if stopped => Ok(ControlFlow::Break(())),
+        done => done.map(ControlFlow::Continue),
+    }
+}
+
+fn slices(
+    scope: &Scope,
+    plan: &PurgePlan,
+    candidates: &[PurgeCandidate],
+    report: &mut PurgeReport,
+    after_each: &mut dyn FnMut(&PurgeReport) -> Result<()>,
+) -> Result<()> {
     for candidate in candidates {
         let mut is_cut = true;
         while is_cut {
-            let purged = scope.engine().purge(&scope.tenant, &plan, std::slice::from_ref(candidate))?;
-            scope.engine().checkpoint()?;
+            let purged = scope.engine().purge(&scope.tenant, plan, std::slice::from_ref(candidate))?;
             is_cut = purged.is_cut;
             report.add(purged);
+            after_each(report)?;
         }
     }
     Ok(())

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     /// The events are in the archive, and the archive is not there, or is that of another file. What is in the main file
     /// still works.
     ArchiveMissing,
+    /// The aggregate was erased: there is nothing to replay, and nothing is appended to it.
+    Erased,
     /// The file was written by a newer version of the library. It was not changed.
     FormatTooNew,
     /// The file is not a foldlog file, or its schema was changed. It was not changed.
@@ -94,6 +96,7 @@ impl ErrorKind {
             ErrorKind::DuplicateEventId => "duplicate_event_id",
             ErrorKind::HistoryRemoved => "history_removed",
             ErrorKind::ArchiveMissing => "archive_missing",
+            ErrorKind::Erased => "erased",
             ErrorKind::FormatTooNew => "format_too_new",
             ErrorKind::ForeignFile => "foreign_file",
             ErrorKind::Handler => "handler",

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::model::blank;
 use crate::model::codec;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::json::{self, Json};
@@ -271,6 +272,12 @@ impl RecordedEvent {
 
     pub(crate) fn context(&self) -> EventContext<'_> {
         EventContext::new(self.version, self.position, self.created_at, self.metadata.as_ref().map(Json::as_str))
+    }
+
+    /// What was erased of it, as JSON pointers into the event: `/data/email`, `/metadata/ipAddress`, `/tags`. Empty values
+    /// stand in the place of erased ones.
+    pub fn erased_fields(&self) -> Vec<String> {
+        blank::marks(self.metadata.as_ref().map(Json::as_str))
     }
 
     /// Reads the event as an enum with serde's derives, the reverse of [`NewEvent::of`].

@@ -3,6 +3,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod annotated;
 pub(crate) mod audit_digest;
+pub(crate) mod blank;
 pub(crate) mod clock;
 pub(crate) mod codec;
 pub(crate) mod damage;

@@ -35,9 +35,9 @@ pub(crate) fn commitment(salt: &[u8; 16], event: &Committed<'_>) -> Result<Diges
         Some(event.data),
     ];
     let lengths = texts.map(length);
-    let numbers =
-        [u64::from(event.schema_version), event.commit_id, event.created_at.cast_unsigned()].map(u64::to_le_bytes);
-    let head = [b"foldlog event 1\0".as_slice(), salt, event.event_id, event.origin, numbers.as_flattened(), lengths.as_flattened()];
+    let numbers = [u64::from(event.schema_version), event.commit_id, event.created_at.cast_unsigned()].map(u64::to_le_bytes);
+    let head =
+        [b"foldlog event 1\0".as_slice(), salt, event.event_id, event.origin, numbers.as_flattened(), lengths.as_flattened()];
     let bodies = texts.map(|text| text.unwrap_or_default().as_bytes());
     sha256(head.into_iter().chain(bodies))
 }
@@ -101,7 +101,8 @@ mod tests {
     fn the_functions_are_frozen() {
         let commitment = commitment(&[3; 16], &event()).unwrap();
         let before = Before { in_log: [4; 32], in_aggregate: None };
-        let links = [before, Before { in_aggregate: Some([5; 32]), ..before }].map(|before| hex(link(before, 8, 2, &commitment).unwrap()));
+        let links = [before, Before { in_aggregate: Some([5; 32]), ..before }]
+            .map(|before| hex(link(before, 8, 2, &commitment).unwrap()));
         assert_eq!((hex(commitment), links), (FROZEN.0.to_owned(), FROZEN.1.map(str::to_owned)));
     }
 

@@ -54,6 +54,7 @@ pub(crate) struct Decided<S> {
     pub(crate) events: Vec<NewEvent>,
     newest_snapshot: u64,
     latest_event_at: i64,
+    newest_erasure: i64,
     warnings: Vec<SnapshotWarning>,
 }
 
@@ -113,6 +114,7 @@ impl<F: Fold> Deciding<'_, F> {
                 version: loaded.replayed.version,
                 newest_snapshot: loaded.replayed.from_snapshot.unwrap_or(Version::ZERO).get(),
                 latest_event_at: loaded.latest_event_at,
+                newest_erasure: loaded.newest_erasure,
                 state: loaded.replayed.state,
                 warnings: loaded.replayed.warnings,
                 events: Vec::new(),
@@ -122,6 +124,7 @@ impl<F: Fold> Deciding<'_, F> {
                 version: Version::ZERO,
                 newest_snapshot: 0,
                 latest_event_at: i64::MIN,
+                newest_erasure: i64::MAX,
                 warnings: Vec::new(),
                 events: Vec::new(),
             },
@@ -144,7 +147,7 @@ impl<F: Fold> Deciding<'_, F> {
 
     /// Appends a decision's events. If a snapshot is due, it is saved in the same transaction.
     fn append(&self, decided: Decided<F::State>, open: Option<&dyn Transaction>) -> Result<Executed<F::State>> {
-        let Decided { state, version, events, newest_snapshot, latest_event_at, mut warnings } = decided;
+        let Decided { state, version, events, newest_snapshot, latest_event_at, newest_erasure, mut warnings } = decided;
         if events.is_empty() {
             return Ok(Executed { state, version, appended: None, attempts: 0, warnings });
         }
@@ -170,6 +173,7 @@ impl<F: Fold> Deciding<'_, F> {
             event_count: new_version.saturating_sub(newest_snapshot),
             created_by: None,
             created_at: self.scope.options().clock.now_micros(),
+            newest_erasure,
         });
         let saving = crate::metrics::Timer::start();
         let outcome = append::commit(self.scope, &batch, Snapshots { save, fold: None }, open)?;

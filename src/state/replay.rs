@@ -43,6 +43,8 @@ pub(crate) struct Loaded<S> {
     pub(crate) replayed: Replayed<S>,
     /// The greatest event time up to the version, in microseconds.
     pub(crate) latest_event_at: i64,
+    /// The number of the newest erasure when it was loaded.
+    pub(crate) newest_erasure: i64,
 }
 
 /// Replays an aggregate.
@@ -149,7 +151,7 @@ impl<'f, F: Fold> Folding<'f, F> {
             events_folded: facts.events_folded,
             warnings: self.warnings,
         };
-        Loaded { replayed, latest_event_at: facts.latest_event_at }
+        Loaded { replayed, latest_event_at: facts.latest_event_at, newest_erasure: facts.newest_erasure }
     }
 }
 
@@ -287,6 +289,7 @@ fn snapshot_of<'a, F: Fold>(
         event_count: loaded.replayed.events_folded,
         created_by,
         created_at: scope.options().clock.now_micros(),
+        newest_erasure: loaded.newest_erasure,
     }
 }
 

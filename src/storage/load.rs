@@ -71,4 +71,6 @@ pub(crate) struct Loaded {
     pub(crate) events_folded: u64,
     /// The greatest time of events 1 to `version`, in microseconds.
     pub(crate) latest_event_at: i64,
+    /// The number of the newest erasure when it was loaded.
+    pub(crate) newest_erasure: i64,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod delivery;
+pub(crate) mod erasure;
 pub(crate) mod load;
 pub(crate) mod lookup;
 pub(crate) mod scan;

@@ -24,6 +24,8 @@ pub(crate) struct NewSnapshot<'a> {
     pub(crate) event_count: u64,
     pub(crate) created_by: Option<&'a str>,
     pub(crate) created_at: i64,
+    /// The number of the newest erasure when the state was loaded. If the aggregate was erased since, it is not saved.
+    pub(crate) newest_erasure: i64,
 }
 
 /// A stored snapshot.
@@ -59,6 +61,7 @@ impl SnapshotRow {
             event_count: self.event_count,
             created_by: self.created_by.as_deref(),
             created_at: self.created_at,
+            newest_erasure: i64::MAX,
         }
     }
 }

@@ -10,8 +10,7 @@ use crate::model::place::{AggregateRef, Version};
 /// What to purge.
 #[derive(Clone, Debug)]
 pub(crate) struct PurgePlan {
-    /// Events older than this, in microseconds.
-    pub(crate) before: i64,
+    pub(crate) limit: PurgeLimit,
     /// Only of this type, or of this aggregate.
     pub(crate) only: Option<(String, Option<String>)>,
     pub(crate) break_replay: bool,
@@ -23,8 +22,23 @@ pub(crate) struct PurgePlan {
     /// Whether the ids of the events are forgotten too.
     pub(crate) forget_ids: bool,
     pub(crate) dry_run: bool,
-    /// The most events that one transaction removes, and then of one aggregate; for a disk that is full.
+    /// The most events that one transaction removes, and then of one aggregate.
     pub(crate) at_once: Option<u64>,
+    /// Whether nobody waits for it, so that it yields to other writers.
+    pub(crate) in_background: bool,
+}
+
+/// Which events at the beginning of an aggregate are old.
+#[derive(Clone, Debug)]
+pub(crate) enum PurgeLimit {
+    /// Those before this time, in microseconds.
+    Before(i64),
+    /// All but so many.
+    AllButNewest(u64),
+    /// All but the newest whose data, metadata and tags have at most so many bytes.
+    AllButBytes(u64),
+    /// All, if the last event has one of these types, as stored.
+    IfLastIs(Vec<String>),
 }
 
 /// An aggregate with events that are old enough.

@@ -25,6 +25,8 @@ pub enum VerifyStep {
     Positions,
     /// The audit chain, link by link.
     Chain,
+    /// The records of erasures.
+    Erasures,
     /// The index of event ids, and the ids of purged events.
     Ids,
     /// The index of tags.

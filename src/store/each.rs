@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::log::pages::Ids;
 use crate::metrics::Timer;
 use crate::model::clock::to_micros;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::fold::AggregateKind;
 use crate::model::fold::sealed::Fold;
 use crate::model::place::Position;
@@ -153,6 +153,7 @@ impl<A: AggregateKind> Aggregates<A> {
                         batch.push((id, loaded, state));
                     }
                     Ok(None) => done.skipped += 1,
+                    Err(error) if error.kind() == ErrorKind::Erased => done.skipped += 1,
                     Err(error) => done.failed(&id, &error),
                 }
             }
@@ -252,8 +253,11 @@ impl<A: AggregateKind> ReplayEach<A> {
 
     fn load(&self, id: &str) -> Result<Option<Replayed<A::State>>> {
         let Aggregates { scope, fold, use_snapshots, .. } = &self.handle;
-        let loaded = replay::replay_if_any(scope, fold, id, self.until, *use_snapshots)?;
-        Ok(loaded.map(|loaded| loaded.replayed))
+        match replay::replay_if_any(scope, fold, id, self.until, *use_snapshots) {
+            // It has no state any more.
+            Err(error) if error.kind() == ErrorKind::Erased => Ok(None),
+            loaded => Ok(loaded?.map(|loaded| loaded.replayed)),
+        }
     }
 }
 

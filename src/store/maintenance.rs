@@ -76,6 +76,10 @@ impl Purge {
 }
 
 impl Maintenance {
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// Deletes this tenant's snapshots that are older than `age`. The newest snapshot of an aggregate whose first events
     /// were purged or archived stays, because replays need it.
     ///

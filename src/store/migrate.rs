@@ -94,6 +94,7 @@ impl<A: AggregateKind> Aggregates<A> {
         }
         let (tenant, aggregate_type) = (&*self.scope.tenant, self.fold.aggregate_type());
         let engine = self.scope.engine();
+        let newest_erasure = engine.newest_erasure().map_err(of)?.cast_signed();
         let removed = engine.purged_through(tenant, aggregate_type, id).map_err(of)?;
         let rows = engine.snapshots(tenant, aggregate_type, id).map_err(of)?;
         let usable = rows.into_iter().filter(|row| row.is_intact && row.version >= removed);
@@ -113,6 +114,7 @@ impl<A: AggregateKind> Aggregates<A> {
                 event_count: 0,
                 created_by: self.created_by(),
                 created_at: self.scope.options().clock.now_micros(),
+                newest_erasure,
             };
             let retain = self.scope.options().snapshots.retained();
             engine.save_snapshot(tenant, (aggregate_type, id), &new, retain, true).map_err(of)?;

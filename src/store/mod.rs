@@ -5,6 +5,7 @@ mod backup;
 mod batch;
 mod delivery;
 pub(crate) mod each;
+mod erase;
 pub(crate) mod maintenance;
 mod migrate;
 mod outbox;
@@ -13,6 +14,7 @@ mod read_models;
 mod snapshots;
 pub(crate) mod together;
 mod transfer;
+mod upkeep;
 
 use std::fmt;
 use std::path::Path;

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow::Continue;
 
 use foldlog::{
-    Archive, AuditDigest, Batch, Durability, ErrorKind, Expected, Import, Metadata, NewEvent, Options, Purge, Query, SnapshotReason, Store,
-    VerifyReport,
+    Archive, AuditDigest, Batch, Durability, ErrorKind, Expected, Import, Metadata, NewEvent, Options, Purge, Query,
+    SnapshotReason, Store, VerifyReport,
 };
 use rusqlite::params;
 use serde_json::json;
@@ -93,7 +93,11 @@ fn anybody_can_check_it() {
         let (salt, mut commitment, link): (Option<[u8; 16]>, [u8; 32], [u8; 32]) =
             (row.get(2).unwrap(), row.get(3).unwrap(), row.get(4).unwrap());
         if let Some(salt) = salt {
-            let event = store.read(Query::matching(foldlog::Filter::new().all_tenants())).map(Result::unwrap).find(|event| event.position == position as u64).unwrap();
+            let event = store
+                .read(Query::matching(foldlog::Filter::new().all_tenants()))
+                .map(Result::unwrap)
+                .find(|event| event.position == position as u64)
+                .unwrap();
             let mut sum = Sha256::new();
             sum.update(b"foldlog event 1\0");
             sum.update(salt);
@@ -255,7 +259,8 @@ fn purge_and_archive_keep_it_provable() {
     assert_eq!(purged, 100);
     assert_eq!((clean(&store).events_proven, clean(&store).chain_links), (1_100, 1_201));
     // What was purged cannot be guessed from what is left.
-    let with_salt: i64 = place.raw().query_row("SELECT count(*) FROM chain WHERE salt IS NOT NULL", [], |row| row.get(0)).unwrap();
+    let with_salt: i64 =
+        place.raw().query_row("SELECT count(*) FROM chain WHERE salt IS NOT NULL", [], |row| row.get(0)).unwrap();
     assert_eq!(with_salt, 1_100);
     store.maintenance().check_digest(&digest).unwrap();
     fill(&store, 3);

@@ -12,6 +12,7 @@ mod open;
 mod paths;
 mod reason;
 mod reserve;
+mod rewrite;
 mod settled;
 mod throttle;
 mod turn;

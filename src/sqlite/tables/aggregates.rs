@@ -231,6 +231,14 @@ pub(crate) fn make(writing: &Writing<'_>, aggregate_type: i64, aggregate_id: &st
     writing.insert(sql, params![id, aggregate_type, aggregate_id, sum])
 }
 
+/// Gives an aggregate without events another name.
+pub(crate) fn rename(writing: &Writing<'_>, id: i64, aggregate_id: &str) -> Result<()> {
+    let (aggregate_type, _) = names(writing, id)?;
+    let sum = checksum::aggregate(id, aggregate_type, aggregate_id);
+    writing.execute("UPDATE aggregates SET aggregate_id = ?2, checksum = ?3 WHERE id = ?1", params![id, aggregate_id, sum])?;
+    Ok(())
+}
+
 /// The ids of a type's aggregates in order, after `after`, with their numbers.
 pub(crate) fn page(view: &View<'_>, aggregate_type: i64, after: Option<&str>, limit: usize) -> Result<Vec<(String, i64)>> {
     let sql = "SELECT aggregate_id, id, checksum FROM aggregates

@@ -165,7 +165,8 @@ pub(crate) enum Proof {
 pub(crate) fn prove(view: &View<'_>, owner: &Owner, raw: &Raw<'_>) -> Result<Proof> {
     let Some(link) = at(view, raw.position)? else { return Ok(Proof::Missing) };
     let Some(salt) = link.salt else { return Ok(Proof::Erased) };
-    let is_it = link.key == key(owner.aggregate, raw.version) && audit::commitment(&salt, &committed(owner, raw))? == link.commitment;
+    let is_it =
+        link.key == key(owner.aggregate, raw.version) && audit::commitment(&salt, &committed(owner, raw))? == link.commitment;
     Ok(if is_it { Proof::Proven } else { Proof::Changed })
 }
 

@@ -175,3 +175,28 @@ pub(crate) fn purge(
     chain::forget(writing, owner.aggregate, (after, through))?;
     Ok((positions.len() as u64, given_ids))
 }
+
+/// What takes the place of parts of an event.
+pub(crate) struct Replacement {
+    pub(crate) version: u64,
+    pub(crate) checksum: i64,
+    pub(crate) data: String,
+    pub(crate) metadata: Option<String>,
+    pub(crate) tags: Option<String>,
+}
+
+/// Puts another row in the place of an event's. The index of tags is the caller's. The audit chain keeps the link of the event
+/// as it was appended, but nobody can find out any more what that was.
+pub(crate) fn replace(writing: &Writing<'_>, aggregate: i64, new: &Replacement) -> Result<()> {
+    chain::forget(writing, aggregate, (new.version.saturating_sub(1), new.version))?;
+    // The old row is deleted: events are never updated.
+    let sql = "INSERT OR REPLACE INTO main.events (key, position, commit_offset, event_type, schema_version, origin, created_at,
+                                                   checksum, event_id, tags, metadata, data)
+               SELECT key, position, commit_offset, event_type, schema_version, origin, created_at, ?2, event_id, ?3, ?4, ?5
+               FROM main.events WHERE key = ?1";
+    let values = params![key(aggregate, new.version), new.checksum, new.tags, new.metadata, new.data];
+    match writing.execute(sql, values)? {
+        1 => Ok(()),
+        _ => Err(gap(new.version)),
+    }
+}

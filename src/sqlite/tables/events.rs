@@ -216,16 +216,7 @@ impl<'r> Raw<'r> {
             metadata: text(10)?,
             data: text(11)?.ok_or_else(|| damaged(version))?,
         };
-        let folded = checksum::folded(identity, version, raw.event_type.checksum, raw.schema_version, created_at, raw.data);
-        let rest = checksum::Rest {
-            position,
-            commit_id: raw.commit_id,
-            event_id: raw.event_id.as_bytes(),
-            origin: raw.origin.as_bytes(),
-            metadata: raw.metadata,
-            tags: raw.tags,
-        };
-        if checksum::event(folded, &rest) != row.at::<i64>(7)? {
+        if raw.checksum_with(identity, raw.data, raw.metadata, raw.tags) != row.at::<i64>(7)? {
             return Err(damaged(version));
         }
         Ok(raw)
@@ -237,6 +228,21 @@ impl<'r> Raw<'r> {
             None => Ok(Vec::new()),
             Some(tags) => serde_json::from_str(tags).map_err(|_| damaged(self.version)),
         }
+    }
+
+    /// The checksum that the event has with other data, metadata and tags.
+    pub(crate) fn checksum_with(&self, identity: u64, data: &str, metadata: Option<&str>, tags: Option<&str>) -> i64 {
+        let folded =
+            checksum::folded(identity, self.version, self.event_type.checksum, self.schema_version, self.created_at, data);
+        let rest = checksum::Rest {
+            position: self.position,
+            commit_id: self.commit_id,
+            event_id: self.event_id.as_bytes(),
+            origin: self.origin.as_bytes(),
+            metadata,
+            tags,
+        };
+        checksum::event(folded, &rest)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -391,4 +397,38 @@ pub(crate) fn last_older(view: &View<'_>, aggregate: i64, after: u64, through: u
 pub(crate) fn count_older(view: &View<'_>, aggregate: i64, after: u64, through: u64, before: i64) -> Result<u64> {
     let sql = "SELECT count(*) FROM events WHERE key > ?1 AND key <= ?2 AND created_at < ?3";
     view.value(sql, params![key(aggregate, after), key(aggregate, through), before])
+}
+
+/// The type of an aggregate's last event; `None` if that was purged.
+pub(crate) fn type_of_last(view: &View<'_>, row: &aggregates::AggregateRow) -> Result<Option<Arc<EventType>>> {
+    const SQL: &str = "SELECT event_type FROM events WHERE key = ?1";
+    let part = if row.removal.is_archived(row.version) { Part::Archive } else { Part::Main };
+    part.open(view)?;
+    let found: Option<i64> = view.value_if_any(&part.sql(SQL), [key(row.id, row.version)])?;
+    found.map(|number| view.event_type_by_id(number)).transpose()
+}
+
+/// The version after which an aggregate's events have at most `bytes`, of those from version `after + 1` to `through`, and
+/// how many bytes are left.
+pub(crate) fn newest_within(
+    view: &View<'_>,
+    part: Part,
+    aggregate: i64,
+    (after, through): (u64, u64),
+    bytes: u64,
+) -> Result<(u64, u64)> {
+    const SQL: &str = "SELECT key, octet_length(data) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(tags), 0) \
+         FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key DESC";
+    let (mut reached, mut left) = (through, bytes);
+    part.open(view)?;
+    view.each_row(&part.sql(SQL), params![key(aggregate, after), key(aggregate, through)], |row| {
+        let size: u64 = row.at(1)?;
+        if size > left {
+            return Ok(false);
+        }
+        left -= size;
+        reached = key_version(row.at(0)?).saturating_sub(1);
+        Ok(true)
+    })?;
+    Ok((reached, left))
 }

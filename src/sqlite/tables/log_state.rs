@@ -69,6 +69,16 @@ pub(crate) fn note_expired(writing: &Writing<'_>, at_micros: i64) -> Result<()> 
     Ok(())
 }
 
+/// When the scheduled upkeep ran last, in microseconds; 0 if never.
+pub(crate) fn maintained_at(view: &View<'_>) -> Result<i64> {
+    view.value("SELECT maintained_at FROM log_state WHERE id = 1", [])
+}
+
+pub(crate) fn note_maintained(writing: &Writing<'_>, at_micros: i64) -> Result<()> {
+    writing.execute("UPDATE log_state SET maintained_at = ?1 WHERE id = 1", params![at_micros])?;
+    Ok(())
+}
+
 /// The size of the file's pages, in bytes. A page that is also in the write-ahead log counts once.
 pub(crate) fn size_bytes(view: &View<'_>) -> Result<u64> {
     let pages: u64 = view.value("PRAGMA page_count", [])?;

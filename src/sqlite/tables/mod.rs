@@ -7,6 +7,7 @@ pub(super) mod block_summaries;
 pub(super) mod chain;
 pub(super) mod changes;
 pub(super) mod deliveries;
+pub(super) mod erasures;
 pub(super) mod event_ids;
 pub(super) mod event_tags;
 pub(super) mod event_writes;

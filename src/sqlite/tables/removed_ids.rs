@@ -133,6 +133,15 @@ pub(crate) fn forget(writing: &Writing<'_>, position: u64) -> Result<()> {
     writing.execute("DELETE FROM removed_ids WHERE position = ?1", [number_of(position)]).map(drop)
 }
 
+/// Forgets the ids of all purged events of an aggregate, in the index of ids too. Reads the whole table.
+pub(crate) fn forget_all(writing: &Writing<'_>, owner: &Owner) -> Result<()> {
+    let of = params![key(owner.aggregate, 0), key(owner.aggregate, u64::from(u32::MAX)), owner.aggregate_type.tenant_id];
+    let sql = "DELETE FROM event_ids WHERE (tenant, event_id) IN
+               (SELECT ?3, event_id FROM removed_ids WHERE key > ?1 AND key <= ?2)";
+    writing.execute(sql, of)?;
+    writing.execute("DELETE FROM removed_ids WHERE key > ?1 AND key <= ?2 AND ?3 > 0", of).map(drop)
+}
+
 /// Enters all into the index of ids.
 pub(crate) fn index(writing: &Writing<'_>) -> Result<()> {
     writing.batch(

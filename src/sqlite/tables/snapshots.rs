@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Row, params};
 
 use super::keys::{key, key_version};
-use super::{aggregates, log_state};
+use super::{aggregates, erasures, log_state};
 use crate::model::clock::from_micros;
 use crate::model::error::Result;
 use crate::sqlite::checksum;
@@ -68,8 +68,12 @@ fn range(aggregate: i64) -> [i64; 2] {
     [key(aggregate, 0), key(aggregate, u64::from(u32::MAX))]
 }
 
-/// Saves a snapshot, replacing the fold's snapshot at the same version, and deletes all but the fold's newest `retain`.
+/// Saves a snapshot, replacing the fold's snapshot at the same version, and deletes all but the fold's newest `retain`. One
+/// that was loaded before something was erased of the aggregate is not saved: it may hold that.
 pub(crate) fn save(writing: &Writing<'_>, aggregate: i64, identity: u64, row: &NewSnapshot<'_>, retain: u32) -> Result<()> {
+    if erasures::is_stale(writing, aggregate, row.newest_erasure)? {
+        return Ok(());
+    }
     let [first, last] = range(aggregate);
     let fold = row.fold;
     let sql = "DELETE FROM snapshots WHERE key > ?1 AND key <= ?2 AND version = ?3 AND fold_name = ?4 AND fold_version = ?5

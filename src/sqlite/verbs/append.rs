@@ -17,6 +17,7 @@ use crate::sqlite::tables::event_writes::{Inserter, NewRow};
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, snapshots};
 use crate::sqlite::transaction::Writing;
+use crate::sqlite::verbs::erase::refuse_erased;
 use crate::sqlite::verbs::load::load;
 use crate::sqlite::verbs::projections::{InlineProjection, run_inline};
 use crate::sqlite::verbs::{lookup, repeat, skip_existing};
@@ -243,6 +244,9 @@ fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &Agg
         return Ok((Owner { aggregate: end.aggregate, identity, aggregate_type, aggregate_id }, end));
     }
     let row = aggregates::find(writing, aggregate_type.id, &append.aggregate_id)?;
+    if let Some(row) = row.filter(|row| row.removal.purged_through > 0) {
+        refuse_erased(writing, row.id)?;
+    }
     check(row.map_or(0, |row| row.version))?;
     let aggregate = match row {
         Some(row) => row.id,

@@ -5,10 +5,12 @@ use crate::model::place::Version;
 use crate::sqlite::Database;
 use crate::sqlite::tables::aggregates::{self, Removal};
 use crate::sqlite::tables::archive::{self, Part};
+use crate::sqlite::tables::erasures;
 use crate::sqlite::tables::events::{self, Owner};
 use crate::sqlite::tables::snapshots::{self, Whose};
 use crate::sqlite::transaction::View;
 use crate::sqlite::upcast::{each_part, each_part_of};
+use crate::sqlite::verbs::erase::refuse_erased;
 use crate::storage::load::{FoldedEvent, LoadRequest, Loaded, Loader, Until};
 use crate::storage::snapshots::SnapshotRow;
 
@@ -27,6 +29,8 @@ struct Progress {
     folded: u64,
     from_snapshot: Option<u64>,
     latest_event_at: i64,
+    /// The newest erasure when it began.
+    newest_erasure: i64,
     has_ended: bool,
 }
 
@@ -63,6 +67,7 @@ fn finish(progress: &Progress) -> Result<Loaded> {
         from_snapshot: progress.from_snapshot,
         events_folded: progress.folded,
         latest_event_at: progress.latest_event_at,
+        newest_erasure: progress.newest_erasure,
     })
 }
 
@@ -94,8 +99,15 @@ fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut (impl Loader +
     if let Until::Version(version) = request.until {
         check_reached(view, &owner, version)?;
     }
-    let mut progress =
-        Progress { version: 0, scanned: 0, folded: 0, from_snapshot: None, latest_event_at: i64::MIN, has_ended: false };
+    let mut progress = Progress {
+        version: 0,
+        scanned: 0,
+        folded: 0,
+        from_snapshot: None,
+        latest_event_at: i64::MIN,
+        newest_erasure: erasures::newest(view)?,
+        has_ended: false,
+    };
     if let Some(fold) = request.snapshots_of {
         for whose in [Whose::Of(fold), Whose::NotOf(fold)] {
             if progress.from_snapshot.is_none() {
@@ -234,7 +246,7 @@ fn archived_page(
 
 fn check_not_purged(view: &View<'_>, owner: &Owner, removal: Removal, after: u64) -> Result<()> {
     match removal.purged_through > after {
-        true => Err(history_removed(view, owner, removal.purged_through)),
+        true => refuse_erased(view, owner.aggregate).and_then(|()| Err(history_removed(view, owner, removal.purged_through))),
         false => Ok(()),
     }
 }

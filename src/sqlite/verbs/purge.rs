@@ -12,7 +12,7 @@ use crate::sqlite::tables::snapshots::{self, Covered};
 use crate::sqlite::tables::{event_ids, event_writes};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::readers::{Reader, readers};
-use crate::storage::upkeep::{PurgeCandidate, PurgePlan, Purged};
+use crate::storage::upkeep::{PurgeCandidate, PurgeLimit, PurgePlan, Purged};
 
 /// Aggregates purged in one transaction, so that none holds the write lock for long.
 const AGGREGATES_AT_ONCE: usize = 64;
@@ -48,9 +48,10 @@ impl Database {
             removed.subtract(writing)?;
             Ok(purged)
         };
-        match plan.dry_run {
-            true => self.write_and_roll_back(work),
-            false => self.write(work),
+        match (plan.dry_run, plan.in_background) {
+            (true, _) => self.write_and_roll_back(work),
+            (false, true) => self.write_in_background(work),
+            (false, false) => self.write(work),
         }
     }
 
@@ -82,7 +83,8 @@ fn is_meant(removed: &RemovedId, tenant: &str, plan: &PurgePlan) -> bool {
     let is_asked_for = plan.only.as_ref().is_none_or(|(aggregate_type, aggregate_id)| {
         **aggregate_type == *of.aggregate_type.name && aggregate_id.as_ref().is_none_or(|id| **id == *of.aggregate_id)
     });
-    &*of.aggregate_type.tenant == tenant && is_asked_for && removed.created_at < plan.before
+    let is_old = matches!(plan.limit, PurgeLimit::Before(before) if removed.created_at < before);
+    &*of.aggregate_type.tenant == tenant && is_asked_for && is_old
 }
 
 /// The aggregate, if it has events that are old enough and still in the file.
@@ -191,29 +193,56 @@ fn why_kept(candidate: &PurgeCandidate, covered: &Covered) -> String {
 
 /// The version up to which an aggregate's events are old enough, and how many old ones stay behind a younger one.
 fn old_through(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<(u64, u64)> {
-    let old_through = first_old(view, plan, row)?;
+    match &plan.limit {
+        PurgeLimit::Before(before) => old_before(view, plan, *before, row),
+        PurgeLimit::AllButNewest(events) => Ok((row.version.saturating_sub(*events), 0)),
+        PurgeLimit::AllButBytes(bytes) => Ok((before_newest(view, *bytes, row)?, 0)),
+        PurgeLimit::IfLastIs(types) => {
+            let last = events::type_of_last(view, row)?;
+            let is_closed = last.is_some_and(|last| types.iter().any(|closing| **closing == *last.name));
+            Ok((if is_closed { row.version } else { 0 }, 0))
+        }
+    }
+}
+
+fn old_before(view: &View<'_>, plan: &PurgePlan, before: i64, row: &AggregateRow) -> Result<(u64, u64)> {
+    let old_through = first_old(view, before, row)?;
     // Those that were archived are not looked at.
     let after = old_through.max(row.removal.archived_through);
     if after >= row.version {
         return Ok((old_through, 0));
     }
-    match events::last_older(view, row.id, after, row.version, plan.before)? {
+    match events::last_older(view, row.id, after, row.version, before)? {
         None => Ok((old_through, 0)),
         Some(last) if plan.past_younger => Ok((last, 0)),
-        Some(last) => Ok((old_through, events::count_older(view, row.id, after, last, plan.before)?)),
+        Some(last) => Ok((old_through, events::count_older(view, row.id, after, last, before)?)),
     }
 }
 
 /// The version up to which all events are old enough.
-fn first_old(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<u64> {
+fn first_old(view: &View<'_>, before: i64, row: &AggregateRow) -> Result<u64> {
     let (mut after, end) = (row.removal.purged_through, row.version);
     while after < end {
         let (part, range) = row.removal.part_of((after, end), false);
-        let old = events::older_through(view, part, row.id, range, plan.before)?;
+        let old = events::older_through(view, part, row.id, range, before)?;
         if old < range.1 {
             return Ok(old);
         }
         after = range.1;
     }
     Ok(after)
+}
+
+/// The version before the newest events that have at most so many bytes.
+fn before_newest(view: &View<'_>, mut bytes: u64, row: &AggregateRow) -> Result<u64> {
+    let (mut through, purged) = (row.version, row.removal.purged_through);
+    while through > purged {
+        let (part, range) = row.removal.part_of((purged, through), true);
+        let (reached, left) = events::newest_within(view, part, row.id, range, bytes)?;
+        if reached > range.0 {
+            return Ok(reached);
+        }
+        (through, bytes) = (range.0, left);
+    }
+    Ok(purged)
 }

@@ -77,7 +77,7 @@ impl Database {
     }
 
     pub(crate) fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<(u64, bool)> {
-        let deleted = self.write(|writing| snapshots::expire(writing, tenant, before, EXPIRE_AT_ONCE))?;
+        let deleted = self.write_in_background(|writing| snapshots::expire(writing, tenant, before, EXPIRE_AT_ONCE))?;
         Ok((deleted, deleted == EXPIRE_AT_ONCE as u64))
     }
 

@@ -11,7 +11,7 @@ use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::events::{self, Owner, Raw};
 use crate::sqlite::tables::keys::{key, key_version};
 use crate::sqlite::tables::positions::{self, Gaps, Hole, Walk};
-use crate::sqlite::tables::{aggregates, event_ids, event_tags};
+use crate::sqlite::tables::{aggregates, erasures, event_ids, event_tags};
 use crate::sqlite::transaction::View;
 
 const REINDEX: &str = "a query or a repeated append may not find the event; reindex recreates the index";
@@ -240,6 +240,20 @@ pub(super) fn positions(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
         }
         cursor.id = *position;
         cursor.rows += 1;
+    }
+    Ok(page.len() == PAGE)
+}
+
+/// Checks every record of an erasure: its checksum, its aggregate, and that what it says was erased is gone.
+pub(super) fn erasures(view: &View<'_>, cursor: &mut i64, found: &mut Found) -> Result<bool> {
+    let page = erasures::page(view, *cursor, PAGE)?;
+    for row in &page {
+        *cursor = row.id;
+        let owner = Owner::by_number(view, row.aggregate)?;
+        let is_there = row.fields.is_none() && aggregates::removed(view, row.aggregate)?.purged_through < row.through;
+        if is_there {
+            found.add(Damage::new("the aggregate was erased, but has events").of(owner.reference()).advice("erase it again"));
+        }
     }
     Ok(page.len() == PAGE)
 }

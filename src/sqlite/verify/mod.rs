@@ -91,6 +91,7 @@ impl Walk<'_> {
         self.rows(VerifyStep::Positions, 0, log::holes);
         self.pages(VerifyStep::Positions, events, &mut RowsCursor::default(), log::positions);
         report.chain_links = self.pages(VerifyStep::Chain, 0, &mut chain::ChainCursor::new(), chain::links);
+        self.until_an_error(VerifyStep::Erasures, &mut 0, log::erasures);
         self.until_an_error(VerifyStep::Ids, &mut (i64::MIN, Vec::new()), derived::ids);
         self.rows(VerifyStep::Ids, 0, derived::removed);
         self.until_an_error(VerifyStep::Tags, &mut (i64::MIN, String::new(), i64::MIN), derived::tags);
