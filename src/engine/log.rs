@@ -11,7 +11,7 @@ use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::append::{AppendOutcome, AppendRequest, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
-use crate::storage::lookup::{EventStatistics, FileStatistics, Held};
+use crate::storage::lookup::{EventStatistics, FileStatistics, Held, Removed, RemovedOf, TableSize};
 use crate::storage::scan::{ScanCursor, Selection};
 use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics};
 
@@ -41,6 +41,12 @@ verbs! {
     fn version(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64>;
     /// The version up to which an aggregate's events were purged; 0 if none were.
     fn purged_through(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64>;
+    /// Which events of an aggregate are no longer in the main file.
+    fn removed(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Removed>;
+    /// A tenant's aggregates of which events were removed, in the order in which they were made; `limit` at most.
+    fn removed_aggregates(&self, tenant: &str, limit: usize) -> Result<Vec<RemovedOf>>;
+    /// What each table and index takes, the largest first. Reads every page.
+    fn table_sizes(&self) -> Result<Vec<TableSize>>;
     /// The position of the newest event that was ever in the log; 0 if there was none.
     fn last_position(&self) -> Result<u64>;
     /// The names of all tenants, in order.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::model::place::Position;
+use crate::model::place::{AggregateRef, Position, Version};
 
 /// Statistics about the events of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,10 +29,51 @@ pub struct FileStatistics {
     pub last_position: Position,
     /// Events in the file.
     pub events: u64,
+    /// Those of them that are in the archive.
+    pub archived_events: u64,
     /// Snapshots in the file.
     pub snapshots: u64,
     /// The size of the database, in bytes, without the write-ahead log.
     pub size_bytes: u64,
+}
+
+/// The events of an aggregate that are no longer in the main file. 0 and 0: all are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Removed {
+    /// Events up to this version were purged.
+    pub purged_through: Version,
+    /// Later events up to this version are in the archive.
+    pub archived_through: Version,
+}
+
+/// An aggregate of which events were removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RemovedOf {
+    /// The aggregate.
+    pub aggregate: AggregateRef,
+    /// Its version.
+    pub version: Version,
+    /// Which events.
+    pub removed: Removed,
+}
+
+/// What a table or an index takes in the main file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TableSize {
+    /// The name of the table or of the index.
+    pub name: String,
+    /// The table of an index; the same name for a table.
+    pub table: String,
+    /// Bytes of its pages.
+    pub bytes: u64,
+    /// Bytes in them that hold nothing.
+    pub unused: u64,
 }
 
 /// The events that one aggregate has in the log.

@@ -12,6 +12,7 @@ mod outbox;
 pub(crate) mod preview;
 mod read_models;
 mod snapshots;
+mod storage;
 pub(crate) mod together;
 mod transfer;
 mod upkeep;

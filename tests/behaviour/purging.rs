@@ -364,3 +364,36 @@ fn a_few_of_a_wrong_clock_in_the_middle_are_counted_too() {
     let report = store.maintenance().purge(later().even_if_replay_breaks().even_if_younger_before()).unwrap();
     assert_eq!(report.events_removed, 8);
 }
+
+/// A snapshot of an earlier version, made after that of the last one, is the newest but does not replace the purged events.
+#[test]
+fn a_newer_snapshot_of_an_earlier_version_hides_none() {
+    let (_place, store) = ten_old();
+    let accounts = store.aggregates::<Account>();
+    accounts.create_snapshot("a", SnapshotReason::Manual).unwrap();
+    accounts.create_snapshot_at("a", 4, SnapshotReason::Manual).unwrap();
+    assert_eq!(store.maintenance().purge(later_of(&store)).unwrap().events_removed, 10);
+    let replayed = accounts.replay("a").unwrap();
+    assert_eq!((replayed.version.get(), replayed.from_snapshot.unwrap().get()), (10, 10));
+    assert!(accounts.steps("a", 10).unwrap().next().is_none());
+    assert_eq!(accounts.replay_to_version("a", 6).unwrap_err().kind(), ErrorKind::HistoryRemoved);
+}
+
+#[test]
+fn what_was_removed_is_told() {
+    let (_place, store) = ten_old();
+    store.append("account", "whole", 0, [opened()].map(|event| foldlog::NewEvent::of(&event).unwrap())).unwrap();
+    assert_eq!(store.removed("account", "a").unwrap(), foldlog::Removed::default());
+    store.maintenance().purge(later().even_if_replay_breaks()).unwrap();
+    assert_eq!(store.removed("account", "a").unwrap().purged_through, 10);
+    assert_eq!(store.removed("account", "nobody").unwrap(), foldlog::Removed::default());
+    let of = store.removed_aggregates(10).unwrap();
+    assert_eq!(of.len(), 1);
+    assert_eq!((&*of[0].aggregate.aggregate_id, of[0].version.get()), ("a", 10));
+    assert!(store.removed_aggregates(0).unwrap().is_empty());
+    assert!(store.tenant("other").removed_aggregates(10).unwrap().is_empty());
+    let sizes = store.table_sizes().unwrap();
+    let index = sizes.iter().find(|size| size.name == "sqlite_autoindex_events_1").unwrap();
+    assert!(index.table == "events" && index.bytes >= 4_096 && index.unused < index.bytes, "{index:?}");
+    assert!(sizes.is_sorted_by_key(|size| std::cmp::Reverse(size.bytes)));
+}

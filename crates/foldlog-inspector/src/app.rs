@@ -9,6 +9,7 @@ use crate::folds::Folds;
 use crate::http;
 use crate::reading::days::{Counted, Days};
 use crate::reading::health::Readers;
+use crate::reading::trend::Trends;
 use crate::reading::verify::Verification;
 use crate::reading::window::Windows;
 
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) form_secret: String,
     pub(crate) windows: Windows,
     pub(crate) days: Counted,
+    pub(crate) trends: Trends,
     pub(crate) verification: Arc<Mutex<Verification>>,
     readers: Mutex<Option<(Instant, Arc<Readers>)>>,
 }
@@ -46,6 +48,7 @@ impl App {
             form_secret: http::secret(),
             windows: Windows::default(),
             days: Counted::default(),
+            trends: Trends::default(),
             verification: Arc::default(),
             readers: Mutex::default(),
         })
@@ -99,6 +102,15 @@ impl App {
     /// Counts what the first page shows.
     pub(crate) fn count_early(&self) {
         let _ = Days::last(self, 60);
+    }
+
+    /// Notes how far the readers are, if it is time to. If they cannot be read, their page says why.
+    pub(crate) fn watch_readers(&self) {
+        if self.trends.is_due()
+            && let Ok(readers) = self.readers()
+        {
+            self.trends.note(&readers);
+        }
     }
 
     /// Forgets what is remembered about readers: something was changed.

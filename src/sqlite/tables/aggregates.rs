@@ -197,6 +197,11 @@ pub(crate) fn next_archived(view: &View<'_>, after: i64) -> Result<Option<i64>> 
     view.value_if_any(sql, [after])
 }
 
+/// The next aggregate, by number, of which events were purged or archived.
+pub(crate) fn next_removed(view: &View<'_>, after: i64) -> Result<Option<i64>> {
+    view.value_if_any("SELECT aggregate FROM removals WHERE aggregate > ?1 ORDER BY aggregate LIMIT 1", [after])
+}
+
 /// Records what was removed of an aggregate.
 pub(crate) fn note_removal(writing: &Writing<'_>, id: i64, removal: Removal) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO removals (aggregate, purged_through, archived_through, checksum) VALUES (?1, ?2, ?3, ?4)";

@@ -108,15 +108,43 @@ fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut (impl Loader +
         newest_erasure: erasures::newest(view)?,
         has_ended: false,
     };
-    if let Some(fold) = request.snapshots_of {
-        for whose in [Whose::Of(fold), Whose::NotOf(fold)] {
+    offer_snapshots(view, request, 0, &owner, &mut progress, loader)?;
+    match next_page(view, request, &owner, &mut progress, loader) {
+        // The snapshot that was made last is of a version whose next events are gone. There may be one of a later version.
+        Err(error) if progress.from_snapshot.is_some() && is_gone(error.kind()) => {
+            progress.from_snapshot = None;
+            let removed = aggregates::removed(view, owner.aggregate)?;
+            offer_snapshots(view, request, removed.through().max(1), &owner, &mut progress, loader)?;
             if progress.from_snapshot.is_none() {
-                offer_snapshots(view, request, whose, &owner, &mut progress, loader)?;
+                return Err(error);
             }
+            next_page(view, request, &owner, &mut progress, loader)?;
+        }
+        done => done?,
+    }
+    Ok((owner, progress))
+}
+
+fn is_gone(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::HistoryRemoved | ErrorKind::ArchiveMissing)
+}
+
+/// Offers the snapshots of the request's fold, then those of others, of versions from `least` on.
+fn offer_snapshots(
+    view: &View<'_>,
+    request: &LoadRequest<'_>,
+    least: u64,
+    owner: &Owner,
+    progress: &mut Progress,
+    loader: &mut (impl Loader + ?Sized),
+) -> Result<()> {
+    let Some(fold) = request.snapshots_of else { return Ok(()) };
+    for whose in [Whose::Of(fold), Whose::NotOf(fold)] {
+        if progress.from_snapshot.is_none() {
+            offer_snapshots_of(view, request, (whose, least), owner, progress, loader)?;
         }
     }
-    next_page(view, request, &owner, &mut progress, loader)?;
-    Ok((owner, progress))
+    Ok(())
 }
 
 fn check_reached(view: &View<'_>, owner: &Owner, version: u64) -> Result<()> {
@@ -134,10 +162,10 @@ fn check_reached(view: &View<'_>, owner: &Owner, version: u64) -> Result<()> {
     }
 }
 
-fn offer_snapshots(
+fn offer_snapshots_of(
     view: &View<'_>,
     request: &LoadRequest<'_>,
-    whose: Whose<'_>,
+    (whose, least): (Whose<'_>, u64),
     owner: &Owner,
     progress: &mut Progress,
     loader: &mut (impl Loader + ?Sized),
@@ -153,7 +181,7 @@ fn offer_snapshots(
                 Until::Position(position) => events::position_of(view, owner.aggregate, version)?.is_none_or(|at| at > position),
                 _ => false,
             };
-        if !is_too_late && loader.offer(snapshot) {
+        if version >= least && !is_too_late && loader.offer(snapshot) {
             (progress.version, progress.scanned) = (version, version);
             (progress.from_snapshot, progress.latest_event_at) = (Some(version), latest_event_at);
             return Ok(false);

@@ -67,10 +67,12 @@ impl Database {
     pub(crate) fn file_statistics(&self) -> Result<FileStatistics> {
         self.read(|view| {
             let last_position = positions::last(view)?;
+            let (purged, archived) = positions::removed(view)?;
             Ok(FileStatistics {
                 last_position: last_position.into(),
                 // Every position has an event, except those of purged events.
-                events: last_position.saturating_sub(positions::removed(view)?.0),
+                events: last_position.saturating_sub(purged),
+                archived_events: archived,
                 snapshots: log_state::snapshot_count(view)?,
                 size_bytes: log_state::size_bytes(view)?,
             })

@@ -11,6 +11,7 @@ mod basics;
 mod data;
 mod destroying;
 mod hostile;
+mod inspecting;
 mod interrupting;
 mod json_shapes;
 mod moving;

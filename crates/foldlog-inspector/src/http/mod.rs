@@ -11,7 +11,7 @@ use std::io::{ErrorKind as IoKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -115,13 +115,25 @@ pub(crate) fn serve(address: impl ToSocketAddrs, app: App) -> Result<Server, Ser
     });
     let of_thread = shared.clone();
     // The first count of a large file takes longest; nobody should wait for it. If it fails, the page says why.
-    let early = shared.clone();
-    let _ = std::thread::Builder::new().name("foldlog-inspector-count".to_owned()).spawn(move || early.app.count_early());
+    let early = Arc::downgrade(&shared);
+    let _ = std::thread::Builder::new().name("foldlog-inspector-watch".to_owned()).spawn(move || watch(&early));
     let thread = std::thread::Builder::new()
         .name("foldlog-inspector".to_owned())
         .spawn(move || accept(&listener, &of_thread))
         .map_err(ServeError::Listen)?;
     Ok(Server { address, url, shared, thread: Some(thread) })
+}
+
+/// What goes on between requests, until the server ends.
+fn watch(shared: &Weak<Shared>) {
+    if let Some(shared) = shared.upgrade() {
+        shared.app.count_early();
+    }
+    while let Some(shared) = shared.upgrade().filter(|shared| !shared.stopped.load(Ordering::SeqCst)) {
+        shared.app.watch_readers();
+        drop(shared);
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 fn accept(listener: &TcpListener, shared: &Shared) {

@@ -5,7 +5,7 @@ mod state;
 
 use std::sync::Arc;
 
-use foldlog::{RecordedEvent, Snapshot, Store, serde_json};
+use foldlog::{ErrorKind, RecordedEvent, Removed, Snapshot, Store, serde_json};
 use maud::{Markup, html};
 
 use super::shell::{self, Nav};
@@ -30,6 +30,7 @@ struct Looked<'a> {
     version: u64,
     /// The lowest version whose state can be shown: 0, or a snapshot's if events were purged.
     lowest: u64,
+    removed: Removed,
     snapshots: Vec<Snapshot>,
     at: u64,
     /// The version that `at` is compared with.
@@ -77,13 +78,18 @@ impl<'a> Looked<'a> {
         let handle = store.json_aggregates(aggregate_type);
         let mut snapshots = handle.snapshots(aggregate_id)?;
         snapshots.sort_by_key(|snapshot| snapshot.version);
-        let first = handle.history(aggregate_id).next().transpose()?.map_or(version, |event| event.version.get() - 1);
-        let lowest = match first {
+        let removed = store.removed(aggregate_type, aggregate_id)?;
+        let first = removed.purged_through.get();
+        let lowest = match first.max(removed.archived_through.get()) {
             0 => 0,
-            // The state is known from the first snapshot on that the fold can start from.
+            // The state is known from the first snapshot on that the fold can start from; without the archive, from one
+            // after the archived events.
             _ => std::iter::once(first)
                 .chain(snapshots.iter().map(|snapshot| snapshot.version.get()).filter(|version| *version > first))
-                .find(|version| fold.steps(&store, aggregate_id, *version).is_ok())
+                .find(|version| match fold.steps(&store, aggregate_id, *version) {
+                    Ok((_, mut steps)) => !matches!(steps.next(), Some(Err(error)) if error.kind() == ErrorKind::ArchiveMissing),
+                    Err(_) => false,
+                })
                 .unwrap_or(first),
         };
         let within = |asked: Option<u64>| asked.map(|asked| asked.clamp(lowest, version));
@@ -92,7 +98,22 @@ impl<'a> Looked<'a> {
         let compact = request.get("list") == Some("compact");
         let folded = request.get("fold").map(|fold| fold == "1");
         let tab = Tab::of(request);
-        Ok(Looked { app, store, fold, aggregate_type, aggregate_id, version, lowest, snapshots, at, from, tab, compact, folded })
+        Ok(Looked {
+            app,
+            store,
+            fold,
+            aggregate_type,
+            aggregate_id,
+            version,
+            lowest,
+            removed,
+            snapshots,
+            at,
+            from,
+            tab,
+            compact,
+            folded,
+        })
     }
 
     /// The window that a version belongs to.
@@ -138,7 +159,10 @@ impl<'a> Looked<'a> {
     /// Arguments that name the aggregate on the command line.
     fn arguments(&self) -> String {
         let file = self.store.path().map_or("FILE".into(), |path| path.to_string_lossy());
-        let name = format!("{}/{}", self.aggregate_type, self.aggregate_id);
+        let plain = format!("{}/{}", self.aggregate_type, self.aggregate_id);
+        // What the command line could not divide or show is named in JSON.
+        let is_plain = !self.aggregate_type.contains('/') && !plain.starts_with(['[', '-']) && text::plain(&plain) == plain;
+        let name = if is_plain { plain } else { serde_json::json!([self.aggregate_type, self.aggregate_id]).to_string() };
         let tenant = match self.store.tenant_name() {
             foldlog::DEFAULT_TENANT => String::new(),
             tenant => format!(" --tenant {}", quoted(tenant)),
@@ -181,7 +205,15 @@ fn head(looked: &Looked<'_>, window: &Window) -> foldlog::Result<Markup> {
         let query = foldlog::Query::aggregate(looked.aggregate_type, looked.aggregate_id).limit(1);
         looked.store.read(if newest { query.newest_first() } else { query }).next().transpose()
     };
-    let (first, last) = (edge(false)?, edge(true)?);
+    let first = match edge(false) {
+        // The notice says so.
+        Err(error) if error.kind() == ErrorKind::ArchiveMissing => None,
+        first => first?,
+    };
+    let last = match edge(true) {
+        Err(error) if error.kind() == ErrorKind::ArchiveMissing => None,
+        last => last?,
+    };
     let size: usize = window.steps.iter().map(|step| step.event.data.as_str().len()).sum();
     let (fold, fold_version) = looked.fold.id(&looked.store);
     let from = looked.from.unwrap_or_else(|| looked.at.saturating_sub(10).max(looked.lowest)).to_string();
@@ -197,7 +229,7 @@ fn head(looked: &Looked<'_>, window: &Window) -> foldlog::Result<Markup> {
                     span { "version " b { (count(looked.version)) } }
                     @if let Some(first) = first { span { @if first.version == 1 { "first event " } @else { "first event left " } b { (time::at(first.created_at)) } } }
                     @if let Some(last) = last { span { "last " b title=(time::exact(last.created_at)) { (time::ago(last.created_at)) } } }
-                    @if looked.version <= WINDOW { span { b { (bytes(size as u64)) } " of JSON" } }
+                    @if looked.version <= WINDOW && !window.steps.is_empty() { span { b { (bytes(size as u64)) } " of JSON" } }
                     span { "fold " b.mono { (text::text_up_to(&fold, 60)) " " (fold_version) } }
                 }
             }
@@ -220,10 +252,27 @@ fn notices(looked: &Looked<'_>) -> Markup {
                     a href=(looked.url(&[("tab", "snapshots"), ("from", ""), ("to", "")])) { "See what it saw" } }
             }
         }
-        @if looked.lowest > 0 {
-            p.notice.info { strong { "The beginning was purged." } span { "The state is known from version " (count(looked.lowest)) " on, which a snapshot stands in for." } }
+        @let (purged, archived) = (looked.removed.purged_through.get(), looked.removed.archived_through.get());
+        @if purged > 0 {
+            p.notice.info {
+                strong { @if purged == looked.version { "All events were purged." } @else { "The first " (counted(purged, "event was", "events were")) " purged." } }
+                span { "The state is known from version " (count(looked.lowest)) " on" @if looked.lowest > 0 { ", which a snapshot stands in for" } "." }
+            }
+        }
+        @if archived > purged {
+            @let is_missing = looked.lowest > purged;
+            p.notice.info[!is_missing] {
+                strong { "Versions " (count(purged + 1)) " to " (count(archived)) " are in the archive." }
+                @if is_missing { span { "It is not beside the file, so the state is known from version " (count(looked.lowest)) " on. Put " code { (text::plain(&archive_name(looked.app))) } " back to see them." } }
+                @else { span { "They are read from " code { (text::plain(&archive_name(looked.app))) } ", beside the file." } }
+            }
         }
     }
+}
+
+/// The name of the archive's file.
+fn archive_name(app: &App) -> String {
+    format!("{}.archive", app.name())
 }
 
 /// The snapshots as a table, each with its state.

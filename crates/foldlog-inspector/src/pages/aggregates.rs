@@ -1,13 +1,13 @@
 //! The list of aggregates.
 
-use foldlog::{RecordedEvent, serde_json};
+use foldlog::serde_json;
 use maud::{Markup, html};
 
 use super::Page;
 use super::shell::{self, Nav};
 use crate::app::App;
 use crate::http::{Answer, Request};
-use crate::reading::aggregates::{self, Wanted};
+use crate::reading::aggregates::{self, Choice, Row, Wanted};
 use crate::view::number::{count, counted};
 use crate::view::{link, text, time};
 
@@ -15,6 +15,7 @@ use crate::view::{link, text, time};
 struct Asked<'a> {
     wanted: Wanted<'a>,
     by_id: bool,
+    choice: Option<Choice>,
     request: &'a Request,
 }
 
@@ -27,10 +28,14 @@ impl<'a> Asked<'a> {
             Some(order) => order == "id",
             None => !prefix.is_empty(),
         };
-        Asked { wanted, by_id, request }
+        let choice = request.get("show").and_then(Choice::of);
+        Asked { wanted, by_id: by_id && choice.is_none(), choice, request }
     }
 
     fn read(&self, app: &App) -> foldlog::Result<aggregates::Page> {
+        if let Some(choice) = self.choice {
+            return aggregates::chosen(app, &self.wanted, choice);
+        }
         if self.by_id {
             let after = (self.request.get("after"), self.request.get("after-tenant"), self.request.get("after-type"));
             let after = match after {
@@ -51,6 +56,7 @@ impl<'a> Asked<'a> {
             ("tenant", self.wanted.tenant.unwrap_or_default()),
             ("type", self.wanted.aggregate_type.unwrap_or_default()),
             ("q", self.wanted.prefix),
+            ("show", self.choice.map_or("", Choice::name)),
             ("order", if self.by_id { "id" } else { "recent" }),
         ];
         for (name, value) in changed {
@@ -83,9 +89,14 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
         }
     }
     types.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    let of_types = types.iter().map(|(_, aggregates)| aggregates).sum();
+    let choices = Choice::ALL
+        .iter()
+        .map(|(choice, name, title)| choice.aggregates(app, &asked.wanted).map(|found| (*choice, *name, *title, found.len())));
+    let choices: Vec<_> = choices.collect::<foldlog::Result<_>>()?;
     let content = html! {
         div.head {
-            div { h1 { "Aggregates" } p.facts { span { b { (count(total)) } " in " (counted(types.len() as u64, "type", "types")) } } }
+            div { h1 { "Aggregates" } p.facts { span { b { (count(of_types)) } " in " (counted(types.len() as u64, "type", "types")) } } }
             div.end {
                 span.seg role="group" aria-label="Order" {
                     a.button href=(asked.url(&[("order", "recent")])) aria-current=[(!asked.by_id).then_some("true")] { "By last event" }
@@ -96,8 +107,16 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
         div.cols.left {
             div.facets {
                 @if tenants.len() > 1 { (facet("Tenant", "tenant", asked.wanted.tenant, total, &tenants, &asked)) }
-                @let of_types = types.iter().map(|(_, aggregates)| aggregates).sum();
                 (facet("Type", "type", asked.wanted.aggregate_type, of_types, &types, &asked))
+                section.facet {
+                    h2 { "Show" }
+                    ul {
+                        @for (choice, name, title, found) in choices {
+                            @let is_chosen = asked.choice == Some(choice);
+                            li { a href=(asked.url(&[("show", if is_chosen { "" } else { name })])) aria-current=[is_chosen.then_some("true")] { span { (title) } span { (count(found as u64)) @if found >= aggregates::MOST_CHOSEN { "+" } } } }
+                        }
+                    }
+                }
             }
             section data-rows {
                 form.find.wide action="/aggregates" role="search" {
@@ -109,6 +128,7 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
                     kbd { "/" }
                 }
                 (list(&found.rows, &asked, total))
+                @if found.left_out > 0 { p.small.muted { (count(found.left_out as u64)) " more are not listed here: search by the beginning of the id, or choose a type." } }
                 (pager(&found, &asked))
             }
         }
@@ -133,28 +153,41 @@ fn facet(title: &str, name: &str, chosen: Option<&str>, all: u64, values: &[(Str
     }
 }
 
-fn list(rows: &[RecordedEvent], asked: &Asked<'_>, total: u64) -> Markup {
+fn list(rows: &[Row], asked: &Asked<'_>, total: u64) -> Markup {
     html! {
         @if rows.is_empty() {
             div.empty {
                 @if total == 0 { h3 { "No aggregates yet" } p { "An aggregate is there with its first event." } }
-                @else if asked.wanted.prefix.is_empty() { h3 { "None here" } p { a href=(asked.url(&[("type", ""), ("tenant", "")])) { "Show all" } } }
+                @else if asked.wanted.prefix.is_empty() { h3 { "None here" } p { a href=(asked.url(&[("type", ""), ("tenant", ""), ("show", "")])) { "Show all" } } }
                 @else { h3 { "No id begins with " (text::text_up_to(asked.wanted.prefix, 60)) } p { "The search is by the beginning of the id, with upper and lower case. " a href="/aggregates" { "Show all" } } }
             }
         } @else {
             table.cards {
-                thead { tr { th { "Type" } th { "Id" } th.num { "Version" } th { "Last event" } th { "What it says" } th.num { "When" } } }
-                tbody {
-                    @for event in rows {
-                        tr {
-                            td.nowrap.muted { (text::text_up_to(&event.aggregate_type, 40)) }
-                            td.c-id.nowrap { a.mono href=(link::aggregate_of(event)) { (text::id(&event.aggregate_id)) } }
-                            td.num data-l="version" { (count(event.version.get())) }
-                            td.nowrap { a href=(link::event(event)) { (text::text_up_to(&event.event_type, 40)) } }
-                            td.clip.full.muted { (link::summary(event)) }
-                            td.c-time.num.nowrap.muted title=(time::exact(event.created_at)) { (time::ago(event.created_at)) }
-                        }
-                    }
+                thead { tr { th { "Type" } th { "Id" } th.num { "Version" } th { "Last event" } th { "What it says" } th.num { "When" } th.num { "Age" } } }
+                tbody { @for row in rows { (row_of(row)) } }
+            }
+        }
+    }
+}
+
+fn row_of(row: &Row) -> Markup {
+    let of = &row.aggregate;
+    html! {
+        tr {
+            td.nowrap.muted { (text::text_up_to(&of.aggregate_type, 40)) }
+            td.c-id.nowrap { a.mono href=(link::aggregate_path(&of.tenant, &of.aggregate_type, &of.aggregate_id)) { (text::id(&of.aggregate_id)) } }
+            td.num data-l="version" { (count(row.version)) }
+            @match &row.last {
+                Some(event) => {
+                    td.nowrap { a href=(link::event(event)) { (text::text_up_to(&event.event_type, 40)) } }
+                    td.clip.full.muted { (link::summary(event)) }
+                    td.num.nowrap.muted.skip-s { (time::at(event.created_at)) }
+                    td.c-time.num.nowrap.muted title=(time::exact(event.created_at)) { (time::ago(event.created_at)) }
+                }
+                None => {
+                    td.nowrap { span.chip { "purged" } }
+                    td.clip.full.muted { "every event was purged; a snapshot may have the state" }
+                    td.skip-s {} td.c-time {}
                 }
             }
         }
@@ -162,18 +195,19 @@ fn list(rows: &[RecordedEvent], asked: &Asked<'_>, total: u64) -> Markup {
 }
 
 fn pager(found: &aggregates::Page, asked: &Asked<'_>) -> Markup {
-    let first = found.rows.first().map(|event| event.position.to_string());
+    let position = |row: &Row| row.last.as_ref().map(|event| event.position.to_string());
+    let first = found.rows.first().and_then(position);
     let last = found.rows.last();
     let has_place = ["after", "before"].iter().any(|name| asked.request.get(name).is_some());
     let upward = !asked.by_id && asked.request.get("after").is_some();
     let older = match last {
-        Some(event) if asked.by_id && found.has_more => Some(asked.url(&[
-            ("after", &*event.aggregate_id),
-            ("after-tenant", &*event.tenant),
-            ("after-type", &*event.aggregate_type),
+        Some(row) if asked.by_id && found.has_more => Some(asked.url(&[
+            ("after", &*row.aggregate.aggregate_id),
+            ("after-tenant", &*row.aggregate.tenant),
+            ("after-type", &*row.aggregate.aggregate_type),
         ])),
-        Some(event) if !asked.by_id && (found.has_more || upward || found.cut_at.is_some()) => {
-            Some(asked.url(&[("before", &*event.position.to_string())]))
+        Some(row) if !asked.by_id && (found.has_more || upward || found.cut_at.is_some()) => {
+            position(row).map(|position| asked.url(&[("before", position.as_str())]))
         }
         _ => None,
     };
@@ -197,10 +231,12 @@ fn pager(found: &aggregates::Page, asked: &Asked<'_>) -> Markup {
 
 pub(crate) fn json(app: &App, request: &Request) -> Page {
     let found = Asked::of(request).read(app)?;
-    let row = |event: &RecordedEvent| {
+    let row = |row: &Row| {
+        let (of, last) = (&row.aggregate, row.last.as_ref());
         serde_json::json!({
-            "tenant": event.tenant, "aggregateType": event.aggregate_type, "aggregateId": event.aggregate_id,
-            "version": event.version, "lastEvent": event.event_type, "lastEventAt": event.created_at, "lastPosition": event.position,
+            "tenant": of.tenant, "aggregateType": of.aggregate_type, "aggregateId": of.aggregate_id, "version": row.version,
+            "lastEvent": last.map(|event| &event.event_type), "lastEventAt": last.map(|event| event.created_at),
+            "lastPosition": last.map(|event| event.position),
         })
     };
     let rows: Vec<_> = found.rows.iter().map(row).collect();

@@ -6,14 +6,16 @@ use maud::{Markup, html};
 use super::Page;
 use super::shell::{self, Nav};
 use crate::app::App;
-use crate::http::{Answer, Request};
+use crate::http::{Answer, Request, encode};
 use crate::reading::health::{Condition, Reader, Readers};
 use crate::view::number::{count, counted};
 use crate::view::text::shell as quoted;
-use crate::view::{chart, link, text};
+use crate::view::{chart, link, text, time};
 
 /// Dead letters that are shown of one outbox.
-const LETTERS: usize = 50;
+const LETTERS: usize = 10;
+/// The same, on the page of that outbox.
+const LETTERS_OF_ONE: usize = 100;
 
 /// What changes the file, as the forms name it.
 #[derive(Clone, Copy)]
@@ -45,35 +47,105 @@ impl Change {
     }
 }
 
-/// Where a reader is on the page.
-pub(crate) fn anchor(reader: &Reader) -> String {
-    crate::http::encode(&format!("{}-{}", reader.tenant.as_deref().unwrap_or("all"), reader.status.name)).replace('%', ".")
+/// The address of a reader's page.
+pub(crate) fn path(reader: &Reader) -> String {
+    let name = encode(&reader.status.name);
+    match &reader.tenant {
+        Some(tenant) => format!("/delivery/{}/{name}", encode(tenant)),
+        None => format!("/delivery/{name}"),
+    }
 }
 
 pub(crate) fn page(app: &App, request: &Request) -> Page {
     let readers = app.readers()?;
-    let done = request.get("done").map(text::plain);
     let content = html! {
         div.head {
             div { h1 { "Delivery" } p.facts { span { "newest position " b { (count(readers.last)) } } } }
             div.end { span.chip.line #live data-live="page" { "Updates when the page is opened" } }
         }
         div #news {
-            @if let Some(done) = done { p.notice.info role="status" { strong { "Done." } span { (done) } } }
+            (done_notice(request))
             @if readers.all.is_empty() {
                 div.empty { h3 { "Nobody reads the log" } p { "Subscriptions, projections and outboxes appear here when the application runs them:" }
                     pre { "store.subscription(\"mails\").run_to_end(|event| …)?;" } }
             } @else {
-                (overview(&readers))
+                (overview(app, &readers))
                 @for reader in readers.all.iter().filter(|reader| reader.status.failure.is_some()) { (stopped(app, reader)) }
-                @for reader in readers.all.iter().filter(|reader| reader.outbox.is_some()) { (outbox(app, reader)?) }
+                @for reader in readers.all.iter().filter(|reader| reader.outbox.is_some()) { (outbox(app, reader, 0, LETTERS)?) }
             }
         }
     };
     Ok(Answer::html(200, shell::page(app, Nav::Delivery, "Delivery", &content)))
 }
 
-fn overview(readers: &Readers) -> Markup {
+fn done_notice(request: &Request) -> Markup {
+    let done = request.get("done").map(text::plain);
+    html! { @if let Some(done) = done { p.notice.info role="status" { strong { "Done." } span { (done) } } } }
+}
+
+/// The page of one reader.
+pub(crate) fn one(app: &App, request: &Request, tenant: Option<&str>, name: &str) -> Page {
+    let readers = app.readers()?;
+    let found = readers.all.iter().find(|reader| reader.tenant.as_deref() == tenant && reader.status.name == name);
+    let Some(reader) = found else {
+        let what = format!("There is no reader {name:?}");
+        return Err(super::Failure::NotFound(what, "The page Delivery lists them all.".to_owned()));
+    };
+    let status = &reader.status;
+    let (chip, sign, _) = look(reader);
+    let content = html! {
+        nav.crumbs aria-label="Place" { a href="/delivery" { "Delivery" } span { "/" } span { (text::text_up_to(tenant.unwrap_or("all tenants"), 60)) } }
+        div.head {
+            div {
+                h1 { (text::text_up_to(name, 200)) }
+                p.facts {
+                    span { (reader.kind()) } span { span class=(chip) { (sign) (reader.state()) } }
+                    span { "position " b { (count(status.position.get())) } " of " (count(readers.last)) }
+                    span { b { (counted(status.lag, "event", "events")) } " behind" }
+                    span { @if status.is_led { "a runner leads it" } @else { "no runner leads it" } }
+                }
+            }
+            div.end { span.chip.line #live data-live="page" { "Updates when the page is opened" } }
+        }
+        div #news {
+            (done_notice(request))
+            (stopped(app, reader))
+            (trend(app, reader))
+            (outbox(app, reader, request.number("after").unwrap_or(0), LETTERS_OF_ONE)?)
+        }
+    };
+    Ok(Answer::html(200, shell::page(app, Nav::Delivery, name, &content)))
+}
+
+fn trend(app: &App, reader: &Reader) -> Markup {
+    let trend = app.trends.of(reader);
+    let most = trend.lags.iter().copied().max().unwrap_or(0);
+    let since = time::gap(chrono::TimeDelta::from_std(trend.span()).unwrap_or_default());
+    html! {
+        section.block {
+            div.bar-h {
+                h2 { "Events behind" }
+                div.end { span { "now " b { (count(reader.status.lag)) } @if let Some(direction) = trend.direction() { " " (direction) } ", at most " (count(most)) " in the last " (since) } }
+            }
+            @if trend.lags.len() > 1 {
+                figure { (chart::line(&trend.lags, &format!("Events behind over the last {since}; at most {}, now {}", count(most), count(reader.status.lag)))) }
+                p.small.muted { "Since this inspector started; a look every " (time::gap(chrono::TimeDelta::from_std(trend.step).unwrap_or_default())) "." }
+            } @else { p.muted { "The line begins with this inspector: it needs two looks, five seconds apart." } }
+        }
+    }
+}
+
+/// The chip, the sign before its text, and the colour of its bar.
+fn look(reader: &Reader) -> (&'static str, &'static str, &'static str) {
+    match reader.condition() {
+        Condition::Stopped | Condition::HasDeadLetters => ("chip bad", "✕ ", "bad"),
+        Condition::Paused | Condition::NotLed => ("chip warn", "! ", "warn"),
+        Condition::Behind => ("chip on", "", "soft"),
+        Condition::UpToDate => ("chip ok", "✓ ", "soft"),
+    }
+}
+
+fn overview(app: &App, readers: &Readers) -> Markup {
     let slowest = readers.all.iter().map(|reader| reader.status.lag).max().unwrap_or(0);
     html! {
         section.block data-rows {
@@ -82,34 +154,34 @@ fn overview(readers: &Readers) -> Markup {
                 thead { tr { th { "Name" } th { "Kind" } th { "Tenant" } th { "State" } th.num { "Behind" } th { span.sr { "Behind, as a bar" } } th.num { "Position" } } }
                 tbody {
                     @for reader in &readers.all {
-                        @let (chip, sign, fill) = match reader.condition() {
-                            Condition::Stopped | Condition::HasDeadLetters => ("chip bad", "✕ ", "bad"),
-                            Condition::Paused | Condition::NotLed => ("chip warn", "! ", "warn"),
-                            Condition::Behind => ("chip on", "", "soft"),
-                            Condition::UpToDate => ("chip ok", "✓ ", "soft"),
-                        };
+                        @let (chip, sign, fill) = look(reader);
                         tr {
-                            td.nowrap { a href={ "#" (anchor(reader)) } { (text::text_up_to(&reader.status.name, 60)) } }
+                            td.nowrap { a href=(path(reader)) { (text::text_up_to(&reader.status.name, 60)) } }
                             td.muted.nowrap { (reader.kind()) }
                             td.muted.nowrap.skip-s { @match &reader.tenant { Some(tenant) => (text::text_up_to(tenant, 40)), None => "all" } }
                             td.nowrap { span class=(chip) { (sign) (reader.state()) } }
-                            td.num data-l="behind" { (count(reader.status.lag)) }
+                            td.num data-l="behind" { @if let Some(direction) = app.trends.of(reader).direction() { span.small.muted { (direction) } " " } (count(reader.status.lag)) }
                             td.full.barcell { (chart::meter(reader.status.lag, slowest, fill)) }
                             td.num.muted.skip-s { (count(reader.status.position.get())) }
                         }
                     }
                 }
             }
-            // The targets of the names, for readers without a section of their own below.
-            @for reader in readers.all.iter().filter(|reader| reader.status.failure.is_none() && reader.outbox.is_none()) { span id=(anchor(reader)) {} }
         }
     }
 }
 
+/// The arguments of a command that name a reader, behind those of the file.
+fn arguments(reader: &Reader, options: &str) -> String {
+    let name = &reader.status.name;
+    let end_of_options = if name.starts_with('-') { " --" } else { "" };
+    format!("{options}{}{end_of_options} {}", tenant_argument(reader), quoted(name))
+}
+
 fn tenant_argument(reader: &Reader) -> String {
     match reader.tenant.as_deref() {
-        None => " --all-tenants".to_owned(),
-        Some(foldlog::DEFAULT_TENANT) => String::new(),
+        // The command lists these for every tenant.
+        None | Some(foldlog::DEFAULT_TENANT) => String::new(),
         Some(tenant) => format!(" --tenant {}", quoted(tenant)),
     }
 }
@@ -121,7 +193,7 @@ fn file(app: &App) -> String {
 fn stopped(app: &App, reader: &Reader) -> Markup {
     let Some(failure) = &reader.status.failure else { return html! {} };
     html! {
-        section.block.err id=(anchor(reader)) {
+        section.block.err {
             h3 { (text::text_up_to(&reader.status.name, 60)) " stopped at position " (count(failure.position.get())) }
             p.mono { (text::text(&failure.reason)) }
             p.small.muted {
@@ -133,40 +205,45 @@ fn stopped(app: &App, reader: &Reader) -> Markup {
                 p.gap { (form(app, reader, Change::RetryFailed, "", "Retry", "Handle this event again from now on?")) " "
                     (form(app, reader, Change::SkipFailed, "", "Skip the event", &format!("Skip the event at position {}? This reader will never handle it.", count(failure.position.get())))) }
             } @else {
-                (link::command(&format!("foldlog subscriptions {} {}{}", file(app), quoted(&reader.status.name), tenant_argument(reader))))
+                (link::command(&format!("foldlog subscriptions {}{}", file(app), arguments(reader, ""))))
             }
         }
     }
 }
 
-fn outbox(app: &App, reader: &Reader) -> foldlog::Result<Markup> {
+/// `after`: shows the dead letters after this position, `room` at most.
+fn outbox(app: &App, reader: &Reader, after: u64, room: usize) -> foldlog::Result<Markup> {
     let Some(status) = &reader.outbox else { return Ok(html! {}) };
     let name = &reader.status.name;
     let letters: Vec<DeadLetter> = match status.dead {
         0 => Vec::new(),
-        _ => reader.outbox(&app.store).dead_letters()?.iter().take(LETTERS).collect::<Result<_, _>>()?,
+        _ => {
+            let all = reader.outbox(&app.store).dead_letters()?.iter();
+            let is_passed = |letter: &foldlog::Result<DeadLetter>| letter.as_ref().is_ok_and(|letter| letter.position <= after);
+            all.skip_while(is_passed).take(room).collect::<Result<_, _>>()?
+        }
     };
     Ok(html! {
-        section.block id=[reader.status.failure.is_none().then(|| anchor(reader))] {
-            div.bar-h { h2 { "Outbox " (text::text_up_to(name, 60)) } div.end { span { @if status.is_led { "a runner leads it" } @else { "no runner leads it" } } } }
+        section.block {
+            div.bar-h { h2 { "Outbox " a href=(path(reader)) { (text::text_up_to(name, 60)) } } div.end { span { @if status.is_led { "a runner leads it" } @else { "no runner leads it" } } } }
             dl.figures.four {
                 div { dt { "Position" } dd { (count(status.position.get())) } dd.note { (counted(status.lag, "event", "events")) " behind the log" } }
                 div { dt { "To try again" } dd { (count(status.to_retry)) } dd.note { "leased, or failed before" } }
                 div { dt { "Waiting" } dd { (count(status.waiting)) } dd.note { "behind one of their aggregate" } }
                 div { dt { "Dead" } dd { (count(status.dead)) } dd.note { "given up" } }
             }
-            @if status.dead > 0 { (dead(app, reader, &letters, status.dead)) }
+            @if status.dead > 0 { (dead(app, reader, &letters, status.dead, after)) }
         }
     })
 }
 
-fn dead(app: &App, reader: &Reader, letters: &[DeadLetter], all: u64) -> Markup {
+fn dead(app: &App, reader: &Reader, letters: &[DeadLetter], all: u64, after: u64) -> Markup {
     let number = reader.status.name.as_str();
-    let note = format!("ro-{}", anchor(reader));
+    let note = format!("ro{}", path(reader).replace(['/', '%'], "."));
     let total = count(all);
     html! {
         div.bar-h {
-            h2 { "Dead letters" } @if letters.len() < usize::try_from(all).unwrap_or(usize::MAX) { span.muted.small { "the first " (letters.len()) " of " (total) } }
+            h2 { "Dead letters" } @if letters.len() < usize::try_from(all).unwrap_or(usize::MAX) { span.muted.small { (letters.len()) " of " (total) } }
             div.end { (act(app, reader, Change::Retry, "", &format!("Retry all {total}"), &format!("Try all {total} dead letters of {number} again?"), &note)) }
         }
         table.cards {
@@ -188,10 +265,16 @@ fn dead(app: &App, reader: &Reader, letters: &[DeadLetter], all: u64) -> Markup 
                 }
             }
         }
+        @if let Some(last) = letters.last().filter(|_| letters.len() < usize::try_from(all).unwrap_or(usize::MAX)) {
+            div.pager { div.end {
+                @if after > 0 { a.button href=(path(reader)) { "First" } }
+                a.button rel="next" href=(link::url(&path(reader), &[("after", &last.position.to_string())])) { "Next" }
+            } }
+        }
         @if app.writer.is_none() {
             p.notice.info id=(note) {
                 strong { "Read-only." } span { "Retry and discard need an inspector started with " code { "--allow-writes" } ". From a shell:" }
-                (link::command(&format!("foldlog dead-letters retry {} {} --all{}", file(app), quoted(number), tenant_argument(reader))))
+                (link::command(&format!("foldlog dead-letters retry {}{}", file(app), arguments(reader, " --all"))))
             }
         }
     }

@@ -143,7 +143,7 @@ fn notice(readers: &Readers) -> Markup {
                 strong { (counted(troubled.len() as u64, "thing", "things")) " stopped." }
                 span {
                     @for reader in troubled.iter().take(4) {
-                        @let href = format!("/delivery#{}", super::delivery::anchor(reader));
+                        @let href = super::delivery::path(reader);
                         (capital(reader.status.kind.as_str())) " " a href=(href) { (text::text_up_to(&reader.status.name, 60)) }
                         @match &reader.status.failure {
                             Some(failure) => { " failed at position " (count(failure.position.get())) ". " }
@@ -220,7 +220,7 @@ fn health(app: &App, figures: &Figures, readers: &Readers) -> Markup {
         ul.health {
             @for reader in troubled.iter().take(6) {
                 @let class = if reader.condition() <= Condition::HasDeadLetters { "bad" } else { "warn" };
-                @let href = format!("/delivery#{}", super::delivery::anchor(reader));
+                @let href = super::delivery::path(reader);
                 @let figure = if reader.condition() == Condition::HasDeadLetters { reader.state() } else { format!("{} behind", count(reader.status.lag)) };
                 (line(class, html! { (capital(reader.status.kind.as_str())) " " a href=(href) { (text::text_up_to(&reader.status.name, 40)) } @if reader.condition() == Condition::Stopped { " stopped" } }, figure, html! {
                     @match (&reader.status.failure, &reader.outbox) {

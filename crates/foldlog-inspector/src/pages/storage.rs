@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use foldlog::VerifyReport;
+use foldlog::{FileStatistics, SubscriptionKind, TableSize, VerifyReport, serde_json};
 use maud::{Markup, html};
 
 use super::Page;
@@ -25,7 +25,12 @@ pub(crate) fn wal_bytes(app: &App) -> u64 {
     std::fs::metadata(name).map_or(0, |wal| wal.len())
 }
 
-pub(crate) fn page(app: &App, _request: &Request) -> Page {
+/// A file above this size is read for the table of tables only on request.
+const SMALL_FILE: u64 = 100_000_000;
+/// Tables that are shown by name.
+const MOST_TABLES: usize = 14;
+
+pub(crate) fn page(app: &App, request: &Request) -> Page {
     let file = app.store.file_statistics()?;
     let is_verifying = matches!(&*app.verification.lock().unwrap_or_else(PoisonError::into_inner), Verification::Running { .. });
     let content = html! {
@@ -40,12 +45,123 @@ pub(crate) fn page(app: &App, _request: &Request) -> Page {
             @if is_verifying { div.end { span.chip.line #live data-live="poll" { "Verifying" } } }
         }
         div #news {
+            (tables(app, request, &file)?)
             (types(app)?)
             (snapshots(app)?)
+            (archive(app, &file))
             (verification(app))
         }
     };
     Ok(Answer::html(200, shell::page(app, Nav::Storage, "Storage", &content)))
+}
+
+/// What each table and index takes, with the words for it.
+fn sizes(app: &App) -> foldlog::Result<Vec<(String, TableSize)>> {
+    let mut models = std::collections::BTreeSet::new();
+    for reader in &app.readers()?.all {
+        if reader.status.kind == SubscriptionKind::Projection {
+            models.insert(reader.status.name.clone());
+        }
+    }
+    let word = |size: &TableSize| match size.name.as_str() {
+        "sqlite_autoindex_aggregates_1" => "index: aggregates by id".to_owned(),
+        "sqlite_autoindex_events_1" => "index: events by position".to_owned(),
+        name if name != size.table => format!("index: {}", name.strip_prefix("sqlite_autoindex_").unwrap_or(name)),
+        name if models.iter().any(|model| name.starts_with(model.as_str())) => format!("{name} (read model)"),
+        name => name.to_owned(),
+    };
+    Ok(app.store.table_sizes()?.into_iter().map(|size| (word(&size), size)).collect())
+}
+
+fn tables(app: &App, request: &Request, file: &FileStatistics) -> foldlog::Result<Markup> {
+    if file.size_bytes > SMALL_FILE && request.get("tables").is_none() {
+        return Ok(html! {
+            section.block #tables {
+                div.bar-h { h2 { "Bytes by table" } }
+                p { "This reads every page of the file, " (bytes(file.size_bytes)) ". " a.button.copy href="/storage?tables=1#tables" { "Read them" } }
+            }
+        });
+    }
+    let sizes = sizes(app)?;
+    let all: u64 = sizes.iter().map(|(_, size)| size.bytes).sum();
+    let (shown, small) = sizes.split_at(sizes.len().min(MOST_TABLES));
+    let sum = |of: fn(&TableSize) -> u64| small.iter().map(|(_, size)| of(size)).sum::<u64>();
+    let mut rows: Vec<(String, u64, u64)> = shown.iter().map(|(word, size)| (word.clone(), size.bytes, size.unused)).collect();
+    if !small.is_empty() {
+        rows.push((format!("{} small tables and indexes", small.len()), sum(|size| size.bytes), sum(|size| size.unused)));
+    }
+    let parts: Vec<(String, u64)> = rows.iter().map(|(word, bytes, _)| (word.clone(), *bytes)).collect();
+    Ok(html! {
+        section.block #tables {
+            div.bar-h { h2 { "Bytes by table" } div.end { span { (bytes(all)) " in " (counted(sizes.len() as u64, "table or index", "tables and indexes")) } } }
+            @if sizes.is_empty() { p.muted { "The SQLite that is linked cannot tell: it was built without dbstat." } }
+            @else {
+                (stack(&parts, "Bytes by table", bytes))
+                table.plain {
+                    thead { tr { th { "Table" } th.num { "Bytes" } th.num { "Share" } th.num.skip-s { "Unused" } } }
+                    tbody { @for (number, (word, taken, unused)) in rows.iter().enumerate() {
+                        tr {
+                            td { (swatch(number)) " " (text::text_up_to(word, 80)) }
+                            td.num { (bytes(*taken)) } td.num.muted { (percent(*taken, all)) } td.num.muted.skip-s { (percent(*unused, *taken)) }
+                        }
+                    } }
+                }
+            }
+        }
+    })
+}
+
+fn shade(number: usize) -> String {
+    format!("c{}", number.min(5))
+}
+
+fn swatch(number: usize) -> Markup {
+    html! { svg.inline.stack width="10" height="10" aria-hidden="true" { rect class=(shade(number)) width="10" height="10" rx="2" {} } }
+}
+
+/// Parts of a whole as one bar.
+fn stack(parts: &[(String, u64)], what: &str, show: impl Fn(u64) -> String) -> Markup {
+    let all = parts.iter().map(|(_, part)| part).sum::<u64>().max(1);
+    let widths = parts.iter().map(|(_, part)| *part as f64 * 1_000.0 / all as f64);
+    let edges: Vec<(f64, f64)> = widths.scan(0.0, |end, width| Some((std::mem::replace(end, *end + width), width))).collect();
+    html! {
+        svg.chart.stack viewBox="0 0 1000 28" preserveAspectRatio="none" height="28" role="img" aria-label={ (what) "; the table below says the same" } {
+            @for (number, ((name, part), (x, width))) in parts.iter().zip(&edges).enumerate() {
+                rect class=(shade(number)) x=(chart::px(*x)) width=(chart::px(*width)) height="28" {
+                    title { (text::plain(name)) ": " (show(*part)) }
+                }
+            }
+        }
+    }
+}
+
+/// The archive, or how to make one.
+fn archive(app: &App, file: &FileStatistics) -> Markup {
+    let path = app.store.path().map(|path| path.to_string_lossy().into_owned());
+    let size = path.as_ref().and_then(|path| std::fs::metadata(format!("{path}.archive")).ok()).map(|archive| archive.len());
+    let quoted = path.as_deref().map_or("FILE".to_owned(), text::shell);
+    html! {
+        section.block #archive {
+            div.bar-h { h2 { "Archive" } @if file.archived_events > 0 { div.end { span { (counted(file.archived_events, "event", "events")) } } } }
+            @match (file.archived_events, size) {
+                (0, _) => div.empty {
+                    h3 { "Nothing is archived" }
+                    p { "Old events can move to a second file, behind a snapshot; replays, queries and exports read them there." }
+                    p.gap { (link::command(&format!("foldlog archive {quoted} --before 730d --dry-run"))) }
+                },
+                (events, Some(size)) => p { b { (percent(events, file.events)) } " of the events are in " code { (text::plain(&format!("{}.archive", app.name()))) } ", " (bytes(size)) ". Keep the two files together." },
+                (_, None) => div.err { h3 { "The archive is not there" } p { "Put " code { (text::plain(&format!("{}.archive", app.name()))) } " back beside the file. Without it newest states still load from snapshots; older events cannot be read." } },
+            }
+        }
+    }
+}
+
+pub(crate) fn json(app: &App, request: &Request) -> Page {
+    let file = app.store.file_statistics()?;
+    let reads_tables = file.size_bytes <= SMALL_FILE || request.get("tables").is_some();
+    let tables = if reads_tables { Some(app.store.table_sizes()?) } else { None };
+    let body = serde_json::json!({ "file": file, "walBytes": wal_bytes(app), "tables": tables });
+    Ok(Answer::json(200, body.to_string()))
 }
 
 /// Events by aggregate type, as a bar and a table.
@@ -63,32 +179,19 @@ fn types(app: &App) -> foldlog::Result<Markup> {
     let mut types: Vec<(String, (u64, u64))> = types.into_iter().collect();
     types.sort_by_key(|(_, (events, _))| std::cmp::Reverse(*events));
     let all: u64 = types.iter().map(|(_, (events, _))| events).sum();
-    let class = |number: usize| format!("c{}", number.min(5));
-    let width = |events: u64| events as f64 * 1_000.0 / all.max(1) as f64;
-    let mut before = 0.0;
-    let parts: Vec<(String, f64, f64, String)> = types
-        .iter()
-        .enumerate()
-        .map(|(number, (name, (events, _)))| {
-            let part = (class(number), before, width(*events), format!("{}: {} events", text::plain(name), count(*events)));
-            before += width(*events);
-            part
-        })
-        .collect();
+    let parts: Vec<(String, u64)> = types.iter().map(|(name, (events, _))| (name.clone(), *events)).collect();
     Ok(html! {
         section.block {
             div.bar-h { h2 { "Events by aggregate type" } div.end { span { (counted(all, "event", "events")) " of " (counted(types.len() as u64, "type", "types")) } } }
             @if types.is_empty() { div.empty { h3 { "Nothing stored yet" } p { "The first append fills this page." } } }
             @else {
-                svg.chart.stack viewBox="0 0 1000 28" preserveAspectRatio="none" height="28" role="img" aria-label="Events by aggregate type; the table below says the same" {
-                    @for (class, x, width, title) in &parts { rect class=(class) x=(chart::px(*x)) width=(chart::px(*width)) height="28" { title { (title) } } }
-                }
+                (stack(&parts, "Events by aggregate type", |events| counted(events, "event", "events")))
                 table.plain {
                     thead { tr { th { "Aggregate type" } th.num { "Events" } th.num { "Share" } th.num.skip-s { "Aggregates" } th.num.skip-s { "Events of each" } } }
                     tbody {
                         @for (number, (name, (events, aggregates))) in types.iter().enumerate() {
                             tr {
-                                td { svg.inline.stack width="10" height="10" aria-hidden="true" { rect class=(class(number)) width="10" height="10" rx="2" {} } " "
+                                td { (swatch(number)) " "
                                     a href=(link::url("/aggregates", &[("type", name)])) { (text::text_up_to(name, 60)) } }
                                 td.num { (count(*events)) }
                                 td.num.muted { (percent(*events, all)) }
@@ -168,6 +271,7 @@ fn verification(app: &App) -> Markup {
                     p.gap { (start("Verify again")) }
                 }
             }
+            @if let Some(path) = app.store.path() { p.gap { (link::command(&format!("foldlog verify {}", text::shell(&path.to_string_lossy())))) } }
         }
     }
 }

@@ -1,25 +1,72 @@
 //! Lists of aggregates: by their last event, or by id.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldlog::{Filter, Position, Query, RecordedEvent, Result, Store};
+use foldlog::{AggregateRef, Filter, Position, Query, RecordedEvent, Result, Store};
 
 use crate::app::App;
 
 /// Rows of a page.
 pub(crate) const PAGE: usize = 50;
+/// Aggregates that are looked at for a choice.
+pub(crate) const MOST_CHOSEN: usize = 10_000;
+/// Rows of a choice.
+const MOST_ROWS: usize = 200;
 /// How long a page may look through the log.
 const BUDGET: Duration = Duration::from_millis(1_500);
 
 /// A page of a list.
 #[derive(Default)]
 pub(crate) struct Page {
-    /// The newest event of each aggregate.
-    pub(crate) rows: Vec<RecordedEvent>,
+    pub(crate) rows: Vec<Row>,
     pub(crate) has_more: bool,
+    /// Rows that are not shown, and not on a later page.
+    pub(crate) left_out: usize,
     /// Where the search ended because it took too long.
     pub(crate) cut_at: Option<Position>,
+}
+
+/// Names an aggregate.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) aggregate_type: Arc<str>,
+    pub(crate) aggregate_id: Arc<str>,
+}
+
+impl From<AggregateRef> for Name {
+    fn from(AggregateRef { tenant, aggregate_type, aggregate_id, .. }: AggregateRef) -> Name {
+        Name { tenant, aggregate_type, aggregate_id }
+    }
+}
+
+/// An aggregate of a list.
+pub(crate) struct Row {
+    pub(crate) aggregate: Name,
+    pub(crate) version: u64,
+    /// Its newest event; `None` if all were purged.
+    pub(crate) last: Option<RecordedEvent>,
+}
+
+impl From<RecordedEvent> for Row {
+    fn from(event: RecordedEvent) -> Row {
+        Row { aggregate: event.aggregate().into(), version: event.version.get(), last: Some(event) }
+    }
+}
+
+impl Row {
+    fn of(app: &App, aggregate: Name) -> Result<Row> {
+        let store = app.store.tenant(&aggregate.tenant);
+        match newest(&store, &aggregate.aggregate_type, &aggregate.aggregate_id)? {
+            Some(event) => Ok(event.into()),
+            None => {
+                let version = store.version(&aggregate.aggregate_type, &aggregate.aggregate_id)?.get();
+                Ok(Row { aggregate, version, last: None })
+            }
+        }
+    }
 }
 
 /// The type and the beginning of the id that are wanted.
@@ -31,6 +78,11 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    fn has(&self, aggregate: &Name) -> bool {
+        self.aggregate_type.is_none_or(|wanted| *wanted == *aggregate.aggregate_type)
+            && aggregate.aggregate_id.starts_with(self.prefix)
+    }
+
     fn filter(&self) -> Filter {
         self.aggregate_type.map_or(Filter::new(), |name| Filter::new().aggregate_type(name))
     }
@@ -71,8 +123,93 @@ pub(crate) fn recent(app: &App, wanted: &Wanted<'_>, before: Option<u64>) -> Res
             page.has_more = true;
             break;
         }
-        page.rows.push(event);
+        page.rows.push(event.into());
     }
+    if !page.has_more && page.cut_at.is_none() {
+        purged(app, wanted, &mut page)?;
+    }
+    Ok(page)
+}
+
+/// Adds the aggregates whose events were all purged: they come last, because the log no longer says when they changed.
+fn purged(app: &App, wanted: &Wanted<'_>, page: &mut Page) -> Result<()> {
+    for tenant in app.tenants()?.into_iter().filter(|tenant| wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
+        for of in app.store.tenant(&tenant).removed_aggregates(MOST_CHOSEN)? {
+            let aggregate = Name::from(of.aggregate);
+            if of.removed.purged_through == of.version && wanted.has(&aggregate) {
+                if page.rows.len() >= PAGE {
+                    page.left_out += 1;
+                } else {
+                    page.rows.push(Row { aggregate, version: of.version.get(), last: None });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What aggregates can be chosen by, beside their names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Snapshot,
+    DeadLetter,
+    Removed,
+}
+
+impl Choice {
+    pub(crate) const ALL: [(Choice, &'static str, &'static str); 3] = [
+        (Choice::Snapshot, "snapshot", "With a snapshot"),
+        (Choice::DeadLetter, "dead", "With a dead letter"),
+        (Choice::Removed, "removed", "Purged or archived"),
+    ];
+
+    pub(crate) fn of(name: &str) -> Option<Choice> {
+        Choice::ALL.iter().find(|(_, known, _)| *known == name).map(|(choice, ..)| *choice)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        Choice::ALL.iter().find(|(choice, ..)| *choice == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// The aggregates that have it, `MOST_CHOSEN` of each tenant at most.
+    pub(crate) fn aggregates(self, app: &App, wanted: &Wanted<'_>) -> Result<Vec<Name>> {
+        let mut found = Vec::new();
+        for tenant in app.tenants()?.into_iter().filter(|tenant| wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
+            let store = app.store.tenant(&tenant);
+            match self {
+                Choice::Snapshot => {
+                    let of = store.snapshot_statistics()?.snapshots_by_aggregate.into_iter().take(MOST_CHOSEN);
+                    found.extend(of.map(|of| Name {
+                        tenant: tenant.as_str().into(),
+                        aggregate_type: of.aggregate_type.into(),
+                        aggregate_id: of.aggregate_id.into(),
+                    }));
+                }
+                Choice::Removed => found.extend(store.removed_aggregates(MOST_CHOSEN)?.into_iter().map(|of| of.aggregate.into())),
+                Choice::DeadLetter => {}
+            }
+        }
+        if self == Choice::DeadLetter {
+            for reader in app.readers()?.all.iter().filter(|reader| reader.dead() > 0) {
+                for letter in reader.outbox(&app.store).dead_letters()?.iter().take(MOST_CHOSEN) {
+                    found.extend(letter?.event.map(|event| event.aggregate().into()));
+                }
+            }
+            found.sort();
+            found.dedup();
+        }
+        found.retain(|aggregate| wanted.has(aggregate));
+        Ok(found)
+    }
+}
+
+/// The aggregates of a choice, by their last event, newest first.
+pub(crate) fn chosen(app: &App, wanted: &Wanted<'_>, choice: Choice) -> Result<Page> {
+    let found = choice.aggregates(app, wanted)?;
+    let left_out = found.len().saturating_sub(MOST_ROWS);
+    let rows = found.into_iter().take(MOST_ROWS).map(|aggregate| Row::of(app, aggregate)).collect::<Result<Vec<_>>>()?;
+    let mut page = Page { rows, left_out, ..Page::default() };
+    page.rows.sort_by_key(|row| std::cmp::Reverse(row.last.as_ref().map(|event| event.position)));
     Ok(page)
 }
 
@@ -94,7 +231,7 @@ pub(crate) fn newer(app: &App, wanted: &Wanted<'_>, after: u64) -> Result<Page> 
                 page.has_more = true;
                 break;
             }
-            page.rows.push(event);
+            page.rows.push(event.into());
         }
     }
     page.rows.reverse();
@@ -116,7 +253,7 @@ pub(crate) fn by_id(app: &App, wanted: &Wanted<'_>, after: Option<[&str; 3]>) ->
                 continue;
             }
             let start = after.filter(|[of, passed, _]| of == &tenant && passed == &aggregate_type).map(|[.., id]| id);
-            of_type(&store, &aggregate_type, wanted.prefix, start, &mut page)?;
+            of_type(app, &store, (&aggregate_type, wanted.prefix, start), &mut page)?;
             if page.has_more {
                 return Ok(page);
             }
@@ -125,7 +262,7 @@ pub(crate) fn by_id(app: &App, wanted: &Wanted<'_>, after: Option<[&str; 3]>) ->
     Ok(page)
 }
 
-fn of_type(store: &Store, aggregate_type: &str, prefix: &str, start: Option<&str>, page: &mut Page) -> Result<()> {
+fn of_type(app: &App, store: &Store, (aggregate_type, prefix, start): (&str, &str, Option<&str>), page: &mut Page) -> Result<()> {
     let ids = store.json_aggregates(aggregate_type).ids();
     let mut found = Vec::new();
     let ids = match start {
@@ -154,8 +291,8 @@ fn of_type(store: &Store, aggregate_type: &str, prefix: &str, start: Option<&str
             page.has_more = true;
             break;
         }
-        // An aggregate whose events were all purged has none to show.
-        page.rows.extend(newest(store, aggregate_type, &id)?);
+        let tenant = store.tenant_name().into();
+        page.rows.push(Row::of(app, Name { tenant, aggregate_type: aggregate_type.into(), aggregate_id: id.into() })?);
     }
     Ok(())
 }

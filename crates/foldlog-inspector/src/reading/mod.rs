@@ -5,5 +5,6 @@ pub(crate) mod causes;
 pub(crate) mod days;
 pub(crate) mod health;
 pub(crate) mod search;
+pub(crate) mod trend;
 pub(crate) mod verify;
 pub(crate) mod window;

@@ -3,7 +3,7 @@
 use chrono::{Datelike, NaiveDate, Weekday};
 use maud::{Markup, html};
 
-use super::number::count;
+use super::number::{count, counted};
 use crate::reading::days::{Days, midnight};
 
 /// Room for the labels above and below the bars.
@@ -36,7 +36,7 @@ pub(crate) fn days(days: &Days, height: f64, brush: bool, selected: Option<(Naiv
                 @for (place, (day, events)) in days.each().enumerate() {
                     @let tall = if events == 0 { 0.0 } else { (floor - y(events)).max(1.2) };
                     rect class=(if is_selected(day) { "bar hot" } else { "bar" }) x=(pc(x(place) + 10.0 / n)) width=(pc(80.0 / n))
-                        y=(px(floor - tall)) height=(px(tall)) rx="1" { title { (day.format("%a %d %b %Y")) ": " (count(events)) " events" } }
+                        y=(px(floor - tall)) height=(px(tall)) rx="1" { title { (day.format("%a %d %b %Y")) ": " (counted(events, "event", "events")) } }
                 }
                 @for line in lines.iter().skip(1) { text.ylab x="0" y=(px(y(*line) - 4.0)) { (short(*line)) } }
                 @for (number, (place, day)) in mondays(days).into_iter().enumerate() {
@@ -107,6 +107,22 @@ pub(crate) fn pc(percent: f64) -> String {
 
 pub(crate) fn px(pixels: f64) -> String {
     format!("{pixels:.1}")
+}
+
+/// A line over time: how the values went, the oldest first.
+pub(crate) fn line(values: &[u64], label: &str) -> Markup {
+    const HEIGHT: f64 = 56.0;
+    let most = values.iter().copied().max().unwrap_or(0).max(1) as f64;
+    let step = 1_000.0 / values.len().saturating_sub(1).max(1) as f64;
+    let y = |value: u64| HEIGHT - 4.0 - (HEIGHT - 8.0) * value as f64 / most;
+    let points: Vec<String> =
+        values.iter().enumerate().map(|(place, value)| format!("{},{}", px(place as f64 * step), px(y(*value)))).collect();
+    html! {
+        svg.chart.trend viewBox="0 0 1000 56" preserveAspectRatio="none" height="56" role="img" aria-label=(label) {
+            line.grid x1="0" x2="1000" y1="52" y2="52" {}
+            polyline points=(points.join(" ")) {}
+        }
+    }
 }
 
 /// A bar that shows a share.

@@ -9,6 +9,7 @@ mod gate;
 mod hostile;
 mod pages;
 mod picture;
+mod removed;
 mod sample;
 mod speed;
 mod writes;

@@ -30,6 +30,8 @@ fn all(store: &Store) -> Vec<(&'static str, String)> {
         ("log", "/log".to_owned()),
         ("log-filtered", "/log?type=Paid&tenant=default&tag=customer%3Ac-1&path=%24.method%20%3D%20%22card%22".to_owned()),
         ("delivery", "/delivery".to_owned()),
+        ("reader", "/delivery/default/mail".to_owned()),
+        ("aggregates-chosen", "/aggregates?show=dead".to_owned()),
         ("storage", "/storage".to_owned()),
         ("not-found", "/e/999999".to_owned()),
     ]

@@ -64,6 +64,7 @@ fn every_page_of_a_large_file_is_quick() {
         "/log?path=%24.total%20%3D%20976".to_owned(),
         "/delivery".to_owned(),
         "/storage".to_owned(),
+        "/aggregates?show=snapshot".to_owned(),
         "/statistics.json".to_owned(),
     ] {
         let mut times: Vec<Duration> = (0..3)

@@ -21,11 +21,12 @@ fn icon(path: &str) -> Markup {
 pub(super) fn bar(looked: &Looked<'_>, window: &Window) -> Markup {
     let go = |version: u64| looked.version_url(version.clamp(looked.lowest, looked.version));
     let (lowest, newest, at) = (looked.lowest, looked.version, looked.at);
+    let to_first = if lowest == 0 { "Before the first event" } else { "To the first version whose state is known" };
     let class = |more: &str| format!("button icon{more}");
     html! {
         section.replay aria-label="Replay" {
             div.deck {
-                a class=(class("")) data-go="first" href=(go(lowest)) aria-label="Before the first event" title="Before the first event (Home)" { (icon("M2 2h2v10H2zM12 2v10L5 7z")) }
+                a class=(class("")) data-go="first" href=(go(lowest)) aria-label=(to_first) title={ (to_first) " (Home)" } { (icon("M2 2h2v10H2zM12 2v10L5 7z")) }
                 a class=(class("")) data-go="-1" href=(go(at.saturating_sub(1))) aria-label="One version back" title="One version back (←)" { (icon("M10 2v10L3.5 7z")) }
                 button.icon #play type="button" aria-label="Play" title="Play (Space)" hidden { (icon("M3.5 2v10L12 7z")) }
                 a class=(class(" hide-s")) data-go="1" href=(go(at + 1)) aria-label="One version on" title="One version on (→)" { (icon("M4 2v10l6.5-5z")) }
@@ -55,7 +56,7 @@ pub(super) fn bar(looked: &Looked<'_>, window: &Window) -> Markup {
 fn spoken(looked: &Looked<'_>, window: &Window) -> String {
     match window.step(looked.at) {
         Some(step) => format!("version {} of {}, {}", looked.at, looked.version, text::plain(&step.event.event_type)),
-        None => "before the first event".to_owned(),
+        None => without_event(looked).to_owned(),
     }
 }
 
@@ -75,11 +76,16 @@ pub(super) fn label(looked: &Looked<'_>, window: &Window) -> Markup {
                         b { (text::text_up_to(&step.event.event_type, 80)) } " " (time::at(step.event.created_at)) ", "
                         a href=(crate::view::link::event(&step.event)) { "position " (count(step.event.position.get())) }
                     }
-                    (None, None) => "before the first event",
+                    (None, None) => (without_event(looked)),
                 }
             }
         }
     }
+}
+
+/// What the lowest version is.
+fn without_event(looked: &Looked<'_>) -> &'static str {
+    if looked.at == 0 { "before the first event" } else { "the state of a snapshot: its events are not here any more" }
 }
 
 fn apart(looked: &Looked<'_>, from: u64) -> Markup {
@@ -100,6 +106,8 @@ fn strip(looked: &Looked<'_>, window: &Window) -> Markup {
     let x = |version: f64| (version - looked.lowest as f64) * 100.0 / all;
     let most = window.steps.iter().map(changed).max().unwrap_or(1).max(1) as f64;
     let span = looked.from.map(|from| (x(from as f64), x(looked.at as f64)));
+    // Of few versions, narrow enough that the last bar stays inside.
+    let wide = (76.0 / all).min(1.5);
     let is_past = |version: u64| version <= looked.at && looked.from.is_none_or(|from| version > from);
     html! {
         svg aria-hidden="true" {
@@ -112,7 +120,7 @@ fn strip(looked: &Looked<'_>, window: &Window) -> Markup {
                 @for step in &window.steps {
                     @let version = step.event.version.get();
                     @let tall = LEAST + MORE * changed(step) as f64 / most;
-                    rect class=(if is_past(version) { "bar past" } else { "bar" }) data-v=(version) x=(pc(x(version as f64 - 0.38))) width=(pc(76.0 / all)) y=(px(FLOOR - tall)) height=(px(tall)) rx="1" {
+                    rect class=(if is_past(version) { "bar past" } else { "bar" }) data-v=(version) x=(pc(x(version as f64) - wide / 2.0)) width=(pc(wide)) y=(px(FLOOR - tall)) height=(px(tall)) rx="1" {
                         title { "v" (version) " " (text::plain(&step.event.event_type)) ": " (changed(step)) " paths" }
                     }
                 }
@@ -177,6 +185,7 @@ pub(super) fn list(looked: &Looked<'_>, window: &Window) -> Markup {
             }
             ol.steps data-list {
                 @for run in runs(window, looked.compact) { (row(looked, &run)) }
+                @if window.steps.is_empty() && window.failure.is_none() { li.failed { p.muted { "No events are left: " (count(looked.removed.purged_through.get())) " were purged." } } }
                 @if let Some(failure) = &window.failure { li.failed { div.err { h3 { "The fold stops here" } p { (text::text(failure)) } } } }
             }
             @if !is_all {

@@ -58,7 +58,7 @@ fn one(looked: &Looked<'_>, window: &Window) -> foldlog::Result<Markup> {
                     @if let Some(metadata) = &event.metadata { h3.gap { "Metadata" } div.json.wrap tabindex="0" role="group" aria-label="Metadata as JSON" { (json::stored(metadata.as_str())) } }
                     @if !event.tags.is_empty() { h3.gap { "Tags" } p { @for tag in &event.tags { span.tag { (text::text_up_to(tag, 60)) } " " } } }
                 }
-                None => div.empty { h3 { "Before the first event" } p { "There is no event at version " (looked.at) "." } }
+                None => div.empty { h3 { @if looked.at == 0 { "Before the first event" } @else { "The event is not here any more" } } p { "There is no event at version " (looked.at) "." } }
             },
             (Tab::State, Err(reason)) => {
                 div.err { h3 { "There is no state at version " (count(looked.at)) } p { (text::text(&reason)) }
