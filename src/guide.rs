@@ -19,6 +19,9 @@ pub mod reliability {}
 #[doc = include_str!("../docs/audit.md")]
 pub mod audit {}
 
+#[doc = include_str!("../docs/upkeep.md")]
+pub mod upkeep {}
+
 #[doc = include_str!("../docs/investigation.md")]
 pub mod investigation {}
 
@@ -31,6 +34,7 @@ pub mod figures {}
 /// [Decision 8]: decisions
 /// [Decision 10]: decisions
 /// [Decision 13]: decisions
+/// [Decision 14]: decisions
 /// [schema.sql]: file_format
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
@@ -52,6 +56,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0011-snapshots-that-can-be-trusted.md")]
 #[doc = include_str!("../docs/decisions/0012-command-line.md")]
 #[doc = include_str!("../docs/decisions/0013-what-is-remembered.md")]
+#[doc = include_str!("../docs/decisions/0014-erasure.md")]
 #[doc = include_str!("../docs/decisions/0015-audit-chain.md")]
 pub mod decisions {}
 

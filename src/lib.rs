@@ -13,6 +13,7 @@
 //! [docs/schema-evolution.md]: guide::schema_evolution
 //! [docs/metrics.md]: guide::metrics
 //! [docs/reliability.md]: guide::reliability
+//! [docs/upkeep.md]: guide::upkeep
 //! [docs/figures.md]: guide::figures
 //! [docs/investigation.md]: guide::investigation
 //! [ARCHITECTURE.md]: guide::architecture
@@ -64,7 +65,7 @@ pub use maintenance::clean_up::{ExpiryProgress, SnapshotExpiry, SnapshotExpiryTa
 pub use maintenance::erase::{Erase, EraseReport, WipeReport};
 pub use maintenance::purge::{HeldBack, Kept, Purge, PurgeReport};
 pub use maintenance::retention::{Keep, Retention, RetentionReport, RuleReport};
-pub use maintenance::upkeep::{Upkeep, UpkeepReport, UpkeepTask};
+pub use maintenance::upkeep::{TenantUpkeep, Upkeep, UpkeepReport, UpkeepTask};
 pub use model::aggregate::{Aggregate, UnknownEvents};
 pub use model::annotated::Annotated;
 pub use model::audit_digest::AuditDigest;

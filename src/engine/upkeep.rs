@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use uuid::Uuid;
+
 use super::Engine;
 use crate::model::audit_digest::AuditDigest;
 use crate::model::error::Result;
@@ -56,6 +58,8 @@ verbs! {
     fn maintained_at(&self) -> Result<i64>;
     /// Records that the scheduled upkeep has run.
     fn note_maintained(&self, at_micros: i64) -> Result<()>;
+    /// Gives the file a new identity; returns it.
+    fn renew_replica(&self) -> Result<Uuid>;
     /// Free pages in the file.
     fn free_pages(&self) -> Result<u64>;
     /// The size of the write-ahead log, in bytes; 0 if there is none.

@@ -80,16 +80,26 @@ pub(crate) fn backup(
     }
 }
 
-/// As [`backup`], and moves away what was left of an earlier file of this name.
+/// As [`backup`], and moves away what was left of an earlier file of this name. With `as_new` the copy gets an identity of its
+/// own.
 pub(crate) fn restore(
     backup: &Scope,
     to: &Path,
+    as_new: bool,
     progress: &mut dyn FnMut(&BackupProgress) -> ControlFlow<()>,
 ) -> Result<Restored> {
     refuse_existing(to)?;
     let (copied, copy) = copy(backup, to, progress)?;
     let mut set_aside = Vec::new();
     if let Some(copy) = copy {
+        if as_new {
+            let options = Options { archive_path: None, ..backup.options().clone() };
+            let engine = Engine::open(&copy.path, &options)?;
+            engine.renew_replica()?;
+            // Closing it moves the write-ahead log into the file.
+            drop(engine);
+            sync(&copy.path)?;
+        }
         for left in left_behind(to) {
             let mut name = left.clone().into_os_string();
             name.push(format!(".left-behind-{}", Uuid::new_v4().simple()));

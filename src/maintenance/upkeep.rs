@@ -94,18 +94,36 @@ impl Upkeep {
 pub struct UpkeepReport {
     /// What was made unreadable of earlier erasures.
     pub wipe: WipeReport,
-    /// Snapshots that were deleted.
-    pub snapshots_expired: u64,
-    /// What the retention rules removed and could not remove, of each tenant.
-    pub retention: Vec<RetentionReport>,
-    /// What was archived, of each tenant.
-    pub archive: Vec<ArchiveReport>,
+    /// What was done for each tenant.
+    pub tenants: Vec<TenantUpkeep>,
     /// Unused rows that were deleted from the archive.
     pub archived_rows_deleted: u64,
     /// Pages of 4 KiB given back, of both files.
     pub pages_given_back: u64,
     /// Whether all is done, and it was not stopped before.
     pub finished: bool,
+}
+
+/// What upkeep has done for one tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TenantUpkeep {
+    /// The tenant.
+    pub tenant: String,
+    /// What the retention rules removed and could not remove; `None` without rules.
+    pub retention: Option<RetentionReport>,
+    /// What was archived; `None` if that was not asked for.
+    pub archive: Option<ArchiveReport>,
+    /// Snapshots that were deleted.
+    pub snapshots_expired: u64,
+}
+
+impl UpkeepReport {
+    /// Snapshots that were deleted, of all tenants.
+    pub fn snapshots_expired(&self) -> u64 {
+        self.tenants.iter().map(|tenant| tenant.snapshots_expired).sum()
+    }
 }
 
 /// Does all that is due, step by step.
@@ -147,37 +165,29 @@ impl Running<'_> {
     }
 
     fn tenant(&mut self, scope: &Scope, upkeep: &Upkeep) -> Result<()> {
-        if let (Some(rules), false) = (&upkeep.retention, self.stopped) {
-            let at = self.report.retention.len();
-            self.report.retention.push(RetentionReport::default());
-            let done = retention::retain(scope, rules, |done| {
-                self.report.retention.truncate(at);
-                self.report.retention.push(done.clone());
-                self.ask()
-            })?;
-            self.report.retention.truncate(at);
-            self.report.retention.push(done);
+        if self.stopped {
+            return Ok(());
+        }
+        self.report.tenants.push(TenantUpkeep { tenant: scope.tenant.to_string(), ..TenantUpkeep::default() });
+        if let Some(rules) = &upkeep.retention {
+            let done = retention::retain(scope, rules, |done| self.says(|tenant| tenant.retention = Some(done.clone())))?;
+            let _ = self.says(|tenant| tenant.retention = Some(done));
         }
         if let (Some(plan), false) = (&upkeep.archive, self.stopped) {
-            let at = self.report.archive.len();
-            self.report.archive.push(ArchiveReport::default());
-            let done = archive::archive(scope, plan, |done| {
-                self.report.archive.truncate(at);
-                self.report.archive.push(done.clone());
-                self.ask()
-            })?;
-            self.report.archive.truncate(at);
-            self.report.archive.push(done);
+            let done = archive::archive(scope, plan, |done| self.says(|tenant| tenant.archive = Some(done.clone())))?;
+            let _ = self.says(|tenant| tenant.archive = Some(done));
         }
         // Last: the others rely on snapshots.
         if let (Some(age), false) = (upkeep.snapshot_age, self.stopped) {
-            let before = self.report.snapshots_expired;
-            clean_up::expire(scope, age, |done| {
-                self.report.snapshots_expired = before + done.expired;
-                self.ask()
-            })?;
+            clean_up::expire(scope, age, |done| self.says(|tenant| tenant.snapshots_expired = done.expired))?;
         }
         Ok(())
+    }
+
+    /// Notes what was done for the current tenant, and asks whether to go on.
+    fn says(&mut self, note: impl FnOnce(&mut TenantUpkeep)) -> ControlFlow<()> {
+        self.report.tenants.last_mut().map(note);
+        self.ask()
     }
 
     fn files(&mut self, scope: &Scope, upkeep: &Upkeep) -> Result<()> {

@@ -53,7 +53,7 @@ pub(crate) struct Replica {
 
 /// Names from committed rows.
 pub(crate) struct NamesCache {
-    pub(crate) replica: Replica,
+    replica: RwLock<Replica>,
     /// Where the file's archive is, or would be; `None` in memory.
     pub(crate) archive: Option<ArchivePath>,
     pub(super) upcasters: Arc<Registry>,
@@ -80,7 +80,17 @@ pub(crate) struct NewNames {
 
 impl NamesCache {
     pub(super) fn new(replica: Replica, archive: Option<ArchivePath>, upcasters: Arc<Registry>) -> NamesCache {
-        NamesCache { replica, archive, upcasters, remembered: RwLock::default() }
+        NamesCache { replica: RwLock::new(replica), archive, upcasters, remembered: RwLock::default() }
+    }
+
+    /// The identity under which this file appends.
+    pub(crate) fn replica(&self) -> Replica {
+        *sync::read(&self.replica)
+    }
+
+    /// After it was changed in the file.
+    pub(super) fn set_replica(&self, replica: Replica) {
+        *sync::write(&self.replica) = replica;
     }
 
     /// A cache without an identity, for a file that was just opened.

@@ -54,6 +54,20 @@ impl Store {
         mut progress: impl FnMut(&BackupProgress) -> ControlFlow<()>,
     ) -> Result<Restored> {
         let backup = Options::new().open_read_only(backup)?;
-        backup::restore(&backup.scope, to.as_ref(), &mut progress).map_err(|error| error.during("restore"))
+        backup::restore(&backup.scope, to.as_ref(), false, &mut progress).map_err(|error| error.during("restore"))
+    }
+
+    /// As [`Store::restore`], for a copy that is to live beside the original: it gets an identity of its own before it gets its
+    /// name. What it appends has another [`origin`](crate::RecordedEvent::origin); earlier events keep theirs.
+    ///
+    /// # Errors
+    /// As [`Store::restore`].
+    pub fn restore_as_new(
+        backup: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        mut progress: impl FnMut(&BackupProgress) -> ControlFlow<()>,
+    ) -> Result<Restored> {
+        let backup = Options::new().open_read_only(backup)?;
+        backup::restore(&backup.scope, to.as_ref(), true, &mut progress).map_err(|error| error.during("restore"))
     }
 }

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::aggregates::Aggregates;
 use super::maintenance::Maintenance;
 use crate::log::gauges;
@@ -73,5 +75,16 @@ impl Maintenance {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread can be started.
     pub fn schedule(&self, upkeep: Upkeep) -> Result<UpkeepTask> {
         upkeep::start(self.scope(), upkeep).map_err(|error| error.during("schedule upkeep"))
+    }
+
+    /// Gives the file a new identity, under which it appends from now on; returns it. For a file that was copied by other means
+    /// than [`Store::restore_as_new`](crate::Store::restore_as_new) and is to live beside the original: events of both can then be
+    /// told apart by their [`origin`](crate::RecordedEvent::origin). Other processes that have the file open go on under the
+    /// old one until they open it again.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn renew_replica_id(&self) -> Result<Uuid> {
+        self.scope().engine().renew_replica().map_err(|error| error.during("renew replica id"))
     }
 }

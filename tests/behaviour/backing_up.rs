@@ -138,3 +138,33 @@ fn a_restore_is_not_changed_by_the_log_of_an_earlier_file() {
     refused(Store::restore(place.join("foreign.db"), place.join("new.db"), go_on), ErrorKind::ForeignFile);
     assert!(!names(place.directory()).iter().any(|name| name.starts_with("new.db")));
 }
+
+#[test]
+fn a_copy_that_lives_on_its_own_gets_an_identity_of_its_own() {
+    let place = Place::new();
+    let store = place.open();
+    store.append("list", "a", 0, notes(1..=3)).unwrap();
+    store.backup(place.join("backup.db"), go_on).unwrap();
+    Store::restore(place.join("backup.db"), place.join("same.db"), go_on).unwrap();
+    Store::restore_as_new(place.join("backup.db"), place.join("new.db"), go_on).unwrap();
+    let origins = |name: &str| {
+        let copy = Store::open(place.join(name)).unwrap();
+        copy.append("list", "a", 3, [noted(4)]).unwrap();
+        assert!(copy.maintenance().verify(|_| ControlFlow::Continue(())).unwrap().is_clean());
+        read(&copy, Query::new()).iter().map(|event| event.origin).collect::<Vec<_>>()
+    };
+    let (same, new) = (origins("same.db"), origins("new.db"));
+    assert_eq!(same[0], same[3]);
+    assert_eq!(new[..3], same[..3], "what was appended before keeps its origin");
+    assert_ne!(new[3], same[0]);
+
+    // A file that was copied by other means, while it is open.
+    let own = store.append("list", "a", 3, [noted(4)]).unwrap();
+    let renewed = store.maintenance().renew_replica_id().unwrap();
+    store.append("list", "a", 4, [noted(5)]).unwrap();
+    let events = read(&store, Query::new());
+    assert_eq!((events[3].position, events[3].origin, events[4].origin), (own.position, same[0], renewed));
+    drop(store);
+    place.open().append("list", "a", 5, [noted(6)]).unwrap();
+    assert_eq!(read(&place.open(), Query::new())[5].origin, renewed);
+}

@@ -15,6 +15,7 @@ mod support;
 
 mod archive;
 mod corruption;
+mod erase;
 mod faults;
 mod kill;
 mod kill_outbox;
@@ -175,6 +176,22 @@ const PROOFS: &[Proof] = &[
         run: |rounds, seed| archive::run_kills(rounds, &[], seed),
     },
     Proof {
+        name: "erase-powercut",
+        promise: "16: a power cut while something is erased, wiped, retained, compacted: the rest is there, nothing comes back",
+        rounds: 100_000,
+        part: 100,
+        threads: 2,
+        run: erase::run_power_cuts,
+    },
+    Proof {
+        name: "erase-kill",
+        promise: "16: kill -9 while something is erased, wiped, retained, compacted: the rest is there, nothing comes back",
+        rounds: 10_000,
+        part: 50,
+        threads: 1,
+        run: |rounds, seed| erase::run_kills(rounds, &[], seed),
+    },
+    Proof {
         name: "readers",
         promise: "6, 7: readers beside 8 writers in 4 processes: each position once, in order; one winner per version",
         rounds: 1_000_000,
@@ -273,6 +290,7 @@ fn number<N: std::str::FromStr>(option: &str, argument: Option<String>) -> Resul
 
 fn main() -> ExitCode {
     archive::work_if_asked();
+    erase::work_if_asked();
     kill::work_if_asked();
     #[cfg(unix)]
     if lost_files::work_if_asked() {

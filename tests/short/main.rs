@@ -9,6 +9,7 @@ use proof::{questions, worker};
 
 mod archive;
 mod corruption;
+mod erase;
 mod faults;
 #[cfg(unix)]
 mod fork;

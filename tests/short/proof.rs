@@ -6,6 +6,8 @@ pub mod archive;
 pub mod corruption;
 #[path = "../proof/effects.rs"]
 pub mod effects;
+#[path = "../proof/erase.rs"]
+pub mod erase;
 #[path = "../proof/faults.rs"]
 pub mod faults;
 #[path = "../proof/kill.rs"]

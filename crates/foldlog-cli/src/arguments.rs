@@ -6,6 +6,7 @@ use crate::commands::append::Append;
 use crate::commands::backup::{Backup, Restore};
 use crate::commands::dead_letters::DeadLetters;
 use crate::commands::diff::Diff;
+use crate::commands::erase::Erase;
 use crate::commands::events::Events;
 use crate::commands::export::Export;
 use crate::commands::history::History;
@@ -73,6 +74,7 @@ pub(crate) enum Command {
     Backup(Backup),
     Restore(Restore),
     Purge(Purge),
+    Erase(Erase),
     Archive(Archive),
     Compact(Compact),
     Reindex(Reindex),

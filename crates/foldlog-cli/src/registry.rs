@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use foldlog::{
-    Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Purge, Replayed, SnapshotReason,
-    SnapshotWarning, Store, Upcasters, VerifyProgress, VerifyReport, Version,
+    Aggregate, AggregateKind, Aggregates, EachProgress, FoldError, Options, Projection, Purge, Replayed, Retention,
+    SnapshotReason, SnapshotWarning, Store, Upcasters, VerifyProgress, VerifyReport, Version,
 };
 use foldlog_inspector::Folds;
 use serde::Serialize;
@@ -168,6 +168,8 @@ pub(crate) trait Fold: Send + Sync {
         store: &Store,
         progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
     ) -> Result<VerifyReport, foldlog::Error>;
+    /// Gives the fold to retention rules.
+    fn compare_before_retaining(&self, store: &Store, rules: Retention) -> Retention;
     /// Gives the fold to a purge.
     fn compare_before(&self, store: &Store, purge: Purge) -> Purge;
 }
@@ -216,6 +218,10 @@ where
         progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
     ) -> Result<VerifyReport, foldlog::Error> {
         (self.open)(store).verify_snapshots(progress)
+    }
+
+    fn compare_before_retaining(&self, store: &Store, rules: Retention) -> Retention {
+        rules.fold(&(self.open)(store))
     }
 
     fn compare_before(&self, store: &Store, purge: Purge) -> Purge {

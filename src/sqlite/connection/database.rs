@@ -199,7 +199,7 @@ impl Database {
             replica_of(&connection)
         };
         // Without upcasters: a check of the file wants the events as they are stored.
-        let names = NamesCache::new(found.unwrap_or(self.names.replica), self.opening.archive.clone(), Arc::default());
+        let names = NamesCache::new(found.unwrap_or(self.names.replica()), self.opening.archive.clone(), Arc::default());
         Ok(Fresh::new(connection, names, self.opening.busy_timeout, settled))
     }
 

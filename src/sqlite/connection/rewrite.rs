@@ -1,9 +1,12 @@
-//! Writes whole files anew, so that they hold nothing but their rows.
+//! What concerns a file as a whole: writes it anew, so that it holds nothing but its rows, and gives it a new identity.
+
+use uuid::Uuid;
 
 use super::database::Database;
 use super::failure::Sql;
 use super::open::Sync;
 use crate::model::error::Result;
+use crate::sqlite::tables::log_state;
 use crate::sqlite::transaction::View;
 
 impl Database {
@@ -21,5 +24,12 @@ impl Database {
     /// As [`Database::rewrite`], of the archive that this connection has attached.
     pub(crate) fn vacuum_archive(&self, view: &View<'_>) -> Result<()> {
         view.connection().execute_batch("VACUUM archive").sql()
+    }
+
+    /// Gives the file a new identity; returns it.
+    pub(crate) fn renew_replica(&self) -> Result<Uuid> {
+        let replica = self.write(log_state::renew_replica)?;
+        self.names.set_replica(replica);
+        Ok(replica.replica_id)
     }
 }

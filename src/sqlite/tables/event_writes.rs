@@ -70,7 +70,7 @@ impl<'a> Inserter<'a> {
                                  tags, metadata, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?;
         let chain = Chaining::begin(writing, last_position)?;
-        Ok(Inserter { statement, replica: writing.names.replica, salt: None, chain })
+        Ok(Inserter { statement, replica: writing.names.replica(), salt: None, chain })
     }
 
     /// Inserts an event; returns its id.

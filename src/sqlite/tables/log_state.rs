@@ -31,6 +31,15 @@ pub(crate) fn replica(view: &View<'_>) -> Result<Replica> {
     view.row(sql, [], |row| Ok(Replica { id: row.get(0)?, replica_id: Uuid::from_bytes(row.get(1)?) }))
 }
 
+/// Gives the file a new identity, under which it appends from now on. Earlier events keep theirs.
+pub(crate) fn renew_replica(writing: &Writing<'_>) -> Result<Replica> {
+    let replica = Replica { id: writing.value("SELECT max(id) + 1 FROM replicas", [])?, replica_id: Uuid::now_v7() };
+    let sql = "INSERT INTO replicas (id, replica_id) VALUES (?1, ?2)";
+    writing.execute(sql, params![replica.id, replica.replica_id.into_bytes()])?;
+    writing.execute("UPDATE log_state SET replica = ?1 WHERE id = 1", [replica.id])?;
+    Ok(replica)
+}
+
 /// The identity of the file's archive; `None` if it has none.
 pub(crate) fn archive_id(view: &View<'_>) -> Result<Option<Uuid>> {
     let id: Option<[u8; 16]> = view.value("SELECT archive_id FROM log_state WHERE id = 1", [])?;

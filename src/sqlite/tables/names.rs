@@ -82,8 +82,8 @@ impl View<'_> {
 
     /// The replica that this number stands for.
     pub(crate) fn replica_by_id(&self, id: i64) -> Result<Uuid> {
-        if id == self.names.replica.id {
-            return Ok(self.names.replica.replica_id);
+        if id == self.names.replica().id {
+            return Ok(self.names.replica().replica_id);
         }
         if let Some(known) = self.names.replica_by_id(id) {
             return Ok(known);

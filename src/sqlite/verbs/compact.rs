@@ -1,4 +1,4 @@
-//! Gives free pages back to the file system.
+//! Gives free pages back to the file system; what the file as a whole remembers of its upkeep.
 
 use crate::model::error::Result;
 use crate::sqlite::Database;

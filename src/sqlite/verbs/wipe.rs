@@ -6,8 +6,9 @@
 
 use rusqlite::params;
 
-use crate::model::error::Result;
+use crate::model::error::{ErrorKind, Result};
 use crate::sqlite::Database;
+use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::tables::erasures::{self, State};
 use crate::sqlite::tables::keys::key;
 use crate::sqlite::tables::{aggregates, archive, log_state, positions, subscriptions};
@@ -88,17 +89,26 @@ impl Database {
         }
         self.on_a_writer_of_its_own(|view| {
             archive::attach(view)?;
+            // Otherwise a power cut could bring the journal back, and with it what it holds.
+            view.connection().execute_batch("PRAGMA archive.synchronous = EXTRA").sql()?;
             self.vacuum_archive(view)
         })
     }
 }
 
-/// Whether there is an archive to look at. One that was removed while no event was in it is no error.
+/// Whether there is an archive to look at. Without an event in it, it is no error that it was removed, or that its making was
+/// interrupted.
 pub(super) fn has_archive(view: &View<'_>) -> Result<bool> {
     if log_state::archive_id(view)?.is_none() {
         return Ok(false);
     }
-    Ok(positions::removed(view)?.1 > 0 || !archive::path(view)?.is_missing())
+    if positions::removed(view)?.1 > 0 {
+        return Ok(true);
+    }
+    match archive::attach(view) {
+        Err(error) if error.kind() == ErrorKind::ArchiveMissing => Ok(false),
+        attached => attached.map(|()| true),
+    }
 }
 
 fn sweep(writing: &Writing<'_>, aggregate: i64, limit: u64) -> Result<u64> {

@@ -30,6 +30,9 @@ pub(crate) struct Restore {
     backup: PathBuf,
     /// Where the store is to be; there must be no file of this name
     file: PathBuf,
+    /// Gives it an identity of its own, for a copy that lives beside the original
+    #[arg(long)]
+    as_new: bool,
 }
 
 impl Backup {
@@ -56,7 +59,10 @@ impl Restore {
         drop(context.read(&self.backup)?);
         interrupt::listen()?;
         let bar = Progress::new("copying", "pages");
-        let done = Store::restore(&self.backup, &self.file, |done| shown(&bar, done))?;
+        let done = match self.as_new {
+            true => Store::restore_as_new(&self.backup, &self.file, |done| shown(&bar, done))?,
+            false => Store::restore(&self.backup, &self.file, |done| shown(&bar, done))?,
+        };
         drop(bar);
         if !done.copied.finished {
             return Err(Failure::interrupted("stopped; nothing was restored"));

@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod backup;
 pub(crate) mod dead_letters;
 pub(crate) mod diff;
+pub(crate) mod erase;
 pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod history;
@@ -68,6 +69,7 @@ fn dispatch(command: Command, context: &mut Context) -> Done {
         Command::Backup(backup) => backup.run(context),
         Command::Restore(restore) => restore.run(context),
         Command::Purge(purge) => purge.run(context),
+        Command::Erase(erase) => erase.run(context),
         Command::Archive(archive) => archive.run(context),
         Command::Compact(compact) => compact.run(context),
         Command::Reindex(reindex) => reindex.run(context),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use foldlog::{Archive as ArchivePlan, Purge as Plan, PurgeReport, WalCheckpoint};
+use foldlog::{Archive as ArchivePlan, Keep, Purge as Plan, PurgeReport, Retention, Store, Upkeep, UpkeepReport, WalCheckpoint};
 use serde::Serialize;
 use serde_json::json;
 
@@ -247,7 +247,11 @@ impl Reindex {
     }
 }
 
-/// Does the upkeep that is due: deletes old snapshots of all tenants, and moves the write-ahead log into the file
+/// Does all upkeep that is due, in short steps, while others read and write
+///
+/// Of all tenants: finishes and wipes erasures, deletes old snapshots that no replay needs, deletes unused rows of the archive,
+/// gives free space back, moves the write-ahead log into the file. With --archive and --retain it also moves or removes old
+/// events, as far as a snapshot replaces them that its fold has compared with them.
 #[derive(Debug, Args)]
 pub(crate) struct Maintain {
     /// The store
@@ -255,6 +259,33 @@ pub(crate) struct Maintain {
     /// Snapshots older than this are deleted, unless a replay needs them
     #[arg(long, value_name = "AGE", value_parser = time::parse_duration, default_value = "90d")]
     snapshots_older_than: Duration,
+    /// Moves events older than this to the archive; without an age those older than two years
+    #[arg(long, value_name = "AGE", value_parser = time::parse_duration, num_args = 0..=1, require_equals = true,
+          default_missing_value = "730d")]
+    archive: Option<Duration>,
+    /// What is kept of a type; may be repeated: cart=newest:100, session=younger:30d, log=bytes:1000000, order=closed:Shipped
+    #[arg(long = "retain", value_name = "TYPE=RULE", value_parser = rule)]
+    rules: Vec<(String, Keep)>,
+    /// Keeps free space in the file
+    #[arg(long)]
+    no_compact: bool,
+}
+
+/// A retention rule, for clap.
+fn rule(text: &str) -> Result<(String, Keep), String> {
+    let expected = || "expected TYPE=newest:COUNT, TYPE=younger:AGE, TYPE=bytes:COUNT or TYPE=closed:EVENT,EVENT".to_owned();
+    let (aggregate_type, rule) =
+        text.rsplit_once('=').filter(|(aggregate_type, _)| !aggregate_type.is_empty()).ok_or_else(expected)?;
+    let (kind, amount) = rule.split_once(':').ok_or_else(expected)?;
+    let number = || amount.parse().map_err(|_| format!("{amount:?} is no number"));
+    let keep = match kind {
+        "newest" => Keep::Newest(number()?),
+        "bytes" => Keep::Bytes(number()?),
+        "younger" => Keep::YoungerThan(time::parse_duration(amount)?),
+        "closed" if !amount.is_empty() => Keep::UntilClosed(amount.split(',').map(str::to_owned).collect()),
+        _ => return Err(expected()),
+    };
+    Ok((aggregate_type.to_owned(), keep))
 }
 
 /// The shape of `--json`.
@@ -263,29 +294,79 @@ pub(crate) struct Maintain {
 struct Maintained {
     snapshots_deleted: u64,
     wal_checkpoint: WalCheckpoint,
+    report: UpkeepReport,
 }
 
 impl Maintain {
     pub(crate) fn run(self, context: &mut Context) -> Done {
         let store = context.write(&self.file)?;
         interrupt::listen()?;
-        let mut snapshots_deleted = 0;
-        for tenant in store.tenants()? {
-            let maintenance = store.tenant(&tenant).maintenance();
-            let done = maintenance.expire_snapshots(self.snapshots_older_than, |_| interrupt::go_on())?;
-            snapshots_deleted += done.expired;
-            if interrupt::is_asked() {
-                return Err(Failure::interrupted(format!("stopped; {} deleted", counted(snapshots_deleted, "old snapshot"))));
-            }
+        let report = store.maintenance().maintain(self.plan(context, &store), |_| interrupt::go_on())?;
+        if !report.finished {
+            return Err(Failure::interrupted("stopped; what was done stays done, and the same command goes on"));
         }
         let wal_checkpoint = store.maintenance().checkpoint()?;
         if context.json {
-            return context.out.json(&Maintained { snapshots_deleted, wal_checkpoint });
+            let snapshots_deleted = report.snapshots_expired();
+            return context.out.json(&Maintained { snapshots_deleted, wal_checkpoint, report });
         }
-        context.out.line(format!("{} deleted", counted(snapshots_deleted, "old snapshot")))?;
+        say(context, &report)?;
         context.out.line(match wal_checkpoint.complete {
             true => "the write-ahead log is in the file".to_owned(),
             false => format!("{} pages of the write-ahead log are still read by others", count(wal_checkpoint.pages_left)),
         })
     }
+
+    fn plan(&self, context: &Context, store: &Store) -> Upkeep {
+        let mut plan = Upkeep::new().snapshots_older_than(self.snapshots_older_than);
+        if let Some(age) = self.archive {
+            plan = plan.archive(ArchivePlan::older_than(age));
+        }
+        if self.no_compact {
+            plan = plan.without_compacting();
+        }
+        if self.rules.is_empty() {
+            return plan;
+        }
+        let mut rules = Retention::new();
+        for (aggregate_type, keep) in &self.rules {
+            rules = context.registry.fold(aggregate_type).0.compare_before_retaining(store, rules);
+            rules = rules.rule(aggregate_type, keep.clone());
+        }
+        plan.retention(rules)
+    }
+}
+
+fn say(context: &mut Context, report: &UpkeepReport) -> Done {
+    context.out.line(format!("{} deleted", counted(report.snapshots_expired(), "old snapshot")))?;
+    for rule in report.tenants.iter().filter_map(|tenant| tenant.retention.as_ref()).flat_map(|rules| &rules.types) {
+        let events = counted(rule.purge.events_removed, "event");
+        context.out.line(format!("{}: {events} removed", rule.aggregate_type))?;
+        for kept in rule.purge.kept.iter().take(10) {
+            context.out.line(format!("  {kept}"))?;
+        }
+        for held in &rule.purge.held_back_by {
+            let events = counted(held.events, "event");
+            context.out.line(format!("  {events} stay, because {} has not passed them", held.subscription))?;
+        }
+        if rule.purge.events_behind_younger > 0 {
+            let events = counted(rule.purge.events_behind_younger, "old event");
+            context.out.line(format!("  {events} stay behind younger ones: a clock was ahead"))?;
+        }
+    }
+    let archived: u64 =
+        report.tenants.iter().filter_map(|tenant| tenant.archive.as_ref()).map(|archive| archive.events_archived).sum();
+    if archived > 0 {
+        context.out.line(format!("{} moved to the archive", counted(archived, "event")))?;
+    }
+    if report.archived_rows_deleted > 0 {
+        context.out.line(format!("{} deleted from the archive", counted(report.archived_rows_deleted, "unused row")))?;
+    }
+    if report.wipe.left > 0 {
+        context.out.line(format!("{} not wiped yet", counted(report.wipe.left, "erasure")))?;
+    }
+    for found in &report.wipe.projections {
+        context.out.line(format!("  rebuild the projection {} first", found.projection))?;
+    }
+    context.out.line(format!("{} given back", counted(report.pages_given_back, "page")))
 }

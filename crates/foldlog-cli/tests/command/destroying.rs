@@ -145,3 +145,46 @@ fn free_space_is_given_back() {
     assert_eq!(place.json(&["replay", "shop.db", "counter/1"])[0]["state"]["n"], 2_999);
     place.done(&["verify", "shop.db"]);
 }
+
+#[test]
+fn an_erasure_is_rehearsed_first() {
+    let place = Place::shop();
+    let erase = ["erase", "shop.db", "order/4711", "--by", "operator", "--reason", "asked for it"];
+    let before = place.json(&["history", "shop.db", "order/4711"]);
+    assert!(place.done(&[&erase[..], &["--dry-run"]].concat()).contains("3 events, 0 snapshots and 0 deliveries to erase"));
+    assert!(place.fails(2, &erase).contains("add --yes"));
+    assert_eq!(place.json(&["history", "shop.db", "order/4711"]), before);
+    place.fails(2, &["erase", "shop.db", "order/4711", "--field", "/customer", "--forget-name", "--yes"]);
+    place.fails(2, &["erase", "shop.db", "order/4711", "--field", "customer", "--yes"]);
+    let fields =
+        place.done(&["erase", "shop.db", "order/4711", "--field", "/customer", "--metadata-field", "/username", "--yes"]);
+    assert!(fields.contains("nothing of it is left in the store's files"), "{fields}");
+    assert_eq!(place.json(&["replay", "shop.db", "order/4711"])[0]["state"]["customer"], "");
+    let done = place.done(&[&erase[..], &["--yes"]].concat());
+    assert!(done.contains("3 events") && done.contains("nothing of it is left"), "{done}");
+    assert!(place.fails(1, &["replay", "shop.db", "order/4711"]).contains("was erased"));
+    place.fails(1, &["append", "shop.db", "order/4711", "Placed"]);
+    place.done(&[&erase[..], &["--forget-name", "--yes"]].concat());
+    place.done(&["append", "shop.db", "order/4711", "Placed"]);
+    place.done(&["verify", "shop.db"]);
+}
+
+#[test]
+fn upkeep_does_what_it_is_told() {
+    let place = Place::shop();
+    let lines: String = (0..1_200).map(|n| format!("{{\"eventType\":\"Counted\",\"data\":{{\"n\":{n}}}}}\n")).collect();
+    assert_eq!(place.with_input(&["append", "shop.db", "counter/1"], lines.as_bytes()).code, 0);
+    place.done(&["snapshot", "create", "shop.db", "counter/1", "--merge-patch"]);
+    for wrong in ["counter", "counter=newest", "counter=newest:x", "counter=oldest:3", "=newest:3", "counter=closed:"] {
+        place.fails(2, &["maintain", "shop.db", "--retain", wrong]);
+    }
+    let done = place.done(&["maintain", "shop.db", "--retain", "counter=newest:1000", "--retain", "order=newest:1"]);
+    assert!(done.contains("counter: 200 events removed") && done.contains("has no snapshot"), "{done}");
+    let report = &place.json(&["maintain", "shop.db", "--archive=0s", "--no-compact"])[0]["report"];
+    assert_eq!(report["tenants"][1]["tenant"], "default", "{report}");
+    assert!(report["tenants"][1]["archive"]["eventsArchived"].as_u64().unwrap() > 500, "{report}");
+    assert_eq!((&report["finished"], &report["pagesGivenBack"]), (&true.into(), &0.into()), "{report}");
+    place.done(&["maintain", "shop.db", "--archive"]);
+    assert_eq!(place.json(&["replay", "shop.db", "counter/1"])[0]["state"]["n"], 1_199);
+    place.done(&["verify", "shop.db"]);
+}

@@ -86,6 +86,12 @@ fn a_backup_is_restored() {
     assert_eq!(place.json(&["history", "back.db", "order/4711"]).len(), 3);
     place.fails(2, &["restore", "copy.db", "back.db"]);
     place.fails(3, &["restore", "missing.db", "new.db"]);
+    place.done(&["restore", "copy.db", "own.db", "--as-new"]);
+    let origin = |file| {
+        place.done(&["append", file, "order/4711", "Noted"]);
+        place.json(&["history", file, "order/4711"])[3]["origin"].clone()
+    };
+    assert_ne!(origin("own.db"), origin("back.db"));
     let mut left = Vec::new();
     let name = place.names().into_iter().find(|name| name.contains("left-behind")).unwrap();
     std::fs::File::open(place.path(&name)).unwrap().read_to_end(&mut left).unwrap();
