@@ -89,7 +89,9 @@ pub use state::steps::{Step, Steps};
 pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::erasure::{Erasure, ProjectionToRebuild};
-pub use storage::lookup::{EventStatistics, FileStatistics, Removed, RemovedOf, TableSize};
+pub use storage::lookup::{
+    AggregateSize, EventStatistics, FileStatistics, Removed, RemovedOf, Room, SizeReport, TableSize, TypeSize,
+};
 pub use storage::snapshots::{SnapshotStatistics, SnapshotsOf};
 pub use storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
 pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};

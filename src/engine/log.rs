@@ -1,6 +1,6 @@
 //! The log: appending, loading, reading, counting; snapshots.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::append::{AppendOutcome, AppendRequest, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
-use crate::storage::lookup::{EventStatistics, FileStatistics, Held, Removed, RemovedOf, TableSize};
+use crate::storage::lookup::{EventStatistics, FileStatistics, Held, Removed, RemovedOf, Room, Rows, SizeReport, TableSize};
 use crate::storage::scan::{ScanCursor, Selection};
 use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics};
 
@@ -47,6 +47,10 @@ verbs! {
     fn removed_aggregates(&self, tenant: &str, limit: usize) -> Result<Vec<RemovedOf>>;
     /// What each table and index takes, the largest first. Reads every page.
     fn table_sizes(&self) -> Result<Vec<TableSize>>;
+    /// Measures some rows after a key, for a size report. Returns the key to continue from; `None` at the end.
+    fn measure(&self, rows: Rows, after: i64, rooms: &mut BTreeMap<i64, Room>) -> Result<Option<i64>>;
+    /// The report of what was measured, with the `top` largest aggregates.
+    fn size_report(&self, rooms: &BTreeMap<i64, Room>, top: usize) -> Result<SizeReport>;
     /// The position of the newest event that was ever in the log; 0 if there was none.
     fn last_position(&self) -> Result<u64>;
     /// The names of all tenants, in order.

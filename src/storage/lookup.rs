@@ -76,6 +76,86 @@ pub struct TableSize {
     pub unused: u64,
 }
 
+/// What events and snapshots take: the bytes of data, metadata and tags, and of states, without keys and indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Room {
+    /// Events in the main file.
+    pub events: u64,
+    /// Their bytes.
+    pub event_bytes: u64,
+    /// Events in the archive.
+    pub archived_events: u64,
+    /// Their bytes.
+    pub archived_bytes: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Their bytes.
+    pub snapshot_bytes: u64,
+}
+
+impl Room {
+    /// All bytes in the main file.
+    pub fn bytes(&self) -> u64 {
+        self.event_bytes.saturating_add(self.snapshot_bytes)
+    }
+
+    pub(crate) fn add(&mut self, other: &Room) {
+        self.events += other.events;
+        self.event_bytes += other.event_bytes;
+        self.archived_events += other.archived_events;
+        self.archived_bytes += other.archived_bytes;
+        self.snapshots += other.snapshots;
+        self.snapshot_bytes += other.snapshot_bytes;
+    }
+}
+
+/// What the aggregates of a type take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TypeSize {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The aggregate type.
+    pub aggregate_type: Arc<str>,
+    /// Aggregates with events or snapshots.
+    pub aggregates: u64,
+    /// What they take.
+    pub room: Room,
+}
+
+/// What one aggregate takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct AggregateSize {
+    /// The aggregate.
+    pub aggregate: AggregateRef,
+    /// What it takes.
+    pub room: Room,
+}
+
+/// Which types and aggregates take the room, of all tenants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SizeReport {
+    /// Every type, the largest in the main file first.
+    pub types: Vec<TypeSize>,
+    /// The largest aggregates, as many as were asked for.
+    pub aggregates: Vec<AggregateSize>,
+}
+
+/// What is looked at for a size report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rows {
+    Events,
+    Archived,
+    Snapshots,
+}
+
 /// The events that one aggregate has in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {

@@ -245,3 +245,31 @@ fn a_schedule_runs_once_a_week_and_ends_with_the_store() {
     drop(task);
     assert_eq!(open().count(Query::aggregate("session", "s")).unwrap(), 10);
 }
+
+#[test]
+fn a_size_report_says_who_takes_the_room() {
+    let place = Place::new();
+    let store = fast().snapshots(SnapshotPolicy::manual()).open(place.file()).unwrap();
+    deposited(&store, "a", 0..100);
+    deposited(&store.tenant("acme"), "b", 0..10);
+    store.append("other", "o", Expected::Any, (0..1_100).map(|n| noted(n).tag("t"))).unwrap();
+    store.maintenance().archive(Archive::all_but_newest(40)).unwrap();
+    store.maintenance().unarchive_aggregate("account", "a").unwrap();
+    store.maintenance().archive(Archive::all_but_newest(60)).unwrap();
+    let report = store.size_report(2, |_| Continue(())).unwrap();
+    let of = |tenant: &str, aggregate_type: &str| {
+        let found = report.types.iter().find(|one| &*one.tenant == tenant && &*one.aggregate_type == aggregate_type);
+        found.unwrap_or_else(|| panic!("{report:?}")).clone()
+    };
+    let (accounts, others, acme) = (of("default", "account"), of("default", "other"), of("acme", "account"));
+    // Each deposit has 11 bytes. What came back from the archive counts once.
+    assert_eq!((accounts.room.events, accounts.room.event_bytes), (60, 660));
+    assert_eq!((accounts.room.archived_events, accounts.room.archived_bytes, accounts.room.snapshots), (40, 440, 1));
+    assert_eq!((acme.room.events, acme.aggregates, others.room.events), (10, 1, 1_100));
+    let bytes: u64 = read(&store, Query::aggregate("other", "o")).iter().map(|e| e.data.as_str().len() as u64 + 5).sum();
+    assert_eq!(others.room.event_bytes, bytes);
+    let largest: Vec<_> = report.aggregates.iter().map(|one| &*one.aggregate.aggregate_id).collect();
+    assert_eq!(largest, ["o", "a"]);
+    assert_eq!(&*report.types[0].aggregate_type, "other");
+    assert!(store.size_report(2, |_| Break(())).unwrap().types.len() <= 3);
+}

@@ -1,9 +1,20 @@
-//! What tables and indexes take.
+//! What tables, indexes, types and aggregates take.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
 
 use crate::model::error::Result;
 use crate::sqlite::Database;
-use crate::sqlite::transaction::Columns;
-use crate::storage::lookup::TableSize;
+use crate::sqlite::tables::archive::Part;
+use crate::sqlite::tables::events::Owner;
+use crate::sqlite::tables::keys::key_version;
+use crate::sqlite::tables::{aggregates, positions};
+use crate::sqlite::transaction::{Columns, View};
+use crate::storage::lookup::{AggregateSize, Room, Rows, SizeReport, TableSize, TypeSize};
+
+/// Rows measured in one read transaction.
+const ROWS_AT_ONCE: usize = 8_192;
 
 impl Database {
     pub(crate) fn table_sizes(&self) -> Result<Vec<TableSize>> {
@@ -22,4 +33,81 @@ impl Database {
             Ok(sizes)
         })
     }
+
+    /// Measures some rows after a key, and adds what they take to their aggregates. Returns the key to continue from; `None` at
+    /// the end. Only the beginnings of rows are read, which say how long they are.
+    pub(crate) fn measure(&self, rows: Rows, after: i64, rooms: &mut BTreeMap<i64, Room>) -> Result<Option<i64>> {
+        self.read(|view| {
+            if matches!(rows, Rows::Archived) {
+                if positions::removed(view)?.1 == 0 {
+                    return Ok(None);
+                }
+                Part::Archive.open(view)?;
+            }
+            measure(view, rows, after, rooms)
+        })
+    }
+
+    /// The report of what was measured, with the `top` largest aggregates.
+    pub(crate) fn size_report(&self, rooms: &BTreeMap<i64, Room>, top: usize) -> Result<SizeReport> {
+        let mut largest: Vec<(i64, Room)> = rooms.iter().map(|(number, room)| (*number, *room)).collect();
+        largest.sort_by_key(|(number, room)| (std::cmp::Reverse(room.bytes()), *number));
+        self.read(|view| {
+            let mut of_types: BTreeMap<i64, TypeSize> = BTreeMap::new();
+            for (number, room) in &largest {
+                let (aggregate_type, _) = aggregates::names(view, *number)?;
+                let of_type = match of_types.entry(aggregate_type) {
+                    std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(new) => {
+                        let named = view.aggregate_type_by_id(aggregate_type)?;
+                        let (tenant, aggregate_type) = (named.tenant.clone(), named.name.clone());
+                        new.insert(TypeSize { tenant, aggregate_type, aggregates: 0, room: Room::default() })
+                    }
+                };
+                of_type.aggregates += 1;
+                of_type.room.add(room);
+            }
+            let mut types: Vec<TypeSize> = of_types.into_values().collect();
+            types.sort_by_key(|of_type| std::cmp::Reverse(of_type.room.bytes()));
+            let named = largest
+                .iter()
+                .take(top)
+                .map(|(number, room)| Ok(AggregateSize { aggregate: Owner::by_number(view, *number)?.reference(), room: *room }));
+            Ok(SizeReport { types, aggregates: named.collect::<Result<_>>()? })
+        })
+    }
+}
+
+fn measure(view: &View<'_>, rows: Rows, after: i64, rooms: &mut BTreeMap<i64, Room>) -> Result<Option<i64>> {
+    const EVENTS: &str = "SELECT key, octet_length(data) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(tags), 0) \
+         FROM events WHERE key > ?1 ORDER BY key LIMIT ?2";
+    const SNAPSHOTS: &str = "SELECT key, octet_length(state) FROM snapshots WHERE key > ?1 ORDER BY key LIMIT ?2";
+    let sql = match rows {
+        Rows::Events => Part::Main.sql(EVENTS),
+        Rows::Archived => Part::Archive.sql(EVENTS),
+        Rows::Snapshots => SNAPSHOTS.into(),
+    };
+    let (mut seen, mut last, mut removal) = (0, after, None);
+    view.each_row(&sql, params![after, ROWS_AT_ONCE], |row| {
+        let (key, bytes): (i64, u64) = (row.at(0)?, row.at(1)?);
+        (seen, last) = (seen + 1, key);
+        let aggregate = key >> 32;
+        let room = match rows {
+            Rows::Events => Room { events: 1, event_bytes: bytes, ..Room::default() },
+            Rows::Snapshots => Room { snapshots: 1, snapshot_bytes: bytes, ..Room::default() },
+            Rows::Archived => {
+                let known = match removal {
+                    Some((of, known)) if of == aggregate => known,
+                    _ => aggregates::removed(view, aggregate)?,
+                };
+                removal = Some((aggregate, known));
+                // Rows that nothing leads to wait for the next upkeep.
+                let counts = u64::from(known.is_archived(key_version(key)));
+                Room { archived_events: counts, archived_bytes: bytes * counts, ..Room::default() }
+            }
+        };
+        rooms.entry(aggregate).or_default().add(&room);
+        Ok(true)
+    })?;
+    Ok((seen == ROWS_AT_ONCE).then_some(last))
 }
