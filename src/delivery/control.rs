@@ -129,6 +129,7 @@ pub(crate) fn retry_failed(scope: &Scope, identity: &Identity) -> Result<Positio
 
 fn has_not_stopped(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("the subscription {name:?} has not stopped at an event"))
+        .advice("its status says where it is; seek moves its checkpoint")
 }
 
 pub(crate) fn break_lease(scope: &Scope, identity: &Identity) -> Result<bool> {

@@ -269,7 +269,8 @@ fn check(scope: &Scope, batch: &Batch) -> Result<Checked> {
             if let Some(id) = event.id
                 && !ids.insert(id)
             {
-                return Err(of(Error::new(ErrorKind::DuplicateEventId, format!("the event id {id} occurs twice in the append"))));
+                let what = format!("the event id {id} occurs twice in the append");
+                return Err(of(Error::new(ErrorKind::DuplicateEventId, what).advice("give each event an id of its own")));
             }
         }
     }

@@ -16,6 +16,8 @@ use crate::sync;
 
 /// How often the thread checks whether a clean-up is due. Short, because the machine may have slept.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// The shortest time between two clean-ups.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// When snapshots are too old, and how often to delete them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +32,13 @@ impl SnapshotExpiry {
         SnapshotExpiry { every: Duration::from_secs(7 * 86_400), older_than: Duration::from_secs(90 * 86_400) }
     }
 
-    /// Sets the time between two clean-ups.
+    /// Sets the time between two clean-ups. Default: a week; at least 100 milliseconds, because each writes to the file.
     pub fn every(mut self, every: Duration) -> SnapshotExpiry {
-        self.every = every;
+        self.every = every.max(SHORTEST);
         self
     }
 
-    /// Sets the age from which a snapshot is deleted.
+    /// Sets the age from which a snapshot is deleted. Default: 90 days.
     pub fn older_than(mut self, age: Duration) -> SnapshotExpiry {
         self.older_than = age;
         self
@@ -124,7 +126,7 @@ impl Drop for SnapshotExpiryTask {
 /// restarted every day still cleans up once a week.
 pub(crate) fn start(scope: Scope, plan: SnapshotExpiry) -> Result<SnapshotExpiryTask> {
     if scope.engine().is_read_only() {
-        return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+        return Err(Error::read_only());
     }
     let stop = Arc::new(Stop::default());
     let of_thread = stop.clone();
@@ -146,7 +148,7 @@ fn run(scope: &Scope, plan: SnapshotExpiry, stop: &Stop) {
             }
             Err(error) => progress.failure = Some(error.to_string()),
         }
-        let wait = plan.every.min(LOOK_EVERY).max(Duration::from_millis(1));
+        let wait = plan.every.min(LOOK_EVERY);
         let progress = sync::wait_while(&stop.changed, progress, wait, |progress| !progress.stopped);
         if progress.stopped {
             return;

@@ -174,6 +174,11 @@ impl Error {
         }))
     }
 
+    /// The error for a write to a store that was opened for reading.
+    pub(crate) fn read_only() -> Error {
+        Error::new(ErrorKind::ReadOnly, "the store was opened for reading").advice("open it for writing: Store::open")
+    }
+
     pub(crate) fn version_conflict(expected: Expected, actual: Version) -> Error {
         let found = match actual.get() {
             0 => "no events".to_owned(),
@@ -289,6 +294,16 @@ impl Error {
     }
 }
 
+/// A name may have a thousand bytes, and more if that is what is wrong with it; a message need not.
+fn shortened(mut place: String) -> String {
+    const MOST: usize = 160;
+    if let Some((cut, _)) = place.char_indices().nth(MOST) {
+        place.truncate(cut);
+        place.push('…');
+    }
+    place
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
@@ -301,7 +316,7 @@ impl fmt::Display for Error {
         }
         let mut places = Vec::new();
         if let Some(aggregate) = &inner.aggregate {
-            places.push(aggregate.to_string());
+            places.push(shortened(aggregate.to_string()));
         }
         if let Some(version) = inner.version {
             places.push(format!("version {version}"));
@@ -310,7 +325,7 @@ impl fmt::Display for Error {
             places.push(format!("position {position}"));
         }
         if let Some(event_type) = &inner.event_type {
-            places.push(format!("event type {event_type:?}"));
+            places.push(shortened(format!("event type {event_type:?}")));
         }
         if !places.is_empty() {
             write!(f, " ({})", places.join(", "))?;

@@ -63,9 +63,7 @@ impl Json {
     /// Takes a text that serde_json wrote. A part of it may come from elsewhere: a `RawValue`.
     pub(crate) fn written(text: String) -> Result<Json> {
         match scan(&text) {
-            Scan { depth, .. } if depth > MAX_DEPTH => {
-                Err(Error::new(ErrorKind::Codec, format!("the JSON is nested deeper than {MAX_DEPTH} levels")))
-            }
+            Scan { depth, .. } if depth > MAX_DEPTH => Err(too_deep()),
             Scan { is_doubtful: true, .. } => readable(&text).map(|()| Json(text)),
             _ => Ok(Json(text)),
         }
@@ -141,8 +139,17 @@ impl FromStr for Json {
 
 /// Checks that the text can be read as a value. The grammar alone would accept half of a surrogate pair, or 1e999.
 fn readable(text: &str) -> Result<()> {
-    let read = serde_json::from_str::<Value>(text);
-    read.map(drop).map_err(|error| Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Redacted::from(error))))
+    let Err(error) = serde_json::from_str::<Value>(text) else { return Ok(()) };
+    match scan(text) {
+        // serde_json's own limit is the same.
+        Scan { depth, .. } if depth > MAX_DEPTH => Err(too_deep()),
+        _ => Err(Error::new(ErrorKind::Codec, format!("the text is not JSON: {}", Redacted::from(error)))),
+    }
+}
+
+fn too_deep() -> Error {
+    Error::new(ErrorKind::Codec, format!("the JSON is nested deeper than {MAX_DEPTH} levels"))
+        .advice("flatten it, or append the inner part as a text")
 }
 
 /// What a look at the bytes of a valid JSON text finds.

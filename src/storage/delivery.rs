@@ -93,6 +93,7 @@ impl Identity {
 /// The error for a name without a subscription.
 pub(crate) fn unknown(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no subscription {name:?}"))
+        .advice("check the name and the tenant; its first run makes it")
 }
 
 /// A subscription to create unless it exists.

@@ -72,7 +72,7 @@ pub(super) fn on_one_line(json: String) -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
-    #[serde(alias = "aggregateType")]
+    #[serde(rename = "aggregateType", alias = "aggregate_type")]
     aggregate_type: String,
     #[serde(alias = "aggregateId")]
     aggregate_id: String,

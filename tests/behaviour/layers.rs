@@ -32,7 +32,7 @@ fn src() -> PathBuf {
 }
 
 /// Each source file with its path below `src` and its code without comments.
-fn sources() -> Vec<(String, String)> {
+pub fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![src()];
     while let Some(folder) = folders.pop() {

@@ -89,7 +89,7 @@ impl Nats {
         self
     }
 
-    /// How long one event may take, connecting included. Keep the outbox's lease above it.
+    /// Sets how long one event may take, connecting included; one that takes longer is tried again. Default: 10 seconds.
     pub fn timeout(mut self, overall: Duration) -> Nats {
         self.timeout = overall;
         self

@@ -153,7 +153,8 @@ impl Webhook {
         Ok(self)
     }
 
-    /// How long connecting and a whole request may take. Keep the outbox's lease above them.
+    /// Sets how long connecting and a whole request may take; a request that takes longer is tried again. Default: 5 and 15
+    /// seconds.
     pub fn timeouts(mut self, connect: Duration, overall: Duration) -> Webhook {
         (self.connecting.connect, self.connecting.overall) = (connect, overall);
         self.agent = self.connecting.agent();
@@ -320,6 +321,18 @@ mod tests {
             .to_string();
         let Err(PublishError::RetryAfter(_, pause)) = judged(503, Some(&date)) else { panic!("{date}") };
         assert!((80..=90).contains(&pause.as_secs()), "{pause:?}");
+    }
+
+    #[test]
+    fn times_are_those_of_the_documentation_or_those_that_were_set() {
+        let times = |webhook: &Webhook| {
+            let times = webhook.agent.config().timeouts();
+            (times.connect, times.global)
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let webhook = Webhook::new("http://localhost/").unwrap();
+        assert_eq!(times(&webhook), (seconds(5), seconds(15)));
+        assert_eq!(times(&webhook.timeouts(Duration::from_secs(2), Duration::from_secs(3))), (seconds(2), seconds(3)));
     }
 
     #[test]

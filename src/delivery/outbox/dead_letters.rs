@@ -151,7 +151,10 @@ impl DeadLetters {
 
     fn one(&self, position: Position, change: LetterChange, operation: &'static str) -> Result<()> {
         match self.change(Some(position.get()), change).map_err(|error| error.during(operation))? {
-            0 => Err(Error::new(ErrorKind::NotFound, "there is no dead letter").at_position(position).during(operation)),
+            0 => Err(Error::new(ErrorKind::NotFound, "there is no dead letter")
+                .at_position(position)
+                .advice("DeadLetters::iter lists them")
+                .during(operation)),
             _ => Ok(()),
         }
     }

@@ -275,7 +275,7 @@ impl Database {
     pub(crate) fn on_a_writer_of_its_own<T>(&self, work: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         self.own_process()?;
         if self.opening.read_only {
-            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+            return Err(Error::read_only());
         }
         let connection = self.opening.writer()?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;

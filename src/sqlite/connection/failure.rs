@@ -29,6 +29,7 @@ fn failed(error: rusqlite::Error) -> Error {
     let error_of_kind = Error::new(kind, detail);
     let error_of_kind = match kind {
         ErrorKind::Busy => error_of_kind.advice("try again, or raise Options::busy_timeout"),
+        ErrorKind::ForeignFile => error_of_kind.advice("choose another path; the file was not changed"),
         ErrorKind::DiskFull => error_of_kind.advice("make space and try again"),
         ErrorKind::Corrupt => error_of_kind.advice("copy the file before anything else, then restore a backup"),
         _ if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => error_of_kind

@@ -53,7 +53,7 @@ impl Database {
     /// is gone, everything in it is saved first.
     pub(super) fn before_writing(&self, turn: &mut Asked<'_>) -> Result<Option<WriteLock<'_>>> {
         if self.opening.read_only {
-            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading"));
+            return Err(Error::read_only());
         }
         let began = Instant::now();
         busy::up_to(turn.patience);

@@ -226,7 +226,10 @@ impl Opening {
                 0 if !log_is_empty => return Err(orphaned_log()),
                 0 => return Ok(false),
                 // SQLite takes a file of one byte for an empty one and would overwrite it.
-                1 => return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")),
+                1 => {
+                    return Err(Error::new(ErrorKind::ForeignFile, "the file is not a foldlog file: it is a single byte")
+                        .advice("choose another path; the file was not changed"));
+                }
                 _ => {}
             }
         }

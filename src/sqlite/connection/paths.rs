@@ -10,7 +10,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     let refuse = |detail: &str| Err(Error::new(ErrorKind::InvalidInput, format!("{detail}: {}", path.display())));
     if path.as_os_str().is_empty() {
-        return refuse("the path is empty");
+        return Err(Error::new(ErrorKind::InvalidInput, "the path is empty").advice("name a file"));
     }
     if path.as_os_str().as_encoded_bytes().contains(&0) {
         return refuse("the path holds a NUL byte");

@@ -27,14 +27,14 @@ pub(super) fn check_path(path: &Path, read_only: bool) -> Result<()> {
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 io(format!("the directory {} does not exist", path.parent().unwrap_or(path).display()), "create it first")
             }
-            Some(Err(error)) => Err(cannot(path, &error).caused_by(error)),
+            Some(Err(error)) => Err(cannot(path, "", advice(&error)).caused_by(error)),
             _ => check_length(path),
         },
         Err(error) => {
             if error.kind() == io::ErrorKind::NotFound {
                 check_length(path)?;
             }
-            Err(cannot(path, &error).caused_by(error))
+            Err(cannot(path, "", advice(&error)).caused_by(error))
         }
     }
 }
@@ -49,15 +49,19 @@ fn check_length(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn cannot(path: &Path, error: &io::Error) -> Error {
-    let advice = match error.kind() {
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "give this process's user access to the file and its directory",
         io::ErrorKind::ReadOnlyFilesystem => "open it with open_read_only, or move it to a place that can be written",
         io::ErrorKind::InvalidFilename => "use a shorter name",
         _ => "remove the cause, then open the store again",
-    };
-    Error::new(ErrorKind::Io, format!("{} cannot be opened: {error}", path.display())).advice(advice)
+    }
+}
+
+/// The message shows the cause too, so `why` is empty if that says it.
+fn cannot(path: &Path, why: &str, advice: &'static str) -> Error {
+    Error::new(ErrorKind::Io, format!("{} cannot be opened{why}", path.display())).advice(advice)
 }
 
 /// Adds the operating system's reason to an error of SQLite, by trying what SQLite tried.
@@ -89,7 +93,7 @@ fn reason_of_file(path: &Path, read_only: bool) -> Option<Error> {
         }
         // It would have been made. What keeps it from that shows in its directory.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(cannot(path, &error)),
+        Err(error) => Some(cannot(path, &format!(": {error}"), advice(&error))),
     }
 }
 

@@ -10,6 +10,7 @@
 
 use rusqlite::{Params, Row, params};
 
+use super::positions::number_of;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
@@ -156,7 +157,7 @@ pub(crate) fn check_number(view: &View<'_>, outbox: &Checkpoint) -> Result<()> {
 }
 
 pub(crate) fn at(view: &View<'_>, subscription: i64, position: u64) -> Result<Option<Delivery>> {
-    first(view, select!("WHERE d.subscription = ?1 AND d.position = ?2"), params![subscription, position])
+    first(view, select!("WHERE d.subscription = ?1 AND d.position = ?2"), params![subscription, number_of(position)])
 }
 
 /// The first delivery that a dead runner left leased. Only meaningful between two steps.

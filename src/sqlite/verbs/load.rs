@@ -72,7 +72,7 @@ fn finish(progress: &Progress) -> Result<Loaded> {
 }
 
 fn not_found(what: impl Into<String>) -> Error {
-    Error::new(ErrorKind::NotFound, what)
+    Error::new(ErrorKind::NotFound, what).advice("check the tenant, the type, the id, and the version or time")
 }
 
 /// The error if events were purged that no snapshot of the fold replaces. Names a fold that has such a snapshot.
@@ -152,7 +152,7 @@ fn check_reached(view: &View<'_>, owner: &Owner, version: u64) -> Result<()> {
         return Err(not_found("there is no state at version 0: the first event makes version 1"));
     }
     // The event usually exists. If not, the aggregate's end is read for the error.
-    if events::position_of(view, owner.aggregate, version)?.is_some() {
+    if version <= Version::MAX.get() && events::position_of(view, owner.aggregate, version)?.is_some() {
         return Ok(());
     }
     let actual = aggregates::at_number(view, owner.aggregate)?.version;

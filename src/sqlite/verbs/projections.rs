@@ -120,7 +120,7 @@ impl Database {
             let Some(row) = subscriptions::find(view, &spec.identity)? else { return Ok(None) };
             if row.kind != SubscriptionKind::Projection {
                 let what = format!("{:?} is already the name of a subscription of kind {}", row.identity.name, row.kind);
-                return Err(Error::new(ErrorKind::InvalidInput, what));
+                return Err(Error::new(ErrorKind::InvalidInput, what).advice("choose another name, or remove that one first"));
             }
             subscriptions::check_position(&row, scan::last_position(view)?)?;
             let has_table = spec.tables.first().is_none_or(|table| !matches!(read_model::exists(view, table), Ok(false)));

@@ -231,7 +231,8 @@ fn fits(view: &View<'_>, known: &Checkpoint, new: &NewSubscription<'_>, filter: 
         return Err(Error::new(
             ErrorKind::InvalidInput,
             format!("{name:?} is already the name of a subscription of kind {}", known.kind),
-        ));
+        )
+        .advice("choose another name, or remove that one first"));
     }
     let is_same = is_same_filter(view, &known.filter, new.filter)?;
     if is_same || new.on_filter_change.is_some() {
