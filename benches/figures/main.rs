@@ -9,6 +9,7 @@
 mod append;
 mod log;
 mod many;
+mod open;
 mod queries;
 mod size;
 mod snapshots;
@@ -27,8 +28,9 @@ use support::{median, timed};
 type Part = fn(&Path, u64, &mut Table);
 
 /// The one that measures memory comes first, while the process is small.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("size", size::size),
+    ("open", open::open),
     ("append", append::append),
     ("ids", append::ids),
     ("tags", append::tags),

@@ -17,7 +17,7 @@ use crate::sync;
 /// How often the thread checks whether a clean-up is due. Short, because the machine may have slept.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The shortest time between two clean-ups.
-const SHORTEST: Duration = Duration::from_millis(100);
+pub(super) const SHORTEST: Duration = Duration::from_millis(100);
 
 /// When snapshots are too old, and how often to delete them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

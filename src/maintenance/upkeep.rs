@@ -80,9 +80,9 @@ impl Upkeep {
         self
     }
 
-    /// The time between two runs of a [schedule](crate::Maintenance::schedule). Default: a week.
+    /// The time between two runs of a [schedule](crate::Maintenance::schedule). Default: a week; at least 100 milliseconds.
     pub fn every(mut self, every: Duration) -> Upkeep {
-        self.every = every;
+        self.every = every.max(clean_up::SHORTEST);
         self
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use foldlog::{
     Annotated, Archive, Batch, Clock, Documents, Error, ErrorKind, Expected, Filter, Import, Message, NewEvent, Options, Outbox,
-    Position, PublishError, Purge, Query, SnapshotExpiry, SnapshotPolicy, SnapshotReason, StartFrom, Store, Upcasters, Version,
+    Position, PublishError, Purge, Query, SnapshotExpiry, SnapshotPolicy, SnapshotReason, StartFrom, Store, Upcasters, Upkeep,
+    Version,
 };
 use proptest::prelude::*;
 
@@ -296,6 +297,18 @@ const CALLS: &[Call] = &[
         thread::sleep(Duration::from_millis(2));
         assert_eq!(task.last_failure(), None);
         Ok(())
+    }),
+    (&["maintenance/upkeep.rs::every", "maintenance/upkeep.rs::snapshots_older_than"], |store, given| {
+        let upkeep = || Upkeep::new().every(given.duration).snapshots_older_than(given.duration);
+        store.maintenance().maintain(upkeep(), |_| Continue(()))?;
+        let task = store.maintenance().schedule(upkeep())?;
+        thread::sleep(Duration::from_millis(2));
+        assert_eq!(task.last_failure(), None);
+        Ok(())
+    }),
+    (&["store/erase.rs::erasures", "store/storage.rs::removed_aggregates"], |store, given| {
+        store.erasures(given.number)?;
+        store.removed_aggregates(given.size()).map(drop)
     }),
     (&["model/event.rs::schema_version"], |store, given| {
         store.append("list", "c", Expected::Any, [noted(1).schema_version(given.small())]).map(drop)

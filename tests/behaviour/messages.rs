@@ -9,7 +9,7 @@ use std::ops::ControlFlow::Continue;
 use std::time::Duration;
 
 use foldlog::{
-    Aggregate, Archive, Batch, Documents, Error, ErrorKind, EventId, Filter, Import, Json, Message, Metadata, NewEvent,
+    Aggregate, Archive, Batch, Documents, Erase, Error, ErrorKind, EventId, Filter, Import, Json, Message, Metadata, NewEvent,
     PublishError, Purge, Query, SnapshotReason, StartFrom, Store, Upcasters,
 };
 use serde::{Deserialize, Serialize};
@@ -273,6 +273,12 @@ const FILES: &[Case] = &[
     }),
 ];
 
+const ERASURE: Case =
+    ("an aggregate that was erased", ErrorKind::Erased, &["replay", "erased", "account \"a\"", "forget_name"], |on| {
+        on.store.maintenance().erase(Erase::aggregate("account", "a")).unwrap();
+        error(on.store.aggregates::<Account>().replay("a"))
+    });
+
 const DELIVERY: &[Case] = &[
     ("a handler that fails", ErrorKind::Handler, &["run", "the mail server is down", "position 1"], |on| {
         error(on.store.subscription("mails").run_to_end(|_| Err("the mail server is down".into())))
@@ -364,7 +370,7 @@ const ELSEWHERE: [(ErrorKind, &str); 4] = [
 #[test]
 fn each_says_what_failed_why_where_and_what_to_do() {
     let mut wrong = Vec::new();
-    for (name, kind, parts, make) in LOG.iter().chain(FILES).chain(DELIVERY) {
+    for (name, kind, parts, make) in LOG.iter().chain(FILES).chain([&ERASURE]).chain(DELIVERY) {
         let Some(error) = make(&ground()) else {
             wrong.push(format!("{name}: it did not fail"));
             continue;
@@ -394,7 +400,7 @@ fn no_kind_is_left_out() {
         .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
         .map(|line| line.trim_end_matches(',').to_owned())
         .collect();
-    let here = LOG.iter().chain(FILES).chain(DELIVERY).map(|(_, kind, ..)| format!("{kind:?}"));
+    let here = LOG.iter().chain(FILES).chain([&ERASURE]).chain(DELIVERY).map(|(_, kind, ..)| format!("{kind:?}"));
     let elsewhere = ELSEWHERE.iter().map(|(kind, _)| format!("{kind:?}"));
     // A bug has no test.
     let produced: BTreeSet<String> = here.chain(elsewhere).chain(["Internal".to_owned()]).collect();
