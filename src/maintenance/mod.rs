@@ -8,6 +8,7 @@ pub(crate) mod clean_up;
 pub(crate) mod erase;
 pub(crate) mod purge;
 pub(crate) mod retention;
+pub(crate) mod snapshot_check;
 pub(crate) mod space;
 pub(crate) mod upkeep;
 pub(crate) mod verify;

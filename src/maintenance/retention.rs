@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::purge::{self, PurgeReport, SnapshotCheck};
+use super::purge::{self, PurgeReport};
+use super::snapshot_check::SnapshotCheck;
 use crate::log::scope::Scope;
 use crate::model::clock::to_micros;
 use crate::model::error::{Error, ErrorKind, Result};

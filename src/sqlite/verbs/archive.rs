@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::sqlite::Database;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::ends::Ends;
+use crate::sqlite::tables::ages;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::block_summaries::BLOCK;
@@ -156,7 +157,7 @@ impl Step {
         let after = row.removal.through();
         let mut through = row.version.saturating_sub(plan.keep_newest);
         if let Some(before) = plan.before.filter(|_| through > after) {
-            through = events::older_through(view, Part::Main, row.id, (after, through), before)?;
+            through = ages::older_through(view, Part::Main, row.id, (after, through), before)?;
         }
         if through > after {
             through = through_position(view, row.id, after, through, last_position)?;

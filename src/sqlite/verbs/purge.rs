@@ -4,9 +4,10 @@ use super::lookup;
 use crate::model::error::{Error, Result};
 use crate::model::place::Version;
 use crate::sqlite::Database;
+use crate::sqlite::tables::ages;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::block_summaries::Removed;
-use crate::sqlite::tables::events::{self, Owner};
+use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::tables::snapshots::{self, Covered};
 use crate::sqlite::tables::{event_ids, event_writes};
@@ -198,7 +199,7 @@ fn old_through(view: &View<'_>, plan: &PurgePlan, row: &AggregateRow) -> Result<
         PurgeLimit::AllButNewest(events) => Ok((row.version.saturating_sub(*events), 0)),
         PurgeLimit::AllButBytes(bytes) => Ok((before_newest(view, *bytes, row)?, 0)),
         PurgeLimit::IfLastIs(types) => {
-            let last = events::type_of_last(view, row)?;
+            let last = ages::type_of_last(view, row)?;
             let is_closed = last.is_some_and(|last| types.iter().any(|closing| **closing == *last.name));
             Ok((if is_closed { row.version } else { 0 }, 0))
         }
@@ -212,10 +213,10 @@ fn old_before(view: &View<'_>, plan: &PurgePlan, before: i64, row: &AggregateRow
     if after >= row.version {
         return Ok((old_through, 0));
     }
-    match events::last_older(view, row.id, after, row.version, before)? {
+    match ages::last_older(view, row.id, after, row.version, before)? {
         None => Ok((old_through, 0)),
         Some(last) if plan.past_younger => Ok((last, 0)),
-        Some(last) => Ok((old_through, events::count_older(view, row.id, after, last, before)?)),
+        Some(last) => Ok((old_through, ages::count_older(view, row.id, after, last, before)?)),
     }
 }
 
@@ -224,7 +225,7 @@ fn first_old(view: &View<'_>, before: i64, row: &AggregateRow) -> Result<u64> {
     let (mut after, end) = (row.removal.purged_through, row.version);
     while after < end {
         let (part, range) = row.removal.part_of((after, end), false);
-        let old = events::older_through(view, part, row.id, range, before)?;
+        let old = ages::older_through(view, part, row.id, range, before)?;
         if old < range.1 {
             return Ok(old);
         }
@@ -238,7 +239,7 @@ fn before_newest(view: &View<'_>, mut bytes: u64, row: &AggregateRow) -> Result<
     let (mut through, purged) = (row.version, row.removal.purged_through);
     while through > purged {
         let (part, range) = row.removal.part_of((purged, through), true);
-        let (reached, left) = events::newest_within(view, part, row.id, range, bytes)?;
+        let (reached, left) = ages::newest_within(view, part, row.id, range, bytes)?;
         if reached > range.0 {
             return Ok(reached);
         }
