@@ -43,6 +43,6 @@ pub fn open(directory: &Path, _: u64, lines: &mut Table) {
     };
     let alone = |work: &dyn Fn()| micros(|| (0..100).for_each(|_| work())) / 100.0;
     lines.note("— of it: lock and unlock the log", alone(&lock), "µs");
-    lines.note("— of it: look at the file's path", alone(&|| drop(std::fs::metadata(&path).unwrap())), "µs");
-    lines.note("— of it: look at the open log", alone(&|| drop(log.metadata().unwrap())), "µs");
+    lines.note("— of it: look at the file's path", alone(&|| assert!(std::fs::metadata(&path).is_ok())), "µs");
+    lines.note("— of it: look at the open log", alone(&|| assert!(log.metadata().is_ok())), "µs");
 }

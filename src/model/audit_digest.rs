@@ -19,6 +19,7 @@ use crate::model::place::Position;
 /// # Ok::<(), foldlog::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct AuditDigest {
     /// The last position that it depends on.
     pub position: Position,
