@@ -30,6 +30,7 @@ mod lost_files;
 mod messages;
 mod model;
 mod numbers;
+mod odd_inputs;
 mod opening;
 mod paging;
 mod processes;
