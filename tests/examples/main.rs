@@ -2,6 +2,7 @@
 
 mod git_history;
 mod log_format;
+mod long_life;
 mod orders;
 mod programs;
 mod repository;

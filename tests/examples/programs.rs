@@ -76,6 +76,7 @@ fn build() -> HashMap<String, PathBuf> {
         "--example",
         "orders",
         "--example",
+        "long_life",
         "schema_evolution",
         "--message-format=json",
         "--profile",

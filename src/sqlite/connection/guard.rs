@@ -26,8 +26,7 @@ use crate::sync;
 /// A write-ahead log that was deleted is noticed at once. One that was only moved still holds all events; it is looked
 /// for by its path at most this often.
 const LOOK_FOR_LOG_EVERY: Duration = Duration::from_millis(10);
-/// The longest that opening and closing wait for somebody who is writing. Then they go on without the lock: opening writes
-/// nothing, and closing leaves the write-ahead log as it is.
+/// The longest that closing waits for somebody who is writing. Then it leaves the write-ahead log as it is.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The files that a store has open.
@@ -99,10 +98,11 @@ impl Drop for WriteLock<'_> {
 }
 
 /// A lock on the write-ahead log while a store is opened, so that SQLite does not renew what it shares with others in the
-/// middle of a write of somebody whose locks were dropped. `None` if there is no log and none may be made.
+/// middle of a write of somebody whose locks were dropped. `None` if there is no log and none may be made, or if somebody is
+/// writing for longer than `patience`: then opening goes on, because it writes nothing.
 pub(super) fn lock_before_opening(path: &Path, may_make_log: bool, patience: Duration) -> Option<File> {
     let log_path = beside(path, "-wal");
-    busy::up_to(patience.min(LONGEST_WAIT));
+    busy::up_to(patience);
     loop {
         let log = match File::open(&log_path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_make_log => make_log(path, &log_path)?,
