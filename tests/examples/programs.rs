@@ -77,6 +77,7 @@ fn build() -> HashMap<String, PathBuf> {
         "orders",
         "--example",
         "long_life",
+        "--example",
         "schema_evolution",
         "--message-format=json",
         "--profile",
