@@ -105,6 +105,7 @@ pub use store::together::{AggregateSet, EventsOf, ExecutedTogether, IntoDecision
 pub use model::trace_context::TraceContext;
 pub use transfer::export::{Export, ExportProgress};
 pub use transfer::import::{Import, ImportProgress};
+pub use transfer::table::{Table, TableFormat};
 /// Crates whose types are in this crate's signatures, so that their versions are part of its public API. [`rusqlite`] is
 /// for [`ReadModel`].
 pub use {chrono, rusqlite, serde_json, uuid};

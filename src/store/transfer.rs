@@ -4,10 +4,13 @@ use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
 
 use super::Store;
+use crate::log::query::Events;
 use crate::model::error::Result;
 use crate::model::event::RecordedEvent;
+use crate::transfer::copy;
 use crate::transfer::export::{self, Export, ExportProgress};
 use crate::transfer::import::{self, Import, ImportProgress};
+use crate::transfer::table::Table;
 
 impl Store {
     /// Writes events as lines of JSON, in the order of the query: see [`Export`]. `progress` is called after every 1,000
@@ -83,5 +86,54 @@ impl Store {
         progress: impl FnMut(&ImportProgress) -> ControlFlow<()>,
     ) -> Result<ImportProgress> {
         import::import(&self.scope, import, from, progress).map_err(|error| error.during("import"))
+    }
+
+    /// Appends events of another store: those of a reading that `wanted` takes, in their order, with their ids, times and
+    /// commits. Read [`Query::as_stored`](crate::Query::as_stored), or upcasters change what is copied. Commits are appended whole; events that the log already has, by their ids, are skipped, so the same copy
+    /// again adds what came since. `import` can change names and the tenant. If events are left out in the middle of an
+    /// aggregate, ask for [`Import::any_version`]: later versions then move up. `progress` is called after each commit, with
+    /// the events read as its lines, and can stop the copy.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use foldlog::{Expected, Filter, Import, NewEvent, Query, Store};
+    ///
+    /// let shop = Store::in_memory()?;
+    /// shop.append("order", "o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// let copy = Store::in_memory()?;
+    /// let renamed = Import::new().rename_event_type("Placed", "OrderPlaced");
+    /// let orders = Query::matching(Filter::new().aggregate_type("order")).as_stored();
+    /// copy.copy_from(shop.read(orders), |_| true, &renamed, |_| ControlFlow::Continue(()))?;
+    /// assert_eq!(&*copy.read(Query::new()).next().unwrap()?.event_type, "OrderPlaced");
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If an event cannot be read, with its commit not appended; otherwise as [`Store::import`]. The commits before that
+    /// stay.
+    pub fn copy_from(
+        &self,
+        events: Events,
+        wanted: impl FnMut(&RecordedEvent) -> bool,
+        import: &Import,
+        progress: impl FnMut(&ImportProgress) -> ControlFlow<()>,
+    ) -> Result<ImportProgress> {
+        copy::copy(&self.scope, events, wanted, import, progress).map_err(|error| error.during("copy"))
+    }
+
+    /// As [`Store::import`], from the rows of a table, as PostgreSQL writes them: see [`Table`]. Rows must stand in the order
+    /// of their events: `COPY (SELECT * FROM user_events ORDER BY "createdAt", version) TO STDOUT (FORMAT csv, HEADER)`.
+    ///
+    /// # Errors
+    /// As [`Store::import`]; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a row lacks what an event has, with
+    /// the number of its line.
+    pub fn import_table(
+        &self,
+        table: &Table,
+        import: &Import,
+        from: impl BufRead,
+        progress: impl FnMut(&ImportProgress) -> ControlFlow<()>,
+    ) -> Result<ImportProgress> {
+        import::import_table(&self.scope, table, import, from, progress).map_err(|error| error.during("import table"))
     }
 }

@@ -1,12 +1,14 @@
 //! Import: appends events from lines of JSON.
 
-use std::io::{BufRead, Read};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::line::{Line, Reading};
+use super::table::{BadRow, Lines, Table};
 use crate::log::append::{self, Batch, Snapshots};
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -30,6 +32,9 @@ pub struct Import {
     aggregate_type: Option<String>,
     any_version: bool,
     into_tenant: bool,
+    /// Former and new names.
+    aggregate_types: BTreeMap<String, String>,
+    event_types: BTreeMap<String, String>,
 }
 
 impl Default for Import {
@@ -41,6 +46,8 @@ impl Default for Import {
             aggregate_type: None,
             any_version: false,
             into_tenant: false,
+            aggregate_types: BTreeMap::new(),
+            event_types: BTreeMap::new(),
         }
     }
 }
@@ -90,6 +97,31 @@ impl Import {
         self.into_tenant = true;
         self
     }
+
+    /// Gives aggregates of a type another type.
+    pub fn rename_aggregate_type(mut self, from: impl Into<String>, to: impl Into<String>) -> Import {
+        self.aggregate_types.insert(from.into(), to.into());
+        self
+    }
+
+    /// Gives events of a type another type; their data stays as it is.
+    pub fn rename_event_type(mut self, from: impl Into<String>, to: impl Into<String>) -> Import {
+        self.event_types.insert(from.into(), to.into());
+        self
+    }
+
+    pub(super) fn is_into_tenant(&self) -> bool {
+        self.into_tenant
+    }
+
+    pub(super) fn rename(&self, line: &mut Line) {
+        if let Some(to) = self.aggregate_types.get(&line.aggregate_type) {
+            line.aggregate_type.clone_from(to);
+        }
+        if let Some(to) = self.event_types.get(&line.event.event_type) {
+            line.event.event_type.clone_from(to);
+        }
+    }
 }
 
 /// The progress, and in the end the result, of an import.
@@ -113,7 +145,7 @@ pub struct ImportProgress {
 
 /// Lines that are appended together.
 #[derive(Default)]
-struct Commit {
+pub(super) struct Commit {
     batch: Batch,
     tenant: Option<Arc<str>>,
     name: Option<String>,
@@ -136,8 +168,17 @@ pub(crate) fn import(
     let mut done = ImportProgress::default();
     let (mut commit, mut text) = (Commit::default(), Vec::new());
     loop {
-        let is_end = !next_line(&mut from, &mut text, longest).map_err(|error| at_line(error, done.lines + 1))?;
-        if is_end {
+        let has_line = match next_line(&mut from, &mut text, longest) {
+            Ok(has_line) => has_line,
+            Err(error) => {
+                // As below, if it is the line that is wrong, and not the reading.
+                if error.kind() == ErrorKind::InvalidInput {
+                    commit.append(scope, settings, &mut done)?;
+                }
+                return Err(at_line(error, done.lines + 1));
+            }
+        };
+        if !has_line {
             commit.append(scope, settings, &mut done)?;
             done.finished = true;
             // The last call says that it is done; it is too late to stop.
@@ -146,7 +187,7 @@ pub(crate) fn import(
         }
         done.lines += 1;
         done.bytes += text.len() as u64;
-        let line = match read(&reading, &text, done.lines) {
+        let mut line = match read(&reading, &text, done.lines) {
             Ok(Some(line)) => line,
             Ok(None) => continue,
             Err(error) => {
@@ -155,6 +196,7 @@ pub(crate) fn import(
                 return Err(at_line(error, done.lines));
             }
         };
+        settings.rename(&mut line);
         let tenant: Arc<str> = match &line.tenant {
             Some(tenant) if !settings.into_tenant => tenant.as_str().into(),
             _ => scope.tenant.clone(),
@@ -167,6 +209,17 @@ pub(crate) fn import(
         }
         commit.add(line, done.lines, tenant, settings);
     }
+}
+
+pub(crate) fn import_table(
+    scope: &Scope,
+    table: &Table,
+    settings: &Import,
+    from: impl BufRead,
+    progress: impl FnMut(&ImportProgress) -> ControlFlow<()>,
+) -> Result<ImportProgress> {
+    let longest = scope.options().max_event_bytes.saturating_mul(LONGEST_ESCAPE).saturating_add(FRAME);
+    import(scope, settings, BufReader::new(Lines::new(table, from, longest)), progress)
 }
 
 /// The event of a line; `None` if the line is empty.
@@ -182,7 +235,10 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>, longest: usize) -> Res
     line.clear();
     let most = u64::try_from(longest).unwrap_or(u64::MAX);
     let read = from.take(most).read_until(b'\n', line);
-    let read = read.map_err(|error| Error::new(ErrorKind::Io, "the input cannot be read").caused_by(error))?;
+    let read = read.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<BadRow>()) {
+        Some(row) => Error::new(ErrorKind::InvalidInput, row.to_string()),
+        None => Error::new(ErrorKind::Io, "the input cannot be read").caused_by(error),
+    })?;
     if read == longest && line.last() != Some(&b'\n') {
         return Err(Error::new(ErrorKind::LimitExceeded, format!("it is longer than {longest} bytes"))
             .advice("is it one JSON object a line? Otherwise raise Options::max_event_bytes"));
@@ -196,7 +252,7 @@ fn at_line(error: Error, number: u64) -> Error {
 
 impl Commit {
     /// Whether a line belongs to this commit.
-    fn takes(&self, line: &Line, tenant: &Arc<str>, settings: &Import) -> bool {
+    pub(super) fn takes(&self, line: &Line, tenant: &Arc<str>, settings: &Import) -> bool {
         if self.batch.is_empty() {
             return true;
         }
@@ -207,7 +263,7 @@ impl Commit {
             }
     }
 
-    fn add(&mut self, line: Line, number: u64, tenant: Arc<str>, settings: &Import) {
+    pub(super) fn add(&mut self, line: Line, number: u64, tenant: Arc<str>, settings: &Import) {
         self.lines = (if self.batch.is_empty() { number } else { self.lines.0 }, number);
         let expected = match line.version {
             Some(version) if !settings.any_version => Expected::from(version.saturating_sub(1)),
@@ -220,7 +276,7 @@ impl Commit {
     }
 
     /// Appends what was collected, except what is there already.
-    fn append(&mut self, scope: &Scope, settings: &Import, done: &mut ImportProgress) -> Result<()> {
+    pub(super) fn append(&mut self, scope: &Scope, settings: &Import, done: &mut ImportProgress) -> Result<()> {
         let Commit { batch, tenant, lines: (first, last), .. } = std::mem::take(self);
         let Some(tenant) = tenant.filter(|_| !batch.is_empty()) else { return Ok(()) };
         let events = batch.len() as u64;

@@ -47,6 +47,7 @@ mod snapshots;
 mod space;
 mod steps;
 mod support;
+mod tables;
 mod tenants;
 mod testing_kit;
 mod threads;

@@ -1,10 +1,10 @@
-//! An application's own tool in a few lines: the command `foldlog`, with the application's fold and projection.
+//! An application's own tool in a few lines: the command `foldlog`, with the application's fold, projection and upcasters.
 //!
 //! `cargo run -p foldlog-cli --example document_tool -- replay FILE document/ID`
 
 use std::process::ExitCode;
 
-use foldlog::{Aggregate, Filter, HandlerError, Projection, ReadModel, RecordedEvent};
+use foldlog::{Aggregate, Filter, HandlerError, Options, Projection, ReadModel, RecordedEvent, Upcasters};
 use foldlog_cli::Registry;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,18 @@ impl Projection for Edits {
     }
 }
 
+/// The first version of the application called an insertion `Typed`, and its place `at`.
+fn options() -> foldlog::Result<Options> {
+    let typed = Upcasters::new().rename_field("Typed", 1, "at", "pos").rename_type("Typed", 2, "TextInserted", 1);
+    Options::new().upcasters(typed)
+}
+
 fn main() -> ExitCode {
-    foldlog_cli::run(Registry::new().aggregate::<Document>().projection(Edits))
+    match options() {
+        Ok(options) => foldlog_cli::run(Registry::new().aggregate::<Document>().projection(Edits).options(options)),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

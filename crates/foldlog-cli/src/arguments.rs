@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::append::Append;
 use crate::commands::backup::{Backup, Restore};
+use crate::commands::copy::Copy;
 use crate::commands::dead_letters::DeadLetters;
 use crate::commands::diff::Diff;
 use crate::commands::erase::Erase;
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     Append(Append),
     Import(Import),
     Export(Export),
+    Copy(Copy),
     #[command(name = "snapshot")]
     Snapshots(Snapshots),
     Verify(Verify),

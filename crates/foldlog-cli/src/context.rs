@@ -92,7 +92,7 @@ fn must_exist(file: &Path) -> Done {
                 .collect();
             let near = crate::name::nearest(&wrong, names.iter().map(String::as_str));
             Err(Failure::not_found(format!("there is no file {wrong}"))
-                .maybe_hint(near.map(|near| format!("did you mean {near}?"))))
+                .maybe_hint(near.map(|near| format!("did you mean {}?", crate::show::text::safe(&near)))))
         }
         // Opening says what else is wrong.
         _ => Ok(()),

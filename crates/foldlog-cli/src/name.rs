@@ -90,7 +90,28 @@ impl Named {
             foldlog::DEFAULT_TENANT => format!("no aggregate {name}"),
             tenant => format!("no aggregate {name} of tenant {}", text::safe(tenant)),
         };
-        Err(Failure::not_found(what).maybe_hint(near(store, &name)?))
+        let hint = match self.elsewhere(store)? {
+            None => near(store, &name)?,
+            elsewhere => elsewhere,
+        };
+        Err(Failure::not_found(what).maybe_hint(hint))
+    }
+}
+
+/// Tenants that are looked through for an aggregate that the tenant asked for does not have.
+const TENANTS: usize = 100;
+
+impl Named {
+    /// The tenant that has the aggregate, if another one does.
+    fn elsewhere(&self, store: &Store) -> Result<Option<String>, Failure> {
+        for tenant in store.tenants()?.into_iter().take(TENANTS) {
+            for Name { aggregate_type, id } in self.readings() {
+                if store.tenant(&tenant).version(&aggregate_type, &id)? > 0 {
+                    return Ok(Some(format!("another tenant has it: --tenant {}", text::safe(&tenant))));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -75,7 +75,11 @@ impl Append {
             Some(event_type) => vec![self.event(event_type)?],
             None => events_of(&standard_input()?)?,
         };
-        let store = if self.create { context.make(&self.file)? } else { context.write(&self.file)? };
+        let store = if self.create {
+            context.make(&self.file)?
+        } else {
+            context.write(&self.file).map_err(|failure| self.or_create(failure))?
+        };
         let name = self.aggregate.find(&store)?;
         // Through the store, which knows no fold: a snapshot by another fold than the application's would be of no use.
         let appended = store.append(&name.aggregate_type, &name.id, self.expect, events)?;
@@ -84,6 +88,13 @@ impl Append {
         }
         let again = if appended.was_duplicate { ", as it was before: the events were there" } else { "" };
         context.out.line(format!("{name} is at version {}, position {}{again}", appended.version, appended.position))
+    }
+
+    fn or_create(&self, failure: Failure) -> Failure {
+        match self.file.try_exists() {
+            Ok(false) => failure.hint("--create makes it"),
+            _ => failure,
+        }
     }
 
     fn event(&self, event_type: &str) -> Result<NewEvent, Failure> {

@@ -41,6 +41,10 @@ impl Events {
             };
         }
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        Lines { with_tenant: self.wanted.of_all_tenants() }.write(context, &store, events.take(limit))
+        let mut events = events.take(limit).peekable();
+        if events.peek().is_none() {
+            context.note("no event matches");
+        }
+        Lines { with_tenant: self.wanted.of_all_tenants() }.write(context, &store, events)
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Export {
     /// The form of the lines
     #[arg(long, value_enum, default_value_t = Format::Ndjson)]
     format: Format,
+    /// Writes events as the application's upcasters turn them into today's shape, not as they are stored
+    #[arg(long)]
+    upcast: bool,
     /// Compresses the output
     #[arg(long, value_enum, value_name = "METHOD")]
     compress: Option<Compression>,
@@ -133,6 +136,9 @@ impl Export {
         progress: &dyn Fn(&ExportProgress) -> ControlFlow<()>,
     ) -> Result<ExportProgress, Failure> {
         let mut settings = Settings::new(self.wanted.query(store)?);
+        if self.upcast {
+            settings = settings.upcast();
+        }
         if self.format == Format::Cloudevents {
             let form = CloudEvents::new().type_prefix(&self.type_prefix);
             settings = settings.as_cloud_events(match &self.source {

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use flate2::bufread::MultiGzDecoder;
-use foldlog::{Import as Settings, ImportProgress};
+use foldlog::{Import as Settings, ImportProgress, Table, TableFormat};
 
 use crate::context::Context;
 use crate::failure::{Done, Failure};
@@ -16,8 +16,8 @@ use crate::show::text::{bytes, count, counted};
 
 /// Appends events from lines of JSON, plain or compressed by gzip or zstd. What is there already is skipped
 ///
-/// A line is an event as `export` writes it, as `events --json` does, or a CloudEvent with JSON data. An import that was stopped
-/// is simply started again.
+/// A line is an event as `export` writes it, as `events --json` does, or a CloudEvent with JSON data. With --format the events are
+/// the rows of a PostgreSQL table, in their order. An import that was stopped is simply started again.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The store; made if there is none
@@ -31,7 +31,17 @@ pub(crate) struct Import {
     /// So many lines that name no commit are appended at once
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     events_per_commit: u32,
-    /// The aggregate type of CloudEvents that name none
+    /// What the input is
+    #[arg(long, value_enum, default_value_t = Format::Lines)]
+    format: Format,
+    /// The column that holds a member of events, if it has no usual name: data=payload, aggregate_id=user_id. Members:
+    /// event_id, aggregate_type, aggregate_id, event_type, data, metadata, occurred_at, schema_version, tenant, version
+    #[arg(long, value_name = "MEMBER=COLUMN", value_parser = pair)]
+    column: Vec<(String, String)>,
+    /// All columns of a table without a header, in their order
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// The aggregate type of rows and of CloudEvents that name none
     #[arg(long, value_name = "TYPE")]
     aggregate_type: Option<String>,
     /// What is cut off the type of CloudEvents, such as com.example.
@@ -45,20 +55,47 @@ pub(crate) struct Import {
     into_tenant: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Events as lines of JSON
+    Lines,
+    /// Rows: COPY in its text format with a header or --columns, or a plain pg_dump
+    PgCopy,
+    /// Rows: COPY as CSV with a header
+    PgCsv,
+    /// Rows: a JSON object a line, from row_to_json
+    PgJson,
+}
+
+/// For clap: `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected two names, as in data=payload".to_owned()),
+    }
+}
+
 impl Import {
     pub(crate) fn run(self, context: &mut Context) -> Done {
         // Opened first, so that a wrong name does not make a store.
         let inputs = self.input.iter().map(|path| Input::open(path)).collect::<Result<Vec<_>, _>>()?;
+        if self.format == Format::Lines && !(self.column.is_empty() && self.columns.is_empty()) {
+            return Err(Failure::usage("--column and --columns are about the rows of a table").hint("say which: --format pg-csv"));
+        }
         let store = context.fill(&self.file)?;
         interrupt::listen()?;
         let mut sum = ImportProgress::default();
         for input in inputs {
             let (name, bar) = (input.name.clone(), Progress::of_bytes("importing", input.size));
             let from = input.decompressed(&bar)?;
-            let imported = store.import(&self.settings(), from, |done| {
+            let progress = |done: &ImportProgress| {
                 bar.says(format!("{} added, {} already there", count(done.appended), count(done.skipped)));
                 interrupt::go_on()
-            });
+            };
+            let imported = match self.table() {
+                Some(table) => store.import_table(&table, &self.settings(), from, progress),
+                None => store.import(&self.settings(), from, progress),
+            };
             drop(bar);
             let done = imported.map_err(|error| Failure::from(error).of(&name))?;
             sum.lines += done.lines;
@@ -84,6 +121,23 @@ impl Import {
             true => Ok(()),
             false => Err(Failure::interrupted("stopped; what was added stays").hint("the same import again goes on from here")),
         }
+    }
+
+    /// The table whose rows are read; `None` for lines of JSON.
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(match self.format {
+            Format::Lines => return None,
+            Format::PgCopy => TableFormat::Copy,
+            Format::PgCsv => TableFormat::Csv,
+            Format::PgJson => TableFormat::JsonLines,
+        });
+        for (member, column) in &self.column {
+            table = table.column(member, column);
+        }
+        if let Some(aggregate_type) = &self.aggregate_type {
+            table = table.aggregate_type(aggregate_type);
+        }
+        Some(if self.columns.is_empty() { table } else { table.columns(&self.columns) })
     }
 
     fn settings(&self) -> Settings {

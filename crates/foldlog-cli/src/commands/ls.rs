@@ -117,7 +117,7 @@ impl Ls {
             if self.has_sizes() {
                 row.push(Cell::new(text::bytes(listed.bytes.unwrap_or(0))));
             }
-            row.push(Cell::new(listed.last_event_type.as_deref().unwrap_or("purged")));
+            row.push(Cell::new(listed.last_event_type.clone().unwrap_or_else(|| format!("all {} purged", listed.version))));
             row.push(Cell::new(listed.last_event_at.map_or(String::new(), |at| context.zone.show(at))).dim());
             row.push(Cell::new(listed.last_event_at.map_or(String::new(), |at| time::ago(at, now))).dim());
             table.row(row);

@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod backup;
+pub(crate) mod copy;
 pub(crate) mod dead_letters;
 pub(crate) mod diff;
 pub(crate) mod erase;
@@ -64,6 +65,7 @@ fn dispatch(command: Command, context: &mut Context) -> Done {
         Command::Append(append) => append.run(context),
         Command::Import(import) => import.run(context),
         Command::Export(export) => export.run(context),
+        Command::Copy(copy) => copy.run(context),
         Command::Snapshots(snapshots) => snapshots.run(context),
         Command::Verify(verify) => verify.run(context),
         Command::Backup(backup) => backup.run(context),

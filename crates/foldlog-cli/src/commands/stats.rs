@@ -76,7 +76,14 @@ impl Stats {
     pub(crate) fn run(self, context: &mut Context) -> Done {
         let store = context.read(&self.file)?;
         let report = Report::of(&store, self.file.display().to_string())?;
-        if context.json { context.out.json(&report) } else { report.show(context) }
+        if context.json {
+            return context.out.json(&report);
+        }
+        report.show(context)?;
+        if report.events == 0 && report.tenants.iter().any(|tenant| *tenant != report.tenant) {
+            context.note("this tenant has no events; --tenant NAME shows another");
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +167,9 @@ impl Report {
             ),
         };
         row("snapshots", snapshots);
+        if self.whole_file.archived_events > 0 {
+            row("archive", format!("{} in {}.archive", counted(self.whole_file.archived_events, "event"), self.file));
+        }
         for (at, reader) in self.readers.iter().enumerate() {
             row(if at == 0 { "readers" } else { "" }, reader.said());
         }

@@ -1,7 +1,8 @@
 //! An application's own tool: the example `document_tool` with its fold and its projection.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -59,4 +60,36 @@ fn the_text_is_the_one_that_its_author_published() {
     let said = place.run(&["replay", "data.db", id, "--version", "1"]).said;
     assert!(said.contains("JSON Merge Patch"), "{said}");
     place.fails(3, &["projections", "rebuild", "data.db", "edits"]);
+}
+
+#[test]
+fn old_events_are_read_in_todays_shape() {
+    let place = Place::new();
+    place.done(&["append", "old.db", "document/d", "Typed", r#"{"at":0,"text":"hi"}"#, "--create"]);
+    let run = |arguments: &[&str]| String::from_utf8(place.command(tool(), arguments).output().unwrap().stdout).unwrap();
+    let state: Value = serde_json::from_str(&run(&["replay", "old.db", "document/d"])).unwrap();
+    assert_eq!(state["text"], serde_json::json!(["h", "i"]));
+    assert!(run(&["history", "old.db", "document/d"]).contains("TextInserted"));
+    assert!(place.done(&["history", "old.db", "document/d"]).contains("Typed"), "as it is stored, without the application");
+    assert_eq!(run(&["events", "old.db", "--type", "TextInserted", "--count"]).trim(), "1");
+    let exported: Value = serde_json::from_str(&run(&["export", "old.db", "--upcast"])).unwrap();
+    assert_eq!((&exported["event_type"], &exported["data"]["pos"]), (&"TextInserted".into(), &0.into()));
+
+    let mut inspector = place.command(tool(), &["inspect", "old.db"]).stdout(Stdio::piped()).spawn().unwrap();
+    let line = BufReader::new(inspector.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let (_, address) = line.split_once("http://").expect("its address");
+    let (host, token) = address.trim().split_once("/?token=").unwrap();
+    let page = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(host).unwrap();
+        let port = host.rsplit(':').next().unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: foldlog-{port}={token}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let (state, log) = (page("/state.json/default/document/d"), page("/log"));
+    inspector.kill().unwrap();
+    inspector.wait().unwrap();
+    assert!(state.contains(r#"{"text":["h","i"]}"#), "{state}");
+    assert!(log.contains("TextInserted") && !log.contains("Typed"), "{log}");
 }

@@ -231,3 +231,16 @@ fn metrics_completions_and_manuals_are_written() {
     place.done(&["man", "--into", "man1"]);
     assert!(place.path("man1/foldlog-history.1").is_file());
 }
+
+#[test]
+fn what_is_missing_is_told_with_where_it_is() {
+    let place = Place::shop();
+    assert!(place.fails(3, &["history", "shop.db", "order/1"]).contains("another tenant has it: --tenant acme"));
+    assert!(place.fails(3, &["append", "none.db", "order/1", "Made"]).contains("--create makes it"));
+    let ran = place.run(&["events", "shop.db", "--type", "Nothing"]);
+    assert!(ran.code == 0 && ran.out.is_empty() && ran.said.contains("no event matches"), "{}", ran.said);
+    place.done(&["append", "acme.db", "order/1", "Placed", "--tenant", "acme", "--create"]);
+    assert!(place.run(&["stats", "acme.db"]).said.contains("--tenant NAME shows another"));
+    place.done(&["purge", "shop.db", "--before", "0s", "--even-if-replay-breaks", "--yes"]);
+    assert!(place.done(&["ls", "shop.db", "order"]).contains("all 3 purged"));
+}

@@ -51,6 +51,7 @@ fn the_page_shows_what_the_command_prints() {
         "verify shop.db order/4711",
         "export shop.db orders.ndjson",
         "import copy.db orders.ndjson",
+        "copy shop.db orders.db --aggregate-type order",
         "backup shop.db monday.db",
         "restore monday.db again.db",
         "purge shop.db --before 2026-11-03 --dry-run",

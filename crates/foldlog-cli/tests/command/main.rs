@@ -15,3 +15,4 @@ mod inspecting;
 mod interrupting;
 mod json_shapes;
 mod moving;
+mod postgres;

@@ -97,3 +97,35 @@ fn a_backup_is_restored() {
     std::fs::File::open(place.path(&name)).unwrap().read_to_end(&mut left).unwrap();
     assert_eq!(left, b"of an earlier file");
 }
+
+#[test]
+fn a_copy_changes_names_and_goes_on_where_it_was() {
+    let place = Place::shop();
+    let copy = [
+        "copy",
+        "shop.db",
+        "copy.db",
+        "--aggregate-type",
+        "order",
+        "--rename-aggregate-type",
+        "order=purchase",
+        "--rename-type",
+        "Paid=Settled",
+        "--into-tenant",
+        "old",
+    ];
+    assert!(place.done(&copy).contains("4 events added in 4 commits, 0 already there"));
+    place.done(&["append", "shop.db", "order/4712", "Paid", "{}"]);
+    assert!(place.done(&copy).contains("1 event added in 1 commit, 4 already there"));
+    let history = place.json(&["history", "copy.db", "purchase/4711", "--tenant", "old"]);
+    let types: Vec<&str> = history.iter().map(|event| event["eventType"].as_str().unwrap()).collect();
+    assert_eq!(types, ["Placed", "Settled", "Shipped"]);
+    assert_eq!(history[1]["id"], "00000000-0000-8000-8000-000000000003");
+    assert!(place.done(&["copy", "shop.db", "less.db", "--without-type", "Paid"]).contains("4 events added"));
+    assert_eq!(place.json(&["replay", "less.db", "order/4711"])[0]["state"]["cents"], serde_json::Value::Null);
+    assert!(place.fails(2, &["copy", "shop.db", "./shop.db"]).contains("the store itself"));
+    place.fails(3, &["copy", "nothing.db", "other.db"]);
+    assert!(!place.path("other.db").exists());
+    place.fails(2, &["copy", "shop.db", "x.db", "--rename-type", "Paid"]);
+    place.fails(2, &["import", "x.db", "--column", "data=payload"]);
+}
