@@ -84,8 +84,8 @@ impl Erase {
         Erase::new(What::FieldsWhere(Box::new(filter)))
     }
 
-    /// A field of the data, as a JSON pointer such as `/address/street`; `*` stands for every element of an array. An empty
-    /// value of its kind takes its place (`""`, `0`, `false`, `[]`, `{}`), so that the events still have their shape.
+    /// A field of the data as it is stored, before upcasters, as a JSON pointer such as `/address/street`; `*` stands for every
+    /// element of an array. An empty value of its kind takes its place (`""`, `0`, `false`, `[]`, `{}`), so that the events still have their shape.
     pub fn field(mut self, pointer: impl Into<String>) -> Erase {
         self.fields.data.push((pointer.into(), None));
         self

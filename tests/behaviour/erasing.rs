@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldlog::{
-    Archive, Documents, Erase, ErrorKind, Expected, Filter, Message, Metadata, NewEvent, PublishError, Purge, Query,
+    Archive, Documents, Erase, ErrorKind, Expected, Filter, Import, Message, Metadata, NewEvent, PublishError, Purge, Query,
     SnapshotPolicy, SnapshotReason, StartFrom, Store,
 };
 use serde_json::json;
@@ -335,4 +335,31 @@ fn the_ids_of_purged_events_are_forgotten_with_their_aggregate() {
     assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
     refused(users.append(1, Expected::New, [event(1, 0).id(id(20))]), ErrorKind::DuplicateEventId);
     users.append(1, Expected::New, [event(1, 0).id(id(10))]).unwrap();
+}
+
+#[test]
+fn an_older_export_does_not_bring_back_what_was_erased() {
+    let place = Place::new();
+    let store = place.open();
+    let id = |n: u128| Uuid::from_u128(0x8000_4000_0000_0000 << 62 | n);
+    for user in [1_u64, 2] {
+        store.append("user", user, Expected::New, [event(1, 0).id(id(u128::from(user)))]).unwrap();
+    }
+    let export = |store: &Store| {
+        let mut lines = Vec::new();
+        store.export(Filter::new(), &mut lines, |_| Continue(())).unwrap();
+        lines
+    };
+    let before = export(&store);
+    store.maintenance().erase(Erase::aggregate("user", 1)).unwrap();
+    store.maintenance().erase(Erase::fields_of("user", 2).field("/email").field("/lines")).unwrap();
+    let after = export(&store);
+    assert!(String::from_utf8(after.clone()).unwrap().contains("erasedFields"));
+    let import = |lines: &[u8]| store.import(&Import::new(), lines, |_| Continue(()));
+    refused(import(&before), ErrorKind::Erased);
+    let of_the_other = String::from_utf8(before).unwrap().lines().last().unwrap().to_owned();
+    refused(import(of_the_other.as_bytes()), ErrorKind::DuplicateEventId);
+    assert_eq!(export(&store), after);
+    // Its own export is the same again.
+    assert_eq!(import(&after).unwrap().appended, 0);
 }
