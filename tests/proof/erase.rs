@@ -166,13 +166,24 @@ fn check(store: &Store, promised: u64) -> Result<(u64, BTreeSet<(u64, u64)>), St
     if report.is_clean() { Ok((last, readable)) } else { Err(format!("{:?}", report.damages)) }
 }
 
+/// Where a text is: the file, its length, the place in it.
+fn places(files: &Files, text: &str) -> Vec<(String, usize, usize)> {
+    let in_file = |(name, bytes): (&String, &Vec<u8>)| {
+        let at = bytes.windows(text.len()).position(|window| window == text.as_bytes())?;
+        Some((name.clone(), bytes.len(), at))
+    };
+    files.iter().filter_map(in_file).collect()
+}
+
 /// What the records say is wiped is in none of the files.
-fn check_wiped(store: &Store, found: &BTreeSet<(u64, u64)>) -> Result<(), String> {
+fn check_wiped(store: &Store, files: &Files) -> Result<(), String> {
+    let found = secrets(files);
     for erasure in store.erasures(0).map_err(|error| format!("{error:?}"))?.into_iter().filter(|erasure| erasure.is_wiped) {
         let Ok(user) = erasure.aggregate.aggregate_id.parse::<u64>() else { continue };
         let left = found.range((user, 0)..=(user, erasure.position.get())).next();
-        if let Some(left) = left {
-            return Err(format!("{left:?} is in the files, but {erasure:?} is wiped"));
+        if let Some((user, position)) = left {
+            let at = places(files, &secret(*user, *position));
+            return Err(format!("the secret of {user} at {position} is in {at:?}, but {erasure:?} is wiped"));
         }
     }
     Ok(())
@@ -206,7 +217,7 @@ pub fn run_power_cuts(images: u64, seed: u64) -> Outcome {
             let fails = |error| format!("{error:?}");
             let store = options(Durability::Durable).vfs(ruin.name()).open(PATH).map_err(fails)?;
             let (last, _) = check(&store, image.promised)?;
-            check_wiped(&store, &secrets(&image.files))?;
+            check_wiped(&store, &image.files)?;
             let erasures = store.erasures(0).map_err(fails)?;
             outcome.count("erased", erasures.len() as u64);
             outcome.count("wiped", erasures.iter().filter(|erasure| erasure.is_wiped).count() as u64);

@@ -24,8 +24,8 @@ impl Database {
     /// As [`Database::rewrite`], of the archive that this connection has attached.
     pub(crate) fn vacuum_archive(&self, view: &View<'_>) -> Result<()> {
         // SQLite shortens a file with a rollback journal only after it has waited for the disk, so a power cut could bring the
-        // end back. Another write waits for the disk once more.
-        view.connection().execute_batch("VACUUM archive; UPDATE archive.archive_state SET archive_id = archive_id").sql()
+        // end back. Another write waits for the disk once more: a mark that is always written, also with the value it has.
+        view.connection().execute_batch("VACUUM archive; PRAGMA archive.user_version = 1").sql()
     }
 
     /// Gives the file a new identity; returns it.
