@@ -380,6 +380,7 @@ const CALLS: &[Call] = &[
         lists.replay_each().to_position(given.number).run(|_, _| Ok::<(), String>(()), |_| Continue(()))?;
         lists.replay_each().to_time(given.time).run(|_, _| Ok::<(), String>(()), |_| Continue(())).map(drop)
     }),
+    (&["store/storage.rs::size_report"], |store, given| store.size_report(given.size(), |_| Continue(())).map(drop)),
     (&["store/mod.rs::recent_events"], |store, given| store.recent_events(given.number).map(drop)),
     (&["store/mod.rs::count_by_time"], |store, given| {
         for spans in [given.size(), given.size() % 1_000] {
