@@ -144,6 +144,21 @@ fn a_deleted_log_is_saved_by_a_store_that_has_only_read() {
     }
 }
 
+/// Two processes that close one after the other, while a third one opens: SQLite deletes a log by its path.
+#[test]
+fn closing_leaves_the_log_that_another_is_just_making() {
+    let place = Place::new();
+    let store = with_events(&place, 3);
+    let log = beside(&place.file(), "-wal");
+    std::fs::remove_file(&log).unwrap();
+    let others = std::fs::File::create(&log).unwrap();
+    others.lock().unwrap();
+    drop(store);
+    assert!(log.is_file(), "it was deleted");
+    drop(others);
+    assert_eq!(read(&place.open(), Query::new()).len(), 3, "what was in the own log is in the file");
+}
+
 #[test]
 fn a_log_of_another_is_not_taken_for_the_own() {
     let place = Place::new();

@@ -17,6 +17,9 @@ use crate::sync::{self, lock};
 
 /// The version of SQLite that has WAL checkpoints which only count.
 const HAS_NOOP: i32 = 3_051_000;
+/// WAL checkpoints that move the old log into the file, and that only look whether that was done.
+const MOVE: &str = "TRUNCATE";
+const LOOK: &str = "NOOP";
 /// How often one call opens its connections again, because another process has deleted the write-ahead log.
 const ATTEMPTS: u32 = 10;
 
@@ -61,10 +64,10 @@ impl Database {
         let mut locked = guard.lock();
         for _ in 1..ATTEMPTS {
             match locked {
-                Err(Lost::Log(error)) => self.open_again(guard, &mut turn.writer, "TRUNCATE", error)?,
+                Err(Lost::Log(error)) => self.open_again(guard, &mut turn.writer, MOVE, error)?,
                 // A checkpoint of the old log would overwrite what came after it, so this only looks.
                 Err(Lost::LogTaken(error)) if rusqlite::version_number() >= HAS_NOOP => {
-                    self.open_again(guard, &mut turn.writer, "NOOP", error)?;
+                    self.open_again(guard, &mut turn.writer, LOOK, error)?;
                 }
                 _ => break,
             }
@@ -80,7 +83,13 @@ impl Database {
     /// file.
     fn open_again(&self, guard: &Guard, writer: &mut Option<Writer>, mode: &str, lost: Error) -> Result<()> {
         let mut lost = Some(lost);
+        // Nobody may write behind the old log while it is moved, until the file is open again.
+        let _locked = self.opening.lock_before_opening(true);
         let renewed = guard.renew(|| {
+            if mode == MOVE && guard.has_other_log() {
+                // Somebody was faster: the caller looks again.
+                return Ok(false);
+            }
             let Some(old) = writer.as_ref().filter(|old| old.connection.is_autocommit()) else {
                 return Err(lost.take().unwrap_or_else(|| internal("the writing connection is missing")));
             };
@@ -96,12 +105,11 @@ impl Database {
             old.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
             lock(&self.readers).clear();
             *writer = None;
-            let locked = self.opening.lock_before_opening(true);
             let connection = self.opening.writer()?;
             // The first reading makes a new log, if there is none.
             replica_of(&connection)?;
             *writer = Some(Writer::new(connection));
-            Ok(locked)
+            Ok(true)
         })?;
         match (renewed, lost) {
             (false, Some(lost)) => Err(lost),
@@ -117,15 +125,19 @@ impl Database {
         let Some(writer) = self.writer.get_mut().take() else { return };
         let Some(guard) = &self.guard else { return };
         let locked = guard.lock_before_closing(self.opening.busy_timeout);
-        let in_place = matches!(locked, Ok(_) | Err(Lost::Log(_)));
+        // If the own log is gone, what is in it is moved all the same, unless others have written meanwhile. But then SQLite would
+        // delete the log that somebody else has just made at its path.
+        let is_gone = matches!(locked, Err(Lost::Log(_)));
+        let other = is_gone.then(|| guard.lock_other_log(self.opening.busy_timeout)).flatten();
+        let in_place = locked.is_ok() || is_gone && !guard.has_other_log();
         let all_moved = in_place
             && matches!(checkpoint(&writer.connection, "PASSIVE"), Ok(Some(WalCheckpoint { pages_left: 0, complete: true })));
-        if !all_moved {
+        if !all_moved || is_gone && other.is_none() {
             // A failure leaves SQLite's own rule.
             let _ = writer.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
         drop(writer);
-        drop(locked);
+        drop((locked, other));
     }
 }
 

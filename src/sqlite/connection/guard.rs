@@ -187,6 +187,18 @@ impl Guard {
         self.lock_and_check(true)
     }
 
+    /// As [`Guard::lock_before_closing`], if the own log is gone: on the log that is at the path now, or a new one. `None` if
+    /// somebody has written to it, or is doing so.
+    pub(super) fn lock_other_log(&self, patience: Duration) -> Option<File> {
+        let log = lock_before_opening(&self.path, true, patience.min(LONGEST_WAIT))?;
+        (!self.has_other_log()).then_some(log)
+    }
+
+    /// Whether the log at the path has been written to.
+    pub(super) fn has_other_log(&self) -> bool {
+        std::fs::metadata(&self.log_path).is_ok_and(|log| log.len() > 0)
+    }
+
     /// Checks the files before a reading. They stay the ones that are open until the result is dropped.
     pub(super) fn reading(&self) -> Result<impl Sized + '_, Lost> {
         let opened = sync::read(&self.opened);
@@ -194,16 +206,16 @@ impl Guard {
         Ok(opened)
     }
 
-    /// Lets `reopen` open all connections again while nobody reads, and notes which files are open then, while the lock
-    /// that it returns is held. Returns `false` if readings went on for longer than the current call may wait.
-    pub(super) fn renew(&self, reopen: impl FnOnce() -> Result<Option<File>>) -> Result<bool> {
+    /// Lets `reopen` open all connections again while nobody reads, and notes which files are open then, if it says that it
+    /// did so. Returns `false` if readings went on for longer than the current call may wait.
+    pub(super) fn renew(&self, reopen: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let mut attempt = 0;
         loop {
             // Never queues for it, because a reading may begin another one.
             if let Ok(mut opened) = self.opened.try_write() {
-                let locked = reopen()?;
-                *opened = Opened::find(&self.path, &self.log_path)?;
-                drop(locked);
+                if reopen()? {
+                    *opened = Opened::find(&self.path, &self.log_path)?;
+                }
                 return Ok(true);
             }
             if !busy::wait(attempt) {
