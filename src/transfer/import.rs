@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::line::{Line, Reading};
-use super::table::{BadRow, Lines, Table};
+use super::rows::BadRow;
+use super::table::{Lines, Table};
 use crate::log::append::{self, Batch, Snapshots};
 use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};

@@ -1,10 +1,35 @@
 //! The rows of a table in PostgreSQL's formats. This knows columns and cells, not what they mean.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, BufRead, ErrorKind};
 
-use super::table::{BadRow, TableFormat};
 use crate::model::json::Json;
+
+/// How the rows of a table are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TableFormat {
+    /// What `COPY table TO STDOUT` writes, with a header or with [`Table::columns`](crate::Table::columns); also a whole `pg_dump` in plain text, of
+    /// which the first table that has events is read.
+    Copy,
+    /// CSV with a header, as `COPY table TO STDOUT (FORMAT csv, HEADER)` writes it. Empty and not in quotes is NULL.
+    Csv,
+    /// One JSON object a line: `SELECT row_to_json(t) FROM table t`.
+    JsonLines,
+}
+
+/// A row that cannot be read.
+#[derive(Debug)]
+pub(crate) struct BadRow(pub(super) String);
+
+impl fmt::Display for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadRow {}
 
 /// The value of a column.
 pub(super) enum Cell {

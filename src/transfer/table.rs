@@ -1,28 +1,15 @@
 //! Events in the rows of a table, as PostgreSQL writes them: turned into the lines that an import reads.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::rows::{Cell, Rows};
+pub use super::rows::TableFormat;
+use super::rows::{BadRow, Cell, Rows};
 use crate::model::json::Json;
-
-/// How the rows of a table are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TableFormat {
-    /// What `COPY table TO STDOUT` writes, with a header or with [`Table::columns`]; also a whole `pg_dump` in plain text, of
-    /// which the first table that has events is read.
-    Copy,
-    /// CSV with a header, as `COPY table TO STDOUT (FORMAT csv, HEADER)` writes it. Empty and not in quotes is NULL.
-    Csv,
-    /// One JSON object a line: `SELECT row_to_json(t) FROM table t`.
-    JsonLines,
-}
 
 /// A table whose rows are events, and which column is what: see [`Store::import_table`](crate::Store::import_table).
 ///
@@ -193,18 +180,6 @@ pub(crate) struct Lines<'a, R> {
     ready: Vec<u8>,
     taken: usize,
 }
-
-/// A row that cannot be read.
-#[derive(Debug)]
-pub(crate) struct BadRow(pub(super) String);
-
-impl fmt::Display for BadRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadRow {}
 
 impl<'a, R: BufRead> Lines<'a, R> {
     /// `longest`: bytes of a row, at most.
