@@ -166,9 +166,7 @@ const MOST_DIGITS: usize = 300;
 
 fn scan(text: &str) -> Scan {
     let mut scan = Scan::default();
-    // Most texts are shallow and short, and contain none of the rest.
-    let has_exponent = || text.as_bytes().windows(2).any(|pair| matches!(pair, [b'0'..=b'9', b'e' | b'E']));
-    if text.len() <= 2 * MAX_DEPTH && !text.contains("\\u") && !has_exponent() {
+    if is_plain(text.as_bytes()) {
         return scan;
     }
     let (mut depth, mut digits) = (0usize, 0usize);
@@ -198,6 +196,19 @@ fn scan(text: &str) -> Scan {
     scan
 }
 
+/// Whether a valid JSON text is certainly shallow and not doubtful, as most are. These loops look at all bytes and count in
+/// bytes, so that they become vector instructions.
+fn is_plain(text: &[u8]) -> bool {
+    let is_odd = text.iter().zip(text.get(1..).unwrap_or_default()).fold(false, |odd, (first, second)| {
+        odd | (first.is_ascii_digit() & (second | 0x20 == b'e')) | ((*first == b'\\') & (*second == b'u'))
+    });
+    let is_few = |most: usize, is: fn(u8) -> bool| {
+        let count = |part: &[u8]| usize::from(part.iter().map(|byte| u8::from(is(*byte))).sum::<u8>());
+        text.len() <= most || text.chunks(u8::MAX.into()).map(count).sum::<usize>() <= most
+    };
+    !is_odd && is_few(MAX_DEPTH, |byte| byte | 0x20 == b'{') && is_few(MOST_DIGITS, |byte| byte.is_ascii_digit())
+}
+
 fn scan_string(bytes: &mut std::str::Bytes<'_>, scan: &mut Scan) {
     while let Some(byte) = bytes.next() {
         match byte {
@@ -223,6 +234,16 @@ mod tests {
         }
         assert_eq!(Json::from_text(nested(MAX_DEPTH + 1)).unwrap_err().kind(), ErrorKind::Codec);
         assert!(serde_json::from_str::<Value>(&nested(MAX_DEPTH + 1)).is_err(), "the bound is serde_json's");
+    }
+
+    #[test]
+    fn what_serde_json_writes_is_looked_at_closely_only_where_it_must_be() {
+        for plain in ["{}", r#"{"a":[1,2.5,"two \"three\""]}"#, &format!("[{}]", "\"long text\",".repeat(500))] {
+            assert!(is_plain(plain.as_bytes()), "{plain}");
+        }
+        for odd in ["1e5", "[7E2]", r#""\ud800""#, &nested(MAX_DEPTH + 1), &"{".repeat(128), &"9".repeat(301)] {
+            assert!(!is_plain(odd.as_bytes()), "{odd}");
+        }
     }
 
     #[test]

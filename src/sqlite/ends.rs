@@ -1,7 +1,7 @@
 //! A cache of where the log and its aggregates end, as this store's last appends left them. An append that finds its
 //! aggregate here reads nothing of the file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::audit::Digest;
@@ -17,9 +17,22 @@ pub(crate) struct Ends {
     pub(crate) last_position: Option<u64>,
     /// The last link of the audit chain; `Some(None)` if the file has none.
     pub(crate) chain: Option<Option<Digest>>,
+    /// What is known of the block that is not full yet.
+    pub(crate) filling: Option<Filling>,
     // aggregate type, then aggregate id
     aggregates: HashMap<i64, HashMap<Arc<str>, End>>,
     remembered: usize,
+}
+
+/// The events of a block so far, for its summary.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    /// The position of the next event.
+    pub(crate) next: u64,
+    pub(crate) earliest: i64,
+    pub(crate) latest: i64,
+    /// For each (aggregate type, event type).
+    pub(crate) counts: BTreeMap<(i64, i64), u64>,
 }
 
 /// An aggregate's last version, and what else an append needs to know of it.

@@ -18,6 +18,7 @@ use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
 use crate::sqlite::names_cache::EventType;
+use crate::sqlite::ends::Filling;
 use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// Positions in a block of level 0. Part of the format.
@@ -232,14 +233,62 @@ fn checksum_of(id: i64, earliest: i64, latest: i64, counts: Option<&str>) -> i64
     checksum::fields(seed.cast_unsigned(), &[counts.unwrap_or_default().as_bytes()])
 }
 
-/// Writes the summaries of the blocks that an append from position `first` to `last` has filled.
+/// The blocks that an append fills, as far as it knows all of their events.
+pub(crate) struct Filled {
+    filling: Option<Filling>,
+    full: Vec<(u64, Summary)>,
+}
+
+impl Filled {
+    /// Goes on with what earlier appends left.
+    pub(crate) fn new(filling: Option<Filling>) -> Filled {
+        Filled { filling, full: Vec::new() }
+    }
+
+    /// Adds an event that was appended.
+    pub(crate) fn add(&mut self, position: u64, aggregate_type: i64, event_type: i64, created_at: i64) {
+        let block = Block::of(0, position);
+        if position == block.first() {
+            let Summary { earliest, latest, .. } = Summary::EMPTY;
+            self.filling = Some(Filling { next: position, earliest, latest, counts: Counts::new() });
+        }
+        let Some(mut filling) = self.filling.take().filter(|filling| filling.next == position) else { return };
+        filling.next += 1;
+        filling.earliest = filling.earliest.min(created_at);
+        filling.latest = filling.latest.max(created_at);
+        *filling.counts.entry((aggregate_type, event_type)).or_default() += 1;
+        if position < block.last() {
+            self.filling = Some(filling);
+            return;
+        }
+        let Filling { earliest, latest, counts, .. } = filling;
+        self.full.push((block.number, Summary { earliest, latest, counts: Some(counts) }));
+    }
+
+    /// Writes the summaries of the blocks that were filled since position `first`. Returns what the next append can go on
+    /// with.
+    pub(crate) fn summarise(self, writing: &Writing<'_>, first: u64, last: u64) -> Result<Option<Filling>> {
+        summarise_known(writing, (first, last), self.full)?;
+        Ok(self.filling)
+    }
+}
+
+/// Writes the summaries of the blocks that end at positions from `first` to `last`.
 pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<()> {
+    summarise_known(writing, (first, last), Vec::new())
+}
+
+fn summarise_known(writing: &Writing<'_>, (first, last): (u64, u64), known: Vec<(u64, Summary)>) -> Result<()> {
+    let mut known = known.into_iter().peekable();
     for number in Block::full(0, first - 1)..Block::full(0, last) {
         let block = Block { level: 0, number };
         let range = (block.first(), block.last());
-        let summary = match positions::part_of(writing, range, false)? {
-            (Part::Main, whole) if whole == range => Summary::of_rows(writing, range)?,
-            _ => Summary::of_events(writing, range)?,
+        let summary = match known.next_if(|(of, _)| *of == number) {
+            Some((_, summary)) => summary,
+            None => match positions::part_of(writing, range, false)? {
+                (Part::Main, whole) if whole == range => Summary::of_rows(writing, range)?,
+                _ => Summary::of_events(writing, range)?,
+            },
         };
         summary.save(writing, block)?;
         summarise_above(writing, block)?;

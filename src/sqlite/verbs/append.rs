@@ -12,10 +12,12 @@ use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::sqlite::Database;
 use crate::sqlite::ends::End;
+use crate::sqlite::names_cache::EventType;
 use crate::sqlite::tables::aggregates;
+use crate::sqlite::tables::block_summaries::Filled;
 use crate::sqlite::tables::event_writes::{Inserter, NewRow};
 use crate::sqlite::tables::events::Owner;
-use crate::sqlite::tables::{block_summaries, event_ids, event_tags, positions, snapshots};
+use crate::sqlite::tables::{event_ids, event_tags, positions, snapshots};
 use crate::sqlite::transaction::Writing;
 use crate::sqlite::verbs::erase::refuse_erased;
 use crate::sqlite::verbs::load::load;
@@ -144,6 +146,8 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
         position: last,
         tags: request.tags.iter(),
         tagged: Vec::new(),
+        filled: Filled::new(writing.ends()?.filling.take()),
+        event_type: None,
         latest_at: i64::MIN,
     };
     let mut outcome = AppendOutcome::default();
@@ -162,12 +166,13 @@ fn insert(writing: &Writing<'_>, request: &AppendRequest<'_>, last: u64) -> Resu
         writing.ends()?.remember(owner.aggregate_type.id, end);
         first.get_or_insert(owner);
     }
-    writing.ends()?.last_position = Some(batch.position);
-    let Inserting { inserter, position, tagged, latest_at, commit_id, .. } = batch;
+    let Inserting { inserter, position, tagged, filled, latest_at, commit_id, .. } = batch;
+    writing.ends()?.last_position = Some(position);
     inserter.end()?;
     let Some(first) = first else { return Ok(outcome) };
     event_tags::insert(writing, first.aggregate_type.tenant_id, tagged)?;
-    block_summaries::summarise(writing, commit_id, position)?;
+    let filling = filled.summarise(writing, commit_id, position)?;
+    writing.ends()?.filling = filling;
     if let Some((snapshot, retain)) = request.snapshot {
         let snapshot = NewSnapshot { latest_event_at: snapshot.latest_event_at.max(latest_at), ..snapshot };
         snapshots::save(writing, first.aggregate, first.identity, &snapshot, retain)?;
@@ -189,6 +194,9 @@ struct Inserting<'a> {
     position: u64,
     tags: std::slice::Iter<'a, Option<String>>,
     tagged: Vec<(&'a str, u64)>,
+    filled: Filled,
+    /// That of the event before, which is often the same.
+    event_type: Option<Arc<EventType>>,
     latest_at: i64,
 }
 
@@ -213,11 +221,15 @@ impl<'a> Inserting<'a> {
     }
 
     fn insert_event(&mut self, owner: &Owner, version: u64, event: &NewEvent) -> Result<Uuid> {
-        let event_type = self.writing.event_type_or_new(&event.event_type)?;
+        let event_type = match self.event_type.take().filter(|before| *before.name == event.event_type) {
+            Some(before) => before,
+            None => self.writing.event_type_or_new(&event.event_type)?,
+        };
         let traced = self.request.trace.and_then(|context| context.added_to(event.metadata.as_ref()));
         let created_at = event.created_at.map_or(self.now, to_micros);
         self.latest_at = self.latest_at.max(created_at);
-        self.inserter.insert(&NewRow {
+        self.filled.add(self.position, owner.aggregate_type.id, event_type.id, created_at);
+        let event_id = self.inserter.insert(&NewRow {
             owner,
             version,
             position: self.position,
@@ -229,7 +241,9 @@ impl<'a> Inserting<'a> {
             data: event.data.as_str(),
             metadata: traced.as_deref().or_else(|| event.metadata.as_ref().map(Json::as_str)),
             tags: self.tags.next().and_then(Option::as_deref),
-        })
+        })?;
+        self.event_type = Some(event_type);
+        Ok(event_id)
     }
 }
 
