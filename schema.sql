@@ -10,8 +10,8 @@
 -- replay reads them. Times: microseconds since 1970-01-01T00:00:00Z. JSON: text, kept byte for byte as it was appended.
 -- checksum: xxh3, over the names and values of the row, not over the numbers that stand for names. Small columns come before
 -- large ones, so that SQLite finds them without reading through a large event. There are no foreign keys: `verify` checks
--- every reference below. Indexes, `event_ids`, `event_tags` and `block_summaries` are derived from `events`, `aggregates` and
--- `removed_ids`; `reindex` recreates them.
+-- every reference below. Indexes, `event_ids`, `event_tags`, `block_summaries` and `aggregate_counts` are derived from `events`,
+-- `aggregates` and `removed_ids`; `reindex` recreates them.
 
 -- What the log as a whole has to remember: exactly one row. An append does not touch it.
 CREATE TABLE log_state (
@@ -21,6 +21,7 @@ CREATE TABLE log_state (
   archive_id          BLOB,              -- UUID, 16 bytes, of the archive file that holds this log's archived events; NULL = none was made
   snapshots_expired_at INTEGER NOT NULL, -- when the scheduled clean-up of old snapshots ran last; 0 = never
   maintained_at       INTEGER NOT NULL,  -- when the scheduled upkeep ran last; 0 = never
+  verified            TEXT,              -- JSON: what the last verification found that was to be noted, and when; NULL = none was
   created_at          INTEGER NOT NULL   -- when the file was made
 ) STRICT;
 
@@ -152,6 +153,15 @@ CREATE TABLE block_summaries (
   earliest            INTEGER NOT NULL,  -- no event in the block has a smaller created_at
   latest              INTEGER NOT NULL,  -- no event in the block has a greater created_at
   counts              TEXT,              -- JSON: [aggregate_types.id, event_types.id, events] for each pair that occurs, rising; NULL = more pairs than are kept
+  checksum            INTEGER NOT NULL   -- over the whole row
+) STRICT;
+
+-- How many aggregates of each type there are, so that statistics need not count them. Aggregates are numbered without gaps; the
+-- append that makes number 1024, 2048, 3072 … replaces the row. No row: fewer aggregates than that, or more types than are kept.
+CREATE TABLE aggregate_counts (
+  id                  INTEGER PRIMARY KEY CHECK (id = 1), -- always 1
+  through             INTEGER NOT NULL,  -- covers the aggregates 1..this
+  counts              TEXT NOT NULL,     -- JSON: [aggregate_types.id, aggregates] for each type that occurs, rising
   checksum            INTEGER NOT NULL   -- over the whole row
 ) STRICT;
 

@@ -90,11 +90,11 @@ pub use storage::append::Appended;
 pub use storage::delivery::{ChangeKind, FilterChange, RowChange, StartFrom, SubscriptionKind};
 pub use storage::erasure::{Erasure, ProjectionToRebuild};
 pub use storage::lookup::{
-    AggregateSize, EventStatistics, FileStatistics, Removed, RemovedOf, Room, SizeReport, TableSize, TypeSize,
+    AggregateSize, EventStatistics, FileStatistics, Removed, RemovedOf, Room, SizeReport, TableSize, TypeSize, TypeStatistics,
 };
-pub use storage::snapshots::{SnapshotStatistics, SnapshotsOf};
+pub use storage::snapshots::{SnapshotStatistics, SnapshotsOf, SnapshotsOfType};
 pub use storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
-pub use storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
+pub use storage::verify::{Verified, VerifyProgress, VerifyReport, VerifyStep};
 pub use store::Store;
 pub use store::aggregates::Aggregates;
 pub use store::each::{EachProgress, ReplayEach};

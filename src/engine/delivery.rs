@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 
 use super::Engine;
 use crate::model::error::Result;
-use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::delivery::{
-    Applied, Batch, Checkpoint, Claim, Claimed, Delivery, DeliveryCounts, Identity, Lead, LetterChange, NewSubscription, Outcome,
+    Applied, Batch, Checkpoint, Claim, Claimed, DeliveryCounts, Identity, Lead, Letter, LetterChange, NewSubscription, Outcome,
     Page, ProjectionSpec, Pulse, Rebuilt, Rules, Taken,
 };
 
@@ -88,7 +87,7 @@ verbs! {
     /// The number of an outbox's deliveries by state.
     fn count_deliveries(&self, outbox: i64) -> Result<DeliveryCounts>;
     /// Dead letters after a position, each with what its event is read as, if that can be read.
-    fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<(Delivery, Vec<RecordedEvent>)>>;
+    fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<Letter>>;
     /// Changes the dead letter at a position, or else the first ones of all; returns how many.
     fn change_letters(&self, outbox: i64, position: Option<u64>, change: LetterChange) -> Result<u64>;
 

@@ -11,9 +11,11 @@ use crate::model::event::RecordedEvent;
 use crate::model::filter::Filter;
 use crate::storage::append::{AppendOutcome, AppendRequest, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
-use crate::storage::lookup::{EventStatistics, FileStatistics, Held, Removed, RemovedOf, Room, Rows, SizeReport, TableSize};
+use crate::storage::lookup::{
+    AggregateSize, EventStatistics, FileStatistics, Held, Removed, RemovedOf, Room, Rows, SizeReport, TableSize, TypeStatistics,
+};
 use crate::storage::scan::{ScanCursor, Selection};
-use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics};
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics, SnapshotsOfType};
 
 verbs! {
     /// Runs an append in a transaction that is rolled back, and returns what it would do.
@@ -35,6 +37,8 @@ verbs! {
     fn count_of_aggregate(&self, tenant: &str, names: (&str, &str), event_types: &[String]) -> Result<u64>;
     /// A tenant's events by type, and the number of its aggregates.
     fn event_statistics(&self, tenant: &str) -> Result<EventStatistics>;
+    /// What each tenant has of each aggregate type, by their names.
+    fn statistics_by_type(&self) -> Result<Vec<TypeStatistics>>;
     /// The event with this id, if the tenant has it.
     fn event(&self, tenant: &str, id: Uuid) -> Result<Option<RecordedEvent>>;
     /// The version of an aggregate; 0 if it has no events.
@@ -49,6 +53,8 @@ verbs! {
     fn table_sizes(&self) -> Result<Vec<TableSize>>;
     /// Measures some rows after a key, for a size report. Returns the key to continue from; `None` at the end.
     fn measure(&self, rows: Rows, after: i64, rooms: &mut BTreeMap<i64, Room>) -> Result<Option<i64>>;
+    /// What an aggregate takes; `None` if it never had events.
+    fn aggregate_size(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Option<AggregateSize>>;
     /// The report of what was measured, with the `top` largest aggregates.
     fn size_report(&self, rooms: &BTreeMap<i64, Room>, top: usize) -> Result<SizeReport>;
     /// The position of the newest event that was ever in the log; 0 if there was none.
@@ -74,6 +80,8 @@ verbs! {
     fn save_snapshots(&self, tenant: &str, aggregate_type: &str, snapshots: &[(&str, NewSnapshot<'_>)], retain: u32) -> Result<()>;
     /// The snapshots of an aggregate, newest first, damaged ones included.
     fn snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<SnapshotRow>>;
+    /// The version of an aggregate's newest snapshot, of any fold; `None` if it has none.
+    fn newest_snapshot(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Option<u64>>;
     /// Deletes all snapshots of an aggregate; refuses if a replay needs one to start from.
     fn delete_snapshots(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<u64>;
     /// Deletes all but the newest `retain` snapshots of each fold of an aggregate.
@@ -83,6 +91,8 @@ verbs! {
     fn expire_snapshots(&self, tenant: &str, before: i64) -> Result<(u64, bool)>;
     /// Figures over a tenant's snapshots; names `limit` aggregates at most.
     fn snapshot_statistics(&self, tenant: &str, limit: usize) -> Result<SnapshotStatistics>;
+    /// Figures over all snapshots, for each aggregate type of each tenant and each fold.
+    fn snapshots_by_type(&self) -> Result<Vec<SnapshotsOfType>>;
 }
 
 impl Engine {

@@ -11,7 +11,7 @@ use crate::model::error::Result;
 use crate::model::place::AggregateRef;
 use crate::storage::erasure::{EraseOrder, ErasedPart, Erasure, Wiped};
 use crate::storage::upkeep::{ArchivePlan, Archived, Copied, PurgeCandidate, PurgePlan, Purged, ReindexProgress, WalCheckpoint};
-use crate::storage::verify::{VerifyProgress, VerifyReport};
+use crate::storage::verify::{Verified, VerifyProgress, VerifyReport};
 
 verbs! {
     /// The next aggregates of a tenant, after a number, that have events to purge. Also returns the number to continue
@@ -66,6 +66,10 @@ verbs! {
     fn wal_bytes(&self) -> u64;
     /// Checks the whole log, of all tenants.
     fn verify(&self, progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport>;
+    /// What the last noted verification found; `None` if none was noted.
+    fn verified(&self) -> Result<Option<Verified>>;
+    /// Notes what a verification found.
+    fn note_verified(&self, verified: &Verified) -> Result<()>;
     /// The end of the audit chain; `None` if the file has none.
     fn chain_end(&self) -> Result<Option<AuditDigest>>;
     /// The link of the audit chain at a position; `None` if it has none there.

@@ -1,15 +1,26 @@
-//! Verifies snapshots against their events, which only a fold can do.
+//! Verifies snapshots against their events, which only a fold can do; notes results.
 
 use std::ops::ControlFlow;
 
 use crate::log::pages::Ids;
 use crate::log::scope::Scope;
+use crate::model::clock::from_micros;
 use crate::model::damage::{Damage, Found};
-use crate::model::error::{ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::fold::sealed::Fold;
 use crate::model::place::AggregateRef;
 use crate::state::{compare, replay};
-use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
+use crate::storage::verify::{Verified, VerifyProgress, VerifyReport, VerifyStep};
+
+/// Notes in the file what a verification found.
+pub(crate) fn note(scope: &Scope, report: &VerifyReport) -> Result<()> {
+    if !report.finished {
+        return Err(Error::new(ErrorKind::InvalidInput, "the verification was stopped, so its result says nothing of the rest")
+            .advice("note a report that is finished"));
+    }
+    let at = from_micros(scope.options().clock.now_micros())?;
+    scope.engine().note_verified(&Verified::new(report, scope.engine().last_position()?, at))
+}
 
 /// Compares a fold's snapshots with replays from the first event.
 pub(crate) fn verify_snapshots<F: Fold>(

@@ -322,8 +322,20 @@ pub(crate) enum Outcome {
 pub(crate) struct DeliveryCounts {
     /// To be tried, or leased.
     pub(crate) to_retry: u64,
+    /// Those of them that are leased.
+    pub(crate) leased: u64,
     pub(crate) waiting: u64,
     pub(crate) dead: u64,
+}
+
+/// A dead letter, as it is read.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) delivery: Delivery,
+    /// What the event is read as; empty if it is not there or cannot be read.
+    pub(crate) events: Vec<RecordedEvent>,
+    /// Deliveries of its aggregate that wait behind it.
+    pub(crate) waiting: u64,
 }
 
 /// How a dead letter is changed.

@@ -20,11 +20,30 @@ pub struct EventStatistics {
     pub aggregates: u64,
 }
 
+/// What a tenant has of one aggregate type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TypeStatistics {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The aggregate type.
+    pub aggregate_type: Arc<str>,
+    /// Aggregates that have or had events.
+    pub aggregates: u64,
+    /// Their events in the file.
+    pub events: u64,
+    /// The number of stored events for each event type; those of a renamed type under its new name.
+    pub events_by_type: BTreeMap<String, u64>,
+}
+
 /// Statistics about the whole file, of all tenants, read without counting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct FileStatistics {
+    /// The version of the file's format.
+    pub format: u32,
     /// The position of the newest event that was ever in the file.
     pub last_position: Position,
     /// Events in the file.
@@ -35,6 +54,8 @@ pub struct FileStatistics {
     pub snapshots: u64,
     /// The size of the database, in bytes, without the write-ahead log.
     pub size_bytes: u64,
+    /// Bytes of pages in it that hold nothing: later events take them, or `compact` gives them back.
+    pub free_bytes: u64,
 }
 
 /// The events of an aggregate that are no longer in the main file. 0 and 0: all are there.
@@ -74,6 +95,8 @@ pub struct TableSize {
     pub bytes: u64,
     /// Bytes in them that hold nothing.
     pub unused: u64,
+    /// Rows of the table, or entries of the index.
+    pub rows: u64,
 }
 
 /// What events and snapshots take: the bytes of data, metadata and tags, and of states, without keys and indexes.

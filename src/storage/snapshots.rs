@@ -1,5 +1,7 @@
 //! Snapshots: the types that are saved and loaded.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -94,4 +96,29 @@ pub struct SnapshotsOf {
     pub aggregate_id: String,
     /// Its snapshots.
     pub snapshots: u64,
+}
+
+/// Figures over the snapshots that one fold made of one aggregate type of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SnapshotsOfType {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The aggregate type.
+    pub aggregate_type: Arc<str>,
+    /// The name of the fold.
+    pub fold_name: String,
+    /// Its version.
+    pub fold_version: u32,
+    /// How many snapshots there are.
+    pub snapshots: u64,
+    /// Of how many aggregates.
+    pub aggregates: u64,
+    /// The bytes of their states together.
+    pub state_bytes: u64,
+    /// When the oldest was made.
+    pub oldest: DateTime<Utc>,
+    /// When the newest was made.
+    pub newest: DateTime<Utc>,
 }

@@ -1,8 +1,10 @@
 //! Verification: its steps, its progress, its result.
 
-use serde::Serialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::model::damage::Damage;
+use crate::model::place::Position;
 
 /// A step of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -93,5 +95,35 @@ impl VerifyReport {
     /// Whether everything was checked and nothing is damaged.
     pub fn is_clean(&self) -> bool {
         self.finished && self.damage_count == 0
+    }
+}
+
+/// What a verification found, as it was noted in the file: see
+/// [`Maintenance::note_verified`](crate::Maintenance::note_verified).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Verified {
+    /// When it was noted.
+    pub at: DateTime<Utc>,
+    /// The version of foldlog that verified.
+    pub foldlog_version: String,
+    /// The newest position when it was noted.
+    pub position: Position,
+    /// Events that were checked.
+    pub events: u64,
+    /// The number of findings; 0: nothing was damaged.
+    pub damage_count: u64,
+}
+
+impl Verified {
+    pub(crate) fn new(report: &VerifyReport, position: u64, at: DateTime<Utc>) -> Verified {
+        Verified {
+            at,
+            foldlog_version: env!("CARGO_PKG_VERSION").to_owned(),
+            position: position.into(),
+            events: report.events,
+            damage_count: report.damage_count,
+        }
     }
 }

@@ -15,11 +15,12 @@ use crate::maintenance::checkpoint;
 use crate::maintenance::clean_up::{self, ExpiryProgress, SnapshotExpiry, SnapshotExpiryTask};
 use crate::maintenance::purge::{self, Purge, PurgeReport};
 use crate::maintenance::space;
+use crate::maintenance::verify;
 use crate::model::audit_digest::AuditDigest;
 use crate::model::error::Result;
 use crate::model::fold::AggregateKind;
 use crate::storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
-use crate::storage::verify::{VerifyProgress, VerifyReport};
+use crate::storage::verify::{Verified, VerifyProgress, VerifyReport};
 
 /// Upkeep of a store: check it, remove old events and snapshots, repair indexes. Returned by [`Store::maintenance`]; cheap to
 /// create and to clone.
@@ -245,6 +246,33 @@ impl Maintenance {
     /// If the file cannot be opened at all.
     pub fn verify(&self, mut progress: impl FnMut(VerifyProgress) -> ControlFlow<()>) -> Result<VerifyReport> {
         self.scope.engine().verify(&mut progress).map_err(|error| error.during("verify"))
+    }
+
+    /// Notes in the file what a [`verify`](Maintenance::verify) found, so that `foldlog stats`, the inspector and
+    /// [`last_verified`](Maintenance::last_verified) can say when the file was verified last. `verify` itself writes nothing.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # let store = foldlog::Store::in_memory()?;
+    /// let maintenance = store.maintenance();
+    /// maintenance.note_verified(&maintenance.verify(|_| ControlFlow::Continue(()))?)?;
+    /// assert_eq!(maintenance.last_verified()?.unwrap().damage_count, 0);
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a report that is not finished; if the file cannot be
+    /// written. Then the last note stays.
+    pub fn note_verified(&self, report: &VerifyReport) -> Result<()> {
+        verify::note(&self.scope, report).map_err(|error| error.during("note a verification"))
+    }
+
+    /// What the last verification found that was noted; `None` if none was.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the note is damaged.
+    pub fn last_verified(&self) -> Result<Option<Verified>> {
+        self.scope.engine().verified().map_err(|error| error.during("last verification"))
     }
 
     /// The end of the audit chain, to be kept elsewhere: see [`AuditDigest`]. `None` if the file has no chain: see

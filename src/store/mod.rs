@@ -39,8 +39,8 @@ use crate::model::filter::Filter;
 use crate::model::place::{Position, Version};
 use crate::options::Options;
 use crate::storage::append::Appended;
-use crate::storage::lookup::{EventStatistics, FileStatistics};
-use crate::storage::snapshots::SnapshotStatistics;
+use crate::storage::lookup::{EventStatistics, FileStatistics, TypeStatistics};
+use crate::storage::snapshots::{SnapshotStatistics, SnapshotsOfType};
 use crate::store::aggregates::Aggregates;
 use crate::trace;
 
@@ -330,12 +330,38 @@ impl Store {
         self.scope.engine().event_statistics(&self.scope.tenant).map_err(|error| error.during("statistics"))
     }
 
+    /// What each tenant has of each aggregate type, in the order of their names. One pass over the summaries of the log, quick
+    /// in a log of any length.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Store};
+    /// let store = Store::in_memory()?;
+    /// store.append("order", "o-1", Expected::New, [NewEvent::new("Placed", &())?])?;
+    /// let all = store.statistics_by_type()?;
+    /// assert_eq!((&*all[0].tenant, &*all[0].aggregate_type, all[0].events), ("default", "order", 1));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn statistics_by_type(&self) -> Result<Vec<TypeStatistics>> {
+        self.scope.engine().statistics_by_type().map_err(|error| error.during("statistics by type"))
+    }
+
     /// Statistics about the whole file, read without counting.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn file_statistics(&self) -> Result<FileStatistics> {
         self.scope.engine().file_statistics().map_err(|error| error.during("file statistics"))
+    }
+
+    /// Figures over the snapshots of all tenants, for each aggregate type and each fold that made some. Looks at every snapshot.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn snapshots_by_type(&self) -> Result<Vec<SnapshotsOfType>> {
+        self.scope.engine().snapshots_by_type().map_err(|error| error.during("snapshots by type"))
     }
 
     /// Statistics about this tenant's snapshots.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use crate::model::error::Result;
-use crate::storage::lookup::{Removed, RemovedOf, Rows, SizeReport, TableSize};
+use crate::model::place::Version;
+use crate::storage::lookup::{AggregateSize, Removed, RemovedOf, Rows, SizeReport, TableSize};
 use crate::store::Store;
 
 impl Store {
@@ -25,6 +26,41 @@ impl Store {
         let (tenant, aggregate_id) = (&self.scope.tenant, aggregate_id.to_string());
         let removed = self.scope.engine().removed(tenant, aggregate_type.as_ref(), &aggregate_id);
         removed.map_err(|error| error.during("removed"))
+    }
+
+    /// What an aggregate takes: its events and its snapshots, as in [`Store::size_report`]. `None` if it never had events. Looks at
+    /// the beginning of each of its rows.
+    ///
+    /// ```
+    /// use foldlog::{Expected, NewEvent, Store};
+    /// let store = Store::in_memory()?;
+    /// store.append("order", "o-1", Expected::New, [NewEvent::new("Placed", &"a large order")?])?;
+    /// let size = store.aggregate_size("order", "o-1")?.unwrap();
+    /// assert_eq!((size.room.events, size.room.event_bytes, size.room.snapshots), (1, 15, 0));
+    /// # Ok::<(), foldlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read; [`ErrorKind::ArchiveMissing`](crate::ErrorKind::ArchiveMissing) if the archive that holds
+    /// some of its events is not there.
+    pub fn aggregate_size(
+        &self,
+        aggregate_type: impl AsRef<str>,
+        aggregate_id: impl fmt::Display,
+    ) -> Result<Option<AggregateSize>> {
+        let (tenant, aggregate_id) = (&self.scope.tenant, aggregate_id.to_string());
+        let size = self.scope.engine().aggregate_size(tenant, aggregate_type.as_ref(), &aggregate_id);
+        size.map_err(|error| error.during("aggregate size"))
+    }
+
+    /// The version of an aggregate's newest snapshot, whichever fold made it; `None` if it has none. Does not read the state.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn newest_snapshot(&self, aggregate_type: impl AsRef<str>, aggregate_id: impl fmt::Display) -> Result<Option<Version>> {
+        let (tenant, aggregate_id) = (&self.scope.tenant, aggregate_id.to_string());
+        let newest = self.scope.engine().newest_snapshot(tenant, aggregate_type.as_ref(), &aggregate_id);
+        newest.map(|version| version.map(Version::new)).map_err(|error| error.during("newest snapshot"))
     }
 
     /// The aggregates of this tenant of which events were purged or archived, `limit` at most, in the order in which they

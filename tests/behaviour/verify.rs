@@ -120,6 +120,35 @@ fn a_sound_file_is_clean() {
     assert_eq!(steps.len(), 15, "{steps:?}");
 }
 
+#[test]
+fn a_result_is_noted_only_if_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fill(&path);
+    let store = Store::open(&path).unwrap();
+    let maintenance = store.maintenance();
+    let report = maintenance.verify(|_| Continue(())).unwrap();
+    assert_eq!(maintenance.last_verified().unwrap(), None);
+    maintenance.note_verified(&report).unwrap();
+    let noted = maintenance.last_verified().unwrap().unwrap();
+    assert_eq!((noted.position.get(), noted.events, noted.damage_count), (1_400, 1_400, 0));
+    assert_eq!(noted.foldlog_version, env!("CARGO_PKG_VERSION"));
+
+    let stopped = maintenance.verify(|_| std::ops::ControlFlow::Break(())).unwrap();
+    assert_eq!(maintenance.note_verified(&stopped).unwrap_err().kind(), ErrorKind::InvalidInput);
+    drop((maintenance, store));
+    let store = Store::open_read_only(&path).unwrap();
+    assert_eq!(store.maintenance().note_verified(&report).unwrap_err().kind(), ErrorKind::ReadOnly);
+    assert_eq!(store.maintenance().last_verified().unwrap(), Some(noted), "the last note stays");
+    drop(store);
+
+    raw(&path).execute_batch("UPDATE events SET data = '7' WHERE position = 3; UPDATE log_state SET verified = 'x'").unwrap();
+    let maintenance = Store::open(&path).unwrap().maintenance();
+    assert_eq!(maintenance.last_verified().unwrap_err().kind(), ErrorKind::Corrupt);
+    maintenance.note_verified(&maintenance.verify(|_| Continue(())).unwrap()).unwrap();
+    assert!(maintenance.last_verified().unwrap().unwrap().damage_count > 0);
+}
+
 /// Each index is walked a thousand entries at a time; between two pages nothing is lost and nothing is looked at twice.
 #[test]
 fn more_than_a_page_of_everything_is_clean() {

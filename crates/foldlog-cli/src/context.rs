@@ -1,6 +1,6 @@
 //! What a command works with: the registry, the shared arguments, the output, and how files are opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foldlog::{Durability, Options, Store};
 
@@ -16,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) json: bool,
     pub(crate) zone: Zone,
     tenant: String,
+    /// The file that the command made, because there was none.
+    made: Option<PathBuf>,
 }
 
 impl Context {
@@ -26,6 +28,7 @@ impl Context {
             json: shared.json.is_some(),
             zone: Zone { is_local: shared.local },
             tenant: shared.tenant.clone(),
+            made: None,
         }
     }
 
@@ -49,13 +52,35 @@ impl Context {
 
     /// Opens a file for reading and writing, and makes it if there is none. What is written is safe after the death of the
     /// process; the caller runs a WAL checkpoint in the end.
-    pub(crate) fn fill(&self, file: &Path) -> Result<Store, Failure> {
+    pub(crate) fn fill(&mut self, file: &Path) -> Result<Store, Failure> {
+        self.note_new(file);
         Ok(self.options().durability(Durability::Fast).open(file)?.tenant(&self.tenant))
     }
 
     /// Opens a file for reading and writing, and makes it if there is none.
-    pub(crate) fn make(&self, file: &Path) -> Result<Store, Failure> {
+    pub(crate) fn make(&mut self, file: &Path) -> Result<Store, Failure> {
+        self.note_new(file);
         Ok(self.options().open(file)?.tenant(&self.tenant))
+    }
+
+    fn note_new(&mut self, file: &Path) {
+        if matches!(file.try_exists(), Ok(false)) {
+            self.made = Some(file.to_owned());
+        }
+    }
+
+    /// A command that failed before the first event leaves no store behind that was not there before.
+    pub(crate) fn clear_away(&self) {
+        let Some(file) = &self.made else { return };
+        let last = self.options().open_read_only(file).and_then(|store| store.last_position());
+        if last.is_ok_and(|position| position == 0) {
+            for ending in ["-wal", "-shm", ""] {
+                let mut name = file.clone().into_os_string();
+                name.push(ending);
+                // If it cannot be removed, an empty store is left; why the command failed matters more.
+                let _ = std::fs::remove_file(name);
+            }
+        }
     }
 
     fn options(&self) -> Options {

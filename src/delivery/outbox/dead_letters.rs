@@ -9,7 +9,7 @@ use crate::log::scope::Scope;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::RecordedEvent;
 use crate::model::place::Position;
-use crate::storage::delivery::{Delivery, Identity, LetterChange};
+use crate::storage::delivery::{Identity, Letter, LetterChange};
 
 /// Letters read at a time.
 const PAGE: usize = 64;
@@ -63,6 +63,8 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// Why the last attempt failed, in the publisher's words.
     pub last_error: String,
+    /// Events of its aggregate that wait behind it.
+    pub waiting: u64,
 }
 
 impl DeadLetters {
@@ -146,7 +148,7 @@ impl DeadLetters {
 
     fn page(&self, after: u64) -> Result<VecDeque<DeadLetter>> {
         let rows = self.scope.engine().dead_letters(self.outbox, after, PAGE)?;
-        Ok(rows.into_iter().map(|(row, events)| DeadLetter::of(events, row)).collect())
+        Ok(rows.into_iter().map(DeadLetter::of).collect())
     }
 
     fn one(&self, position: Position, change: LetterChange, operation: &'static str) -> Result<()> {
@@ -197,14 +199,15 @@ impl std::fmt::Debug for DeadLetters {
 }
 
 impl DeadLetter {
-    fn of(events: Vec<RecordedEvent>, row: Delivery) -> DeadLetter {
+    fn of(Letter { delivery, events, waiting }: Letter) -> DeadLetter {
         let mut events = events.into_iter();
         DeadLetter {
-            position: Position::new(row.position),
+            position: Position::new(delivery.position),
             event: events.next(),
             others: events.collect(),
-            attempts: row.attempts,
-            last_error: row.last_error.unwrap_or_default(),
+            attempts: delivery.attempts,
+            last_error: delivery.last_error.unwrap_or_default(),
+            waiting,
         }
     }
 }

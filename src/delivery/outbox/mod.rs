@@ -288,6 +288,8 @@ pub struct OutboxStatus {
     pub is_paused: bool,
     /// Events that are leased, or failed and are to be tried again.
     pub to_retry: u64,
+    /// Those of them that are leased: a runner has them in hand, or had them when it died.
+    pub leased: u64,
     /// Events that wait for an earlier one of their aggregate.
     pub waiting: u64,
     /// Events that were given up.
@@ -305,13 +307,14 @@ pub(super) fn find(scope: &Scope, identity: &Identity) -> Result<(Checkpoint, u6
 
 fn status(scope: &Scope, identity: &Identity) -> Result<OutboxStatus> {
     let (row, last) = find(scope, identity)?;
-    let DeliveryCounts { to_retry, waiting, dead } = scope.engine().count_deliveries(row.id)?;
+    let DeliveryCounts { to_retry, leased, waiting, dead } = scope.engine().count_deliveries(row.id)?;
     Ok(OutboxStatus {
         position: Position::new(row.position),
         lag: last.saturating_sub(row.position),
         is_led: row.leader.is_some(),
         is_paused: row.paused,
         to_retry,
+        leased,
         waiting,
         dead,
     })

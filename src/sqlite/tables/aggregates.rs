@@ -2,6 +2,7 @@
 
 use rusqlite::{Row, params};
 
+use super::aggregate_counts;
 use super::archive::Part;
 use super::keys::{key, key_version};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -233,7 +234,9 @@ pub(crate) fn make(writing: &Writing<'_>, aggregate_type: i64, aggregate_id: &st
     }
     let sum = checksum::aggregate(id, aggregate_type, aggregate_id);
     let sql = "INSERT INTO aggregates (id, aggregate_type, aggregate_id, checksum) VALUES (?1, ?2, ?3, ?4)";
-    writing.insert(sql, params![id, aggregate_type, aggregate_id, sum])
+    let id = writing.insert(sql, params![id, aggregate_type, aggregate_id, sum])?;
+    aggregate_counts::note(writing, id)?;
+    Ok(id)
 }
 
 /// Gives an aggregate without events another name.
@@ -279,9 +282,4 @@ pub(crate) fn page_of_all(view: &View<'_>, after: i64, limit: usize) -> Result<V
         Ok(true)
     })?;
     Ok(page)
-}
-
-/// Counts the aggregates of a type.
-pub(crate) fn count(view: &View<'_>, aggregate_type: i64) -> Result<u64> {
-    view.value("SELECT count(*) FROM aggregates WHERE aggregate_type = ?1", [aggregate_type])
 }

@@ -260,12 +260,20 @@ pub(crate) fn dead(view: &View<'_>, subscription: i64, after: u64, limit: usize)
     rows(view, sql, params![subscription, after, limit])
 }
 
+/// How many deliveries of an aggregate wait.
+pub(crate) fn waiting(view: &View<'_>, subscription: i64, aggregate: i64) -> Result<u64> {
+    let sql = "SELECT count(*) FROM deliveries WHERE subscription = ?1 AND aggregate = ?2 AND +state = 'waiting'";
+    view.value(sql, [subscription, aggregate])
+}
+
 /// The numbers by state. Checks each row and the total.
 pub(crate) fn count(view: &View<'_>, outbox: &Checkpoint) -> Result<DeliveryCounts> {
     check_number(view, outbox)?;
     let mut counts = DeliveryCounts::default();
     view.each_row(select!("WHERE d.subscription = ?1 ORDER BY d.position"), params![outbox.id], |row| {
-        let of_state = match intact(view, row)?.state {
+        let state = intact(view, row)?.state;
+        counts.leased += u64::from(state == DeliveryState::Leased);
+        let of_state = match state {
             DeliveryState::Retry | DeliveryState::Leased => &mut counts.to_retry,
             DeliveryState::Waiting => &mut counts.waiting,
             DeliveryState::Dead => &mut counts.dead,

@@ -3,10 +3,12 @@
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::failure::Sql;
+use crate::sqlite::consistency::disagrees;
 use crate::sqlite::names_cache::Replica;
 use crate::sqlite::transaction::{View, Writing};
+use crate::storage::verify::Verified;
 
 /// Creates the row of a new file, with a new identity.
 pub(crate) fn make(connection: &Connection, now_micros: i64) -> Result<()> {
@@ -86,6 +88,26 @@ pub(crate) fn maintained_at(view: &View<'_>) -> Result<i64> {
 pub(crate) fn note_maintained(writing: &Writing<'_>, at_micros: i64) -> Result<()> {
     writing.execute("UPDATE log_state SET maintained_at = ?1 WHERE id = 1", params![at_micros])?;
     Ok(())
+}
+
+/// What the last noted verification found; `None` if none was noted.
+pub(crate) fn verified(view: &View<'_>) -> Result<Option<Verified>> {
+    let text: Option<String> = view.value("SELECT verified FROM log_state WHERE id = 1", [])?;
+    text.map(|text| serde_json::from_str(&text)).transpose().map_err(|_| disagrees())
+}
+
+pub(crate) fn note_verified(writing: &Writing<'_>, verified: &Verified) -> Result<()> {
+    let text = serde_json::to_string(verified)
+        .map_err(|error| Error::new(ErrorKind::Internal, "the result of the verification is no JSON").caused_by(error))?;
+    writing.execute("UPDATE log_state SET verified = ?1 WHERE id = 1", [text])?;
+    Ok(())
+}
+
+/// The bytes of pages that hold nothing.
+pub(crate) fn free_bytes(view: &View<'_>) -> Result<u64> {
+    let pages: u64 = view.value("PRAGMA freelist_count", [])?;
+    let page_size: u64 = view.value("PRAGMA page_size", [])?;
+    Ok(pages.saturating_mul(page_size))
 }
 
 /// The size of the file's pages, in bytes. A page that is also in the write-ahead log counts once.

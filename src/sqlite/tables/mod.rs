@@ -1,6 +1,7 @@
 //! One file for each table family: its rows and its statements. Everything here runs inside a transaction.
 
 pub(super) mod ages;
+pub(super) mod aggregate_counts;
 pub(super) mod aggregates;
 pub(super) mod archive;
 pub(super) mod block_counts;

@@ -1,6 +1,7 @@
 //! Snapshots: stored results of folds. Several folds may have snapshots of the same aggregate.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rusqlite::{Row, params};
 
@@ -12,7 +13,7 @@ use crate::sqlite::checksum;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::consistency::Ascending;
 use crate::sqlite::transaction::{Columns, View, Writing};
-use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow, SnapshotStatistics, SnapshotsOf};
+use crate::storage::snapshots::{FoldId, NewSnapshot, SnapshotRow, SnapshotStatistics, SnapshotsOf, SnapshotsOfType};
 use crate::storage::upkeep::TrustedFold;
 
 macro_rules! select {
@@ -296,6 +297,52 @@ pub(crate) fn statistics(view: &View<'_>, tenant: &str, limit: usize) -> Result<
         oldest_snapshot: oldest.map(from_micros).transpose()?,
         newest_snapshot: newest.map(from_micros).transpose()?,
     })
+}
+
+/// The version of an aggregate's newest snapshot, of any fold.
+pub(crate) fn newest_of_any_fold(view: &View<'_>, aggregate: i64) -> Result<Option<u64>> {
+    let sql = "SELECT version FROM snapshots WHERE key > ?1 AND key <= ?2 ORDER BY key DESC LIMIT 1";
+    view.value_if_any(sql, range(aggregate))
+}
+
+/// Figures over all snapshots, for each aggregate type and each fold.
+pub(crate) fn by_type(view: &View<'_>) -> Result<Vec<SnapshotsOfType>> {
+    const SQL: &str = "SELECT s.key >> 32, a.aggregate_type, s.fold_name, s.fold_version, octet_length(s.state), s.created_at
+                       FROM snapshots s CROSS JOIN aggregates a NOT INDEXED ON a.id = s.key >> 32 ORDER BY s.key";
+    // The snapshots of an aggregate lie side by side.
+    let mut of_folds: BTreeMap<(i64, String, u32), (i64, SnapshotsOfType)> = BTreeMap::new();
+    view.each_row(SQL, [], |row| {
+        let (aggregate, aggregate_type, created_at): (i64, i64, i64) = (row.at(0)?, row.at(1)?, row.at(5)?);
+        let (fold_name, fold_version): (String, u32) = (row.at(2)?, row.at(3)?);
+        let made = from_micros(created_at)?;
+        let (last, of_fold) = match of_folds.entry((aggregate_type, fold_name, fold_version)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let named = view.aggregate_type_by_id(aggregate_type)?;
+                let of_fold = SnapshotsOfType {
+                    tenant: named.tenant.clone(),
+                    aggregate_type: named.name.clone(),
+                    fold_name: new.key().1.clone(),
+                    fold_version,
+                    snapshots: 0,
+                    aggregates: 0,
+                    state_bytes: 0,
+                    oldest: made,
+                    newest: made,
+                };
+                new.insert((0, of_fold))
+            }
+        };
+        of_fold.snapshots += 1;
+        of_fold.aggregates += u64::from(std::mem::replace(last, aggregate) != aggregate);
+        of_fold.state_bytes += row.at::<u64>(4)?;
+        of_fold.oldest = of_fold.oldest.min(made);
+        of_fold.newest = of_fold.newest.max(made);
+        Ok(true)
+    })?;
+    let mut all: Vec<SnapshotsOfType> = of_folds.into_values().map(|(_, of_fold)| of_fold).collect();
+    all.sort_by(|one, other| (&one.tenant, &one.aggregate_type).cmp(&(&other.tenant, &other.aggregate_type)));
+    Ok(all)
 }
 
 /// The number of snapshots for each aggregate of a tenant, most first.

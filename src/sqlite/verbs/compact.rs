@@ -6,6 +6,7 @@ use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::tables::{archive, log_state};
 use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::wipe::has_archive;
+use crate::storage::verify::Verified;
 
 /// Pages given back in one transaction, so that none holds the write lock for long.
 const PAGES_AT_ONCE: u64 = 64;
@@ -31,6 +32,16 @@ impl Database {
     /// When the scheduled upkeep ran last, in microseconds; 0: never.
     pub(crate) fn maintained_at(&self) -> Result<i64> {
         self.read(log_state::maintained_at)
+    }
+
+    /// What the last noted verification found; `None` if none was noted.
+    pub(crate) fn verified(&self) -> Result<Option<Verified>> {
+        self.read(log_state::verified)
+    }
+
+    /// Notes what a verification found.
+    pub(crate) fn note_verified(&self, verified: &Verified) -> Result<()> {
+        self.write(|writing| log_state::note_verified(writing, verified))
     }
 
     /// Records that the scheduled upkeep has run.

@@ -12,7 +12,7 @@ use crate::sqlite::transaction::{View, Writing};
 use crate::sqlite::verbs::lookup;
 use crate::sqlite::verbs::subscriptions::{move_on, page_after};
 use crate::storage::delivery::{
-    Batch, Checkpoint, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, LetterChange, Outcome, Page, Rules, Source,
+    Batch, Checkpoint, Delivery, DeliveryCounts, DeliveryState, Lead, Leased, Letter, LetterChange, Outcome, Page, Rules, Source,
 };
 
 /// The most bytes of data loaded at a time for retries.
@@ -115,7 +115,7 @@ impl Database {
         })
     }
 
-    pub(crate) fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<(Delivery, Vec<RecordedEvent>)>> {
+    pub(crate) fn dead_letters(&self, outbox: i64, after: u64, limit: usize) -> Result<VecDeque<Letter>> {
         self.read(|view| {
             let Some(row) = subscriptions::by_id(view, outbox)? else { return Ok(VecDeque::new()) };
             // Once for each iteration, because it counts all rows.
@@ -123,10 +123,14 @@ impl Database {
                 deliveries::check_number(view, &row)?;
             }
             let letters = deliveries::dead(view, outbox, after, limit)?;
-            let with_events = |letter: Delivery| match events_of(view, &row, letter.position) {
-                Ok(events) => Ok((letter, events.unwrap_or_default())),
-                Err(error) if error.kind() == ErrorKind::SchemaVersionTooNew => Ok((letter, Vec::new())),
-                Err(error) => Err(error),
+            let with_events = |delivery: Delivery| {
+                let events = match events_of(view, &row, delivery.position) {
+                    Ok(events) => events.unwrap_or_default(),
+                    Err(error) if error.kind() == ErrorKind::SchemaVersionTooNew => Vec::new(),
+                    Err(error) => return Err(error),
+                };
+                let waiting = deliveries::waiting(view, outbox, delivery.aggregate)?;
+                Ok(Letter { delivery, events, waiting })
             };
             letters.into_iter().map(with_events).collect()
         })

@@ -9,6 +9,7 @@ use crate::model::error::Result;
 use crate::model::event::RecordedEvent;
 use crate::sqlite::Database;
 use crate::sqlite::consistency::disagrees;
+use crate::sqlite::tables::aggregate_counts;
 use crate::sqlite::tables::aggregates::{self, AggregateRow};
 use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::events::{Owner, Raw, select_events};
@@ -59,7 +60,7 @@ impl Database {
 
     pub(crate) fn count_aggregates(&self, tenant: &str, aggregate_type: &str) -> Result<u64> {
         self.read(|view| match view.aggregate_type(tenant, aggregate_type)? {
-            Some(aggregate_type) => aggregates::count(view, aggregate_type.id),
+            Some(aggregate_type) => aggregate_counts::of_type(view, aggregate_type.id),
             None => Ok(0),
         })
     }
@@ -69,12 +70,14 @@ impl Database {
             let last_position = positions::last(view)?;
             let (purged, archived) = positions::removed(view)?;
             Ok(FileStatistics {
+                format: view.value("PRAGMA user_version", [])?,
                 last_position: last_position.into(),
                 // Every position has an event, except those of purged events.
                 events: last_position.saturating_sub(purged),
                 archived_events: archived,
                 snapshots: log_state::snapshot_count(view)?,
                 size_bytes: log_state::size_bytes(view)?,
+                free_bytes: log_state::free_bytes(view)?,
             })
         })
     }

@@ -7,7 +7,7 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::events::{Owner, check_page};
 use crate::sqlite::tables::keys::key_version;
-use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions, removed_ids};
+use crate::sqlite::tables::{aggregate_counts, aggregates, block_summaries, event_ids, event_tags, positions, removed_ids};
 use crate::sqlite::transaction::Writing;
 use crate::storage::upkeep::ReindexProgress;
 
@@ -51,6 +51,7 @@ fn reindex(writing: &Writing<'_>, progress: &mut dyn FnMut(ReindexProgress) -> C
     }
     removed_ids::index(writing)?;
     block_summaries::summarise(writing, 1, positions::last(writing)?)?;
+    aggregate_counts::recreate(writing)?;
     Ok(ReindexProgress { finished: true, ..reached })
 }
 

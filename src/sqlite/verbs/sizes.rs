@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use rusqlite::params;
 
+use super::lookup;
 use crate::model::error::Result;
+use crate::model::place::Version;
 use crate::sqlite::Database;
 use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::events::Owner;
-use crate::sqlite::tables::keys::key_version;
+use crate::sqlite::tables::keys::{key, key_version};
 use crate::sqlite::tables::{aggregates, positions};
 use crate::sqlite::transaction::{Columns, View};
 use crate::storage::lookup::{AggregateSize, Room, Rows, SizeReport, TableSize, TypeSize};
@@ -19,14 +21,22 @@ const ROWS_AT_ONCE: usize = 8_192;
 impl Database {
     pub(crate) fn table_sizes(&self) -> Result<Vec<TableSize>> {
         const HAS_DBSTAT: &str = "SELECT EXISTS (SELECT 1 FROM pragma_module_list WHERE name = 'dbstat')";
-        const SIZES: &str = "SELECT d.name, coalesce(s.tbl_name, d.name), d.pgsize, d.unused
+        // The inner pages of a table with row ids hold no rows; those of an index and of a table without them do.
+        const SIZES: &str = "SELECT d.name, coalesce(s.tbl_name, d.name), sum(d.pgsize), sum(d.unused),
+                               sum(CASE WHEN d.pagetype = 'leaf' OR s.type = 'index' OR s.sql LIKE '%WITHOUT ROWID%' THEN d.ncell ELSE 0 END)
                              FROM dbstat d LEFT JOIN sqlite_schema s ON s.name = d.name
-                             WHERE d.schema = 'main' AND d.aggregate = TRUE ORDER BY d.pgsize DESC, d.name";
+                             WHERE d.schema = 'main' GROUP BY d.name ORDER BY sum(d.pgsize) DESC, d.name";
         self.read(|view| {
             let mut sizes = Vec::new();
             if view.value::<bool>(HAS_DBSTAT, [])? {
                 view.each_row(SIZES, [], |row| {
-                    sizes.push(TableSize { name: row.at(0)?, table: row.at(1)?, bytes: row.at(2)?, unused: row.at(3)? });
+                    sizes.push(TableSize {
+                        name: row.at(0)?,
+                        table: row.at(1)?,
+                        bytes: row.at(2)?,
+                        unused: row.at(3)?,
+                        rows: row.at(4)?,
+                    });
                     Ok(true)
                 })?;
             }
@@ -45,6 +55,32 @@ impl Database {
                 Part::Archive.open(view)?;
             }
             measure(view, rows, after, rooms)
+        })
+    }
+
+    /// What an aggregate takes; `None` if it never had events. As [`Database::measure`], only the beginnings of rows are read.
+    pub(crate) fn aggregate_size(&self, tenant: &str, aggregate_type: &str, id: &str) -> Result<Option<AggregateSize>> {
+        const EVENTS: &str =
+            "SELECT count(*), total(octet_length(data) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(tags), 0))
+             FROM events WHERE key > ?1 AND key <= ?2";
+        const SNAPSHOTS: &str = "SELECT count(*), total(octet_length(state)) FROM snapshots WHERE key > ?1 AND key <= ?2";
+        self.read(|view| {
+            let Some((row, owner)) = lookup::find(view, tenant, aggregate_type, id)? else { return Ok(None) };
+            let sum = |sql: &str, after: u64, through: u64| -> Result<(u64, u64)> {
+                let range = params![key(row.id, after), key(row.id, through)];
+                // A float, because SQLite's sum of nothing is NULL; exact up to 2^53 bytes.
+                view.row(sql, range, |row| Ok((row.get(0)?, row.get::<_, f64>(1)? as u64)))
+            };
+            let removal = row.removal;
+            let mut room = Room::default();
+            (room.events, room.event_bytes) = sum(EVENTS, removal.through(), row.version)?;
+            (room.snapshots, room.snapshot_bytes) = sum(SNAPSHOTS, 0, Version::MAX.get())?;
+            if removal.archived_through > removal.purged_through {
+                Part::Archive.open(view)?;
+                let sql = Part::Archive.sql(EVENTS);
+                (room.archived_events, room.archived_bytes) = sum(&sql, removal.purged_through, removal.archived_through)?;
+            }
+            Ok(Some(AggregateSize { aggregate: owner.reference(), room }))
         })
     }
 

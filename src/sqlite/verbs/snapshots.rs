@@ -5,7 +5,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::Database;
 use crate::sqlite::tables::{log_state, names, snapshots};
 use crate::sqlite::transaction::Writing;
-use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics};
+use crate::storage::snapshots::{NewSnapshot, SnapshotRow, SnapshotStatistics, SnapshotsOfType};
 
 /// The most snapshots deleted in one transaction, so that none holds the write lock for long.
 const EXPIRE_AT_ONCE: usize = 1_000;
@@ -99,5 +99,16 @@ impl Database {
 
     pub(crate) fn snapshot_statistics(&self, tenant: &str, limit: usize) -> Result<SnapshotStatistics> {
         self.read(|view| snapshots::statistics(view, tenant, limit))
+    }
+
+    pub(crate) fn newest_snapshot(&self, tenant: &str, aggregate_type: &str, aggregate_id: &str) -> Result<Option<u64>> {
+        self.read(|view| match lookup::find(view, tenant, aggregate_type, aggregate_id)? {
+            Some((row, _)) => snapshots::newest_of_any_fold(view, row.id),
+            None => Ok(None),
+        })
+    }
+
+    pub(crate) fn snapshots_by_type(&self) -> Result<Vec<SnapshotsOfType>> {
+        self.read(snapshots::by_type)
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::lookup;
 use crate::model::error::Result;
 use crate::sqlite::Database;
+use crate::sqlite::consistency::disagrees;
 use crate::sqlite::tables::events;
-use crate::sqlite::tables::{aggregates, block_counts, names};
+use crate::sqlite::tables::{aggregate_counts, block_counts, names};
 use crate::sqlite::transaction::View;
-use crate::storage::lookup::EventStatistics;
+use crate::storage::lookup::{EventStatistics, TypeStatistics};
 
 impl Database {
     pub(crate) fn event_statistics(&self, tenant: &str) -> Result<EventStatistics> {
@@ -17,16 +18,33 @@ impl Database {
             let mut statistics = EventStatistics::default();
             for ((aggregate_type, event_type), events) in block_counts::counts(view)? {
                 if types.contains_key(&aggregate_type) {
-                    let stored = &view.event_type_by_id(event_type)?.name;
-                    let name = view.names.upcasters.renamed(stored).unwrap_or(stored).to_owned();
-                    *statistics.events_by_type.entry(name).or_default() += events;
+                    *statistics.events_by_type.entry(current_name(view, event_type)?).or_default() += events;
                     statistics.total_events += events;
                 }
             }
-            for aggregate_type in types.keys() {
-                statistics.aggregates += aggregates::count(view, *aggregate_type)?;
-            }
+            let aggregates = aggregate_counts::of_all(view)?;
+            statistics.aggregates = types.keys().filter_map(|aggregate_type| aggregates.get(aggregate_type)).sum();
             Ok(statistics)
+        })
+    }
+
+    pub(crate) fn statistics_by_type(&self) -> Result<Vec<TypeStatistics>> {
+        self.read(|view| {
+            let mut of_types = BTreeMap::new();
+            for (number, aggregates) in aggregate_counts::of_all(view)? {
+                let named = view.aggregate_type_by_id(number)?;
+                let (tenant, aggregate_type) = (named.tenant.clone(), named.name.clone());
+                let none = BTreeMap::new();
+                of_types.insert(number, TypeStatistics { tenant, aggregate_type, aggregates, events: 0, events_by_type: none });
+            }
+            for ((aggregate_type, event_type), events) in block_counts::counts(view)? {
+                let of_type = of_types.get_mut(&aggregate_type).ok_or_else(disagrees)?;
+                *of_type.events_by_type.entry(current_name(view, event_type)?).or_default() += events;
+                of_type.events += events;
+            }
+            let mut of_types: Vec<TypeStatistics> = of_types.into_values().collect();
+            of_types.sort_by(|one, other| (&one.tenant, &one.aggregate_type).cmp(&(&other.tenant, &other.aggregate_type)));
+            Ok(of_types)
         })
     }
 
@@ -67,6 +85,12 @@ impl Database {
             Ok(counted)
         })
     }
+}
+
+/// The name of an event type as readers get it.
+fn current_name(view: &View<'_>, event_type: i64) -> Result<String> {
+    let stored = &view.event_type_by_id(event_type)?.name;
+    Ok(view.names.upcasters.renamed(stored).unwrap_or(stored).to_owned())
 }
 
 fn is_named(view: &View<'_>, event_type: i64, name: &str) -> bool {

@@ -4,6 +4,7 @@ use super::{PAGE, RowsCursor};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
 use crate::sqlite::consistency::RESTORE;
+use crate::sqlite::tables::aggregate_counts::Recount;
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions, snapshots as rows};
@@ -105,6 +106,15 @@ pub(super) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
         found.add(Damage::new(format!("{superfluous} summaries are of blocks that are not full")).advice(advice));
     }
     Ok(false)
+}
+
+/// Checks the recorded numbers of aggregates of each type.
+pub(super) fn aggregate_counts(view: &View<'_>, recount: &mut Recount, found: &mut Found) -> Result<bool> {
+    recount.go_on(view).or_else(|_| {
+        let what = "the recorded number of aggregates of each type is damaged, or is another than that of their rows";
+        found.add(Damage::new(what).advice("statistics may be wrong; reindex counts again"));
+        Ok(false)
+    })
 }
 
 /// Checks every snapshot: its checksum, its aggregate and its version.

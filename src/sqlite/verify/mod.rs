@@ -16,6 +16,7 @@ use crate::model::error::{Error, Result};
 use crate::model::place::Position;
 use crate::sqlite::Database;
 use crate::sqlite::connection::fresh::Fresh;
+use crate::sqlite::tables::aggregate_counts::Recount;
 use crate::sqlite::tables::{log_state, positions};
 use crate::sqlite::transaction::View;
 use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
@@ -96,6 +97,7 @@ impl Walk<'_> {
         self.rows(VerifyStep::Ids, 0, derived::removed);
         self.until_an_error(VerifyStep::Tags, &mut (i64::MIN, String::new(), i64::MIN), derived::tags);
         self.pages(VerifyStep::Summaries, 0, &mut RowsCursor { id: -1, rows: 0 }, derived::summaries);
+        self.until_an_error(VerifyStep::Summaries, &mut Recount::default(), derived::aggregate_counts);
         report.snapshots = self.rows(VerifyStep::Snapshots, snapshots, derived::snapshots);
         self.once(VerifyStep::Subscriptions, delivery::all_subscriptions);
         self.until_an_error(VerifyStep::Deliveries, &mut delivery::DeliveriesCursor::default(), delivery::all_deliveries);

@@ -43,6 +43,9 @@ pub(crate) fn run(registry: Registry, arguments: impl IntoIterator<Item = OsStri
     let mut context = Context::new(registry, &shared);
     let done = dispatch(command, &mut context);
     let flushed = context.out.flush();
+    if done.is_err() {
+        context.clear_away();
+    }
     match done.and(flushed) {
         Ok(()) => exit::DONE,
         Err(failure) => {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use foldlog::{FileStatistics, Filter, Query, RecordedEvent, SnapshotStatistics, Store, SubscriptionKind, SubscriptionStatus};
+use foldlog::{
+    FileStatistics, Filter, Query, RecordedEvent, SnapshotStatistics, Store, SubscriptionKind, SubscriptionStatus, Verified,
+};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -38,6 +40,8 @@ struct Report {
     last_event_at: Option<DateTime<Utc>>,
     snapshots: Snapshots,
     readers: Vec<Reader>,
+    /// What the last noted verification found: `verify --note`.
+    verified: Option<Verified>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +129,7 @@ impl Report {
                 newest_at: newest_snapshot,
             },
             readers: readers?,
+            verified: store.maintenance().last_verified()?,
         })
     }
 
@@ -169,6 +174,13 @@ impl Report {
         row("snapshots", snapshots);
         if self.whole_file.archived_events > 0 {
             row("archive", format!("{} in {}.archive", counted(self.whole_file.archived_events, "event"), self.file));
+        }
+        if let Some(verified) = &self.verified {
+            let found = counted(verified.damage_count, "problem");
+            row(
+                "verified",
+                format!("{}, up to position {}: {found}", time::ago(verified.at, now), count(verified.position.get())),
+            );
         }
         for (at, reader) in self.readers.iter().enumerate() {
             row(if at == 0 { "readers" } else { "" }, reader.said());

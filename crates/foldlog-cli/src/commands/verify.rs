@@ -25,6 +25,9 @@ pub(crate) struct Verify {
     /// Also compares the snapshots of every aggregate with a replay from the first event
     #[arg(long, conflicts_with = "aggregate")]
     snapshots: bool,
+    /// Notes the result in the file, for `stats` and the inspector; without it, verify changes nothing
+    #[arg(long, conflicts_with = "aggregate")]
+    note: bool,
 }
 
 impl Verify {
@@ -39,6 +42,9 @@ impl Verify {
         let report = store.maintenance().verify(|reached| shown(&bar, &reached))?;
         drop(bar);
         say(context, "file", None, &report)?;
+        if self.note {
+            context.write(&self.file)?.maintenance().note_verified(&report)?;
+        }
         let mut damages = report.damage_count;
         if self.snapshots {
             damages += self.verify_snapshots(context, &store)?;
