@@ -7,6 +7,7 @@ use foldlog::{Filter, Result, Store};
 
 use crate::folds::Folds;
 use crate::http;
+use crate::reading::contents::{Contents, Kept, Snapshots};
 use crate::reading::days::{Counted, Days};
 use crate::reading::health::Readers;
 use crate::reading::trend::Trends;
@@ -28,6 +29,7 @@ pub(crate) struct App {
     pub(crate) form_secret: String,
     pub(crate) windows: Windows,
     pub(crate) days: Counted,
+    pub(crate) kept: Kept,
     pub(crate) trends: Trends,
     pub(crate) verification: Arc<Mutex<Verification>>,
     readers: Mutex<Option<(Instant, Arc<Readers>)>>,
@@ -48,6 +50,7 @@ impl App {
             form_secret: http::secret(),
             windows: Windows::default(),
             days: Counted::default(),
+            kept: Kept::default(),
             trends: Trends::default(),
             verification: Arc::default(),
             readers: Mutex::default(),
@@ -62,9 +65,14 @@ impl App {
         }
     }
 
+    /// Whether a tenant is shown.
+    pub(crate) fn shows(&self, tenant: &str) -> bool {
+        !self.one_tenant || tenant == self.store.tenant_name()
+    }
+
     /// The store as a tenant sees it, if that tenant is shown.
     pub(crate) fn tenant(&self, name: &str) -> Option<Store> {
-        (!self.one_tenant || name == self.store.tenant_name()).then(|| self.store.tenant(name))
+        self.shows(name).then(|| self.store.tenant(name))
     }
 
     /// The store as a tenant sees it, or as all that are shown; the filter is widened to them.
@@ -101,7 +109,7 @@ impl App {
 
     /// Counts what the first page shows.
     pub(crate) fn count_early(&self) {
-        let _ = Days::last(self, 60);
+        let _ = (Days::last(self, 60), Contents::of(self), Snapshots::of(self));
     }
 
     /// Notes how far the readers are, if it is time to. If they cannot be read, their page says why.

@@ -89,6 +89,11 @@ impl Fold {
     pub(crate) fn steps(&self, store: &Store, aggregate_id: &str, after: u64) -> Result<(Json, Steps)> {
         self.folding.steps(store, aggregate_id, after)
     }
+
+    /// Replays to the newest version, only to see that it can be done and what it takes.
+    pub(crate) fn replay(&self, store: &Store, aggregate_id: &str, uses_snapshots: bool) -> Result<()> {
+        self.folding.replay(store, aggregate_id, uses_snapshots)
+    }
 }
 
 pub(crate) type Steps = Box<dyn Iterator<Item = Result<Step>>>;
@@ -96,6 +101,7 @@ pub(crate) type Steps = Box<dyn Iterator<Item = Result<Step>>>;
 trait Folding: Send + Sync {
     fn id(&self, store: &Store) -> (String, u32);
     fn steps(&self, store: &Store, aggregate_id: &str, after: u64) -> Result<(Json, Steps)>;
+    fn replay(&self, store: &Store, aggregate_id: &str, uses_snapshots: bool) -> Result<()>;
 }
 
 /// Makes the handle of a fold for a store.
@@ -111,5 +117,11 @@ impl<A: AggregateKind + 'static, F: Fn(&Store) -> Aggregates<A> + Send + Sync> F
     fn steps(&self, store: &Store, aggregate_id: &str, after: u64) -> Result<(Json, Steps)> {
         let steps = (self.0)(store).steps(aggregate_id, after)?;
         Ok((steps.state_json()?, Box::new(steps)))
+    }
+
+    fn replay(&self, store: &Store, aggregate_id: &str, uses_snapshots: bool) -> Result<()> {
+        let handle = (self.0)(store);
+        let handle = if uses_snapshots { handle } else { handle.without_snapshots() };
+        handle.replay(aggregate_id).map(drop)
     }
 }

@@ -7,9 +7,13 @@ use super::Page;
 use super::shell::{self, Nav};
 use crate::app::App;
 use crate::http::{Answer, Request};
-use crate::reading::aggregates::{self, Choice, Row, Wanted};
-use crate::view::number::{count, counted};
+use crate::reading::aggregates::{self, Choice, Row, Size, Wanted};
+use crate::reading::contents::Contents;
+use crate::view::number::{bytes, count, counted};
 use crate::view::{link, text, time};
+
+/// Tenants and types that are listed beside the table.
+const MOST_OF_FACET: usize = 50;
 
 /// What the page was asked for.
 struct Asked<'a> {
@@ -33,6 +37,12 @@ impl<'a> Asked<'a> {
     }
 
     fn read(&self, app: &App) -> foldlog::Result<aggregates::Page> {
+        let mut page = self.find(app)?;
+        page.measure(app)?;
+        Ok(page)
+    }
+
+    fn find(&self, app: &App) -> foldlog::Result<aggregates::Page> {
         if let Some(choice) = self.choice {
             return aggregates::chosen(app, &self.wanted, choice);
         }
@@ -70,33 +80,23 @@ impl<'a> Asked<'a> {
 pub(crate) fn page(app: &App, request: &Request) -> Page {
     let asked = Asked::of(request);
     let found = asked.read(app)?;
-    let statistics = |tenant: &str| app.store.tenant(tenant).statistics().map(|statistics| statistics.aggregates);
-    let mut tenants = Vec::new();
-    for tenant in app.tenants()?.into_iter().take(50) {
-        let aggregates = statistics(&tenant)?;
-        tenants.push((tenant, aggregates));
-    }
+    let contents = Contents::of(app)?;
+    let mut tenants = contents.tenants();
     let total: u64 = tenants.iter().map(|(_, aggregates)| aggregates).sum();
-    let mut types: Vec<(String, u64)> = Vec::new();
-    for (tenant, _) in tenants.iter().filter(|(tenant, _)| asked.wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
-        let store = app.store.tenant(tenant);
-        for name in store.aggregate_types()?.into_iter().take(100) {
-            let aggregates = store.json_aggregates(&name).count()?;
-            match types.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += aggregates,
-                None => types.push((name, aggregates)),
-            }
-        }
-    }
+    tenants.truncate(MOST_OF_FACET);
+    let of_types = contents.aggregate_types(asked.wanted.tenant);
+    let mut types: Vec<(String, u64)> =
+        of_types.into_iter().map(|(name, (_, aggregates))| (name.to_owned(), aggregates)).collect();
     types.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
-    let of_types = types.iter().map(|(_, aggregates)| aggregates).sum();
+    let (of_types, type_count) = (types.iter().map(|(_, aggregates)| aggregates).sum(), types.len());
+    types.truncate(MOST_OF_FACET);
     let choices = Choice::ALL
         .iter()
-        .map(|(choice, name, title)| choice.aggregates(app, &asked.wanted).map(|found| (*choice, *name, *title, found.len())));
+        .map(|(choice, name, title)| choice.count(app, &asked.wanted).map(|found| (*choice, *name, *title, found)));
     let choices: Vec<_> = choices.collect::<foldlog::Result<_>>()?;
     let content = html! {
         div.head {
-            div { h1 { "Aggregates" } p.facts { span { b { (count(of_types)) } " in " (counted(types.len() as u64, "type", "types")) } } }
+            div { h1 { "Aggregates" } p.facts { span { b { (count(of_types)) } " in " (counted(type_count as u64, "type", "types")) } } }
             div.end {
                 span.seg role="group" aria-label="Order" {
                     a.button href=(asked.url(&[("order", "recent")])) aria-current=[(!asked.by_id).then_some("true")] { "By last event" }
@@ -113,7 +113,7 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
                     ul {
                         @for (choice, name, title, found) in choices {
                             @let is_chosen = asked.choice == Some(choice);
-                            li { a href=(asked.url(&[("show", if is_chosen { "" } else { name })])) aria-current=[is_chosen.then_some("true")] { span { (title) } span { (count(found as u64)) @if found >= aggregates::MOST_CHOSEN { "+" } } } }
+                            li { a href=(asked.url(&[("show", if is_chosen { "" } else { name })])) aria-current=[is_chosen.then_some("true")] { span { (title) } span { @if let Some((found, is_all)) = found { (count(found)) @if !is_all { "+" } } } } }
                         }
                     }
                 }
@@ -163,7 +163,7 @@ fn list(rows: &[Row], asked: &Asked<'_>, total: u64) -> Markup {
             }
         } @else {
             table.cards {
-                thead { tr { th { "Type" } th { "Id" } th.num { "Version" } th { "Last event" } th { "What it says" } th.num { "When" } th.num { "Age" } } }
+                thead { tr { th { "Type" } th { "Id" } th.num { "Version" } th { "Last event" } th.skip-m { "What it says" } th { "When" } th.num { span.sr { "Age" } } th.num { "Size" } th.num { "Snapshot" } } }
                 tbody { @for row in rows { (row_of(row)) } }
             }
         }
@@ -180,16 +180,18 @@ fn row_of(row: &Row) -> Markup {
             @match &row.last {
                 Some(event) => {
                     td.nowrap { a href=(link::event(event)) { (text::text_up_to(&event.event_type, 40)) } }
-                    td.clip.full.muted { (link::summary(event)) }
-                    td.num.nowrap.muted.skip-s { (time::at(event.created_at)) }
+                    td.clip.full.muted.skip-m { (link::summary(event)) }
+                    td.nowrap.muted.skip-s { (time::at(event.created_at)) }
                     td.c-time.num.nowrap.muted title=(time::exact(event.created_at)) { (time::ago(event.created_at)) }
                 }
                 None => {
                     td.nowrap { span.chip { "purged" } }
-                    td.clip.full.muted { "every event was purged; a snapshot may have the state" }
+                    td.clip.full.muted.skip-m { "every event was purged; a snapshot may have the state" }
                     td.skip-s {} td.c-time {}
                 }
             }
+            td.num.nowrap.skip-s title=[row.size.title()] { @match row.size { Size::Bytes(size) => (bytes(size)), Size::Long => "…", Size::Unknown => "" } }
+            td.num.nowrap.muted.skip-s { @match row.snapshot { Some(version) => { "v" (count(version)) }, None => "none" } }
         }
     }
 }
@@ -236,7 +238,7 @@ pub(crate) fn json(app: &App, request: &Request) -> Page {
         serde_json::json!({
             "tenant": of.tenant, "aggregateType": of.aggregate_type, "aggregateId": of.aggregate_id, "version": row.version,
             "lastEvent": last.map(|event| &event.event_type), "lastEventAt": last.map(|event| event.created_at),
-            "lastPosition": last.map(|event| event.position),
+            "lastPosition": last.map(|event| event.position), "dataBytes": row.size.bytes(), "newestSnapshot": row.snapshot,
         })
     };
     let rows: Vec<_> = found.rows.iter().map(row).collect();

@@ -17,7 +17,7 @@ pub(crate) fn answer(app: &App, request: &Request, segments: &[&str]) -> Page {
     }
     match segments {
         ["storage", "verify"] => {
-            verify::start(&app.verification, &app.store);
+            verify::start(&app.verification, &app.store, app.writer.as_ref());
             Ok(Answer::redirect("/storage#verify"))
         }
         ["change", name] => match Change::ALL.into_iter().find(|change| change.path() == *name) {

@@ -83,14 +83,27 @@ fn done_notice(request: &Request) -> Markup {
     html! { @if let Some(done) = done { p.notice.info role="status" { strong { "Done." } span { (done) } } } }
 }
 
+fn find<'a>(readers: &'a Readers, tenant: Option<&str>, name: &str) -> Result<&'a Reader, super::Failure> {
+    let found = readers.all.iter().find(|reader| reader.tenant.as_deref() == tenant && reader.status.name == name);
+    found.ok_or_else(|| {
+        let what = format!("There is no reader {name:?}");
+        super::Failure::NotFound(what, "The page Delivery lists them all.".to_owned())
+    })
+}
+
+/// Dead letters after a position, `room` at most.
+fn letters(app: &App, reader: &Reader, after: u64, room: usize) -> foldlog::Result<Vec<DeadLetter>> {
+    if reader.dead() == 0 {
+        return Ok(Vec::new());
+    }
+    let is_passed = |letter: &foldlog::Result<DeadLetter>| letter.as_ref().is_ok_and(|letter| letter.position <= after);
+    reader.outbox(&app.store).dead_letters()?.iter().skip_while(is_passed).take(room).collect()
+}
+
 /// The page of one reader.
 pub(crate) fn one(app: &App, request: &Request, tenant: Option<&str>, name: &str) -> Page {
     let readers = app.readers()?;
-    let found = readers.all.iter().find(|reader| reader.tenant.as_deref() == tenant && reader.status.name == name);
-    let Some(reader) = found else {
-        let what = format!("There is no reader {name:?}");
-        return Err(super::Failure::NotFound(what, "The page Delivery lists them all.".to_owned()));
-    };
+    let reader = find(&readers, tenant, name)?;
     let status = &reader.status;
     let (chip, sign, _) = look(reader);
     let content = html! {
@@ -215,20 +228,14 @@ fn stopped(app: &App, reader: &Reader) -> Markup {
 fn outbox(app: &App, reader: &Reader, after: u64, room: usize) -> foldlog::Result<Markup> {
     let Some(status) = &reader.outbox else { return Ok(html! {}) };
     let name = &reader.status.name;
-    let letters: Vec<DeadLetter> = match status.dead {
-        0 => Vec::new(),
-        _ => {
-            let all = reader.outbox(&app.store).dead_letters()?.iter();
-            let is_passed = |letter: &foldlog::Result<DeadLetter>| letter.as_ref().is_ok_and(|letter| letter.position <= after);
-            all.skip_while(is_passed).take(room).collect::<Result<_, _>>()?
-        }
-    };
+    let letters = letters(app, reader, after, room)?;
     Ok(html! {
         section.block {
             div.bar-h { h2 { "Outbox " a href=(path(reader)) { (text::text_up_to(name, 60)) } } div.end { span { @if status.is_led { "a runner leads it" } @else { "no runner leads it" } } } }
-            dl.figures.four {
+            dl.figures {
                 div { dt { "Position" } dd { (count(status.position.get())) } dd.note { (counted(status.lag, "event", "events")) " behind the log" } }
-                div { dt { "To try again" } dd { (count(status.to_retry)) } dd.note { "leased, or failed before" } }
+                div { dt { "In hand" } dd { (count(status.leased)) } dd.note { "leased by a runner" } }
+                div { dt { "To try again" } dd { (count(status.to_retry - status.leased)) } dd.note { "failed before" } }
                 div { dt { "Waiting" } dd { (count(status.waiting)) } dd.note { "behind one of their aggregate" } }
                 div { dt { "Dead" } dd { (count(status.dead)) } dd.note { "given up" } }
             }
@@ -247,7 +254,7 @@ fn dead(app: &App, reader: &Reader, letters: &[DeadLetter], all: u64, after: u64
             div.end { (act(app, reader, Change::Retry, "", &format!("Retry all {total}"), &format!("Try all {total} dead letters of {number} again?"), &note)) }
         }
         table.cards {
-            thead { tr { th { "Event" } th { "Aggregate" } th { "Last error" } th.num { "Attempts" } th.num { "Position" } th { span.sr { "Actions" } } } }
+            thead { tr { th { "Event" } th { "Aggregate" } th { "Last error" } th.num { "Attempts" } th.num { "Held behind" } th.num { "Position" } th { span.sr { "Actions" } } } }
             tbody {
                 @for letter in letters {
                     @let position = letter.position.to_string();
@@ -256,6 +263,7 @@ fn dead(app: &App, reader: &Reader, letters: &[DeadLetter], all: u64, after: u64
                         td.c-agg.nowrap { @if let Some(event) = &letter.event { (link::aggregate(event)) } }
                         td.full.muted.clip { span title=(text::plain(&letter.last_error)) { (text::text_up_to(&letter.last_error, 300)) } }
                         td.num data-l="attempts" { (letter.attempts) }
+                        td.num data-l="held behind" { (count(letter.waiting)) }
                         td.num.muted.skip-s { (count(letter.position.get())) }
                         td.num.nowrap.acts {
                             (act(app, reader, Change::Retry, &position, "Retry", &format!("Try the event at position {} again?", count(letter.position.get())), &note)) " "
@@ -330,9 +338,16 @@ pub(crate) fn confirm(app: &App, change: Change, target: &Target, position: &str
     shell::page(app, Nav::Delivery, change.word(), &content)
 }
 
-pub(crate) fn json(app: &App) -> Page {
+/// All readers; with `name` and, unless it reads all tenants, `tenant`, one of them and its dead letters.
+pub(crate) fn json(app: &App, request: &Request) -> Page {
     let readers = app.readers()?;
     let one = |reader: &Reader| serde_json::json!({ "tenant": reader.tenant, "status": reader.status, "outbox": reader.outbox });
+    if let Some(name) = request.get("name") {
+        let found = find(&readers, request.get("tenant"), name)?;
+        let mut body = one(found);
+        body["deadLetters"] = serde_json::json!(letters(app, found, request.number("after").unwrap_or(0), LETTERS_OF_ONE)?);
+        return Ok(Answer::json(200, body.to_string()));
+    }
     let all: Vec<_> = readers.all.iter().map(one).collect();
     Ok(Answer::json(200, serde_json::json!({ "lastPosition": readers.last, "readers": all }).to_string()))
 }

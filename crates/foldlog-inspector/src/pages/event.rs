@@ -63,7 +63,7 @@ pub(crate) fn page(app: &App, _request: &Request, place: &str) -> Page {
                 section.block {
                     div.bar-h {
                         h2 { "Data" }
-                        div.end { span { (bytes(event.data.as_str().len() as u64)) ", schema " (event.schema_version) } button.ghost.copy type="button" data-copy=(event.data.as_str()) { "Copy" } }
+                        div.end { span { (bytes(event.data.as_str().len() as u64)) ", schema " (event.schema_version) ", formatted" } button.ghost.copy type="button" data-copy=(event.data.as_str()) { "Copy" } }
                     }
                     div.json.wrap.cap tabindex="0" role="group" aria-label="Data as JSON" { (json::stored(event.data.as_str())) }
                 }
@@ -73,7 +73,7 @@ pub(crate) fn page(app: &App, _request: &Request, place: &str) -> Page {
                 }
             }
             div {
-                section.block { div.bar-h { h2 { "Cause and effect" } } (tree(&event, &story)) }
+                section.block { div.bar-h { h2 { "Cause and effect" } @if let Some(url) = correlated(&event) { div.end { a href=(url) { "All of this correlation" } } } } (tree(&event, &story)) }
                 section.block { div.bar-h { h2 { "Metadata" } } (metadata(app, &event)?) }
             }
         }
@@ -162,6 +162,13 @@ fn effects(list: &[Effect], more: usize) -> Markup {
     }
 }
 
+/// The events of the same correlation, as the log shows them from a little before this one on.
+fn correlated(event: &RecordedEvent) -> Option<String> {
+    let id = event.metadata().ok()?.correlation_id?;
+    let after = event.position.get().saturating_sub(5_000).to_string();
+    Some(link::url("/log", &[("meta", &id), ("after", &after), ("tenant", &event.tenant)]))
+}
+
 fn metadata(app: &App, event: &RecordedEvent) -> foldlog::Result<Markup> {
     let node = event.metadata.as_ref().map(|metadata| Node::parse(metadata.as_str()));
     let members = match &node {
@@ -212,7 +219,7 @@ fn metadata(app: &App, event: &RecordedEvent) -> foldlog::Result<Markup> {
                     @let shown = value.as_text();
                     @match (&**key, &shown) {
                         ("causationId", Some(id)) if id.parse::<EventId>().is_ok() => a.mono href={ "/e/id/" (crate::http::encode(id)) } { (text::text_up_to(id, 200)) },
-                        ("correlationId", Some(id)) => a.mono href=(link::url("/log", &[("meta", id), ("after", &event.position.get().saturating_sub(5_000).to_string()), ("tenant", &event.tenant)])) { (text::text_up_to(id, 200)) },
+                        ("correlationId", Some(id)) => @match correlated(event) { Some(url) => a.mono href=(url) { (text::text_up_to(id, 200)) }, None => span.mono { (text::text_up_to(id, 200)) } },
                         (_, Some(shown)) => span.mono { (text::text_up_to(shown, 1_000)) },
                         (_, None) => div.json.wrap { (json::plain(value)) },
                     }

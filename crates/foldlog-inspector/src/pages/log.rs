@@ -8,6 +8,7 @@ use super::Page;
 use super::shell::{self, Nav};
 use crate::app::App;
 use crate::http::{Answer, Request};
+use crate::reading::contents::Contents;
 use crate::reading::days::{Days, midnight};
 use crate::reading::search::{Found, Wanted};
 use crate::view::number::{count, counted};
@@ -68,19 +69,9 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
 
 fn filters(app: &App, wanted: &Wanted) -> foldlog::Result<Markup> {
     let tenants = app.tenants()?;
-    let (mut types, mut event_types) = (Vec::new(), std::collections::BTreeMap::new());
-    for tenant in tenants.iter().take(50) {
-        let store = app.store.tenant(tenant);
-        types.extend(store.aggregate_types()?);
-        for (name, events) in store.statistics()?.events_by_type {
-            *event_types.entry(name).or_insert(0) += events;
-        }
-    }
-    types.sort();
-    types.dedup();
-    let mut event_types: Vec<(String, u64)> = event_types.into_iter().collect();
-    event_types.sort_by_key(|(_, events)| std::cmp::Reverse(*events));
-    let event_types: Vec<String> = event_types.into_iter().map(|(name, _)| name).take(300).collect();
+    let contents = Contents::of(app)?;
+    let types: Vec<String> = contents.aggregate_types(None).into_keys().map(str::to_owned).collect();
+    let event_types: Vec<String> = contents.event_types().into_iter().take(300).map(|(name, _)| name.to_owned()).collect();
     let options = |all: &str, values: &[String], chosen: &Option<String>| {
         html! {
             option value="" { (all) }

@@ -105,7 +105,7 @@ fn get(app: &App, request: &Request, segments: &[&str]) -> Page {
         ["log"] => log::page(app, request),
         ["log.json"] => log::json(app, request),
         ["delivery"] => delivery::page(app, request),
-        ["delivery.json"] => delivery::json(app),
+        ["delivery.json"] => delivery::json(app, request),
         ["delivery", name] => delivery::one(app, request, None, name),
         ["delivery", tenant, name] => delivery::one(app, request, Some(tenant), name),
         ["storage"] => storage::page(app, request),

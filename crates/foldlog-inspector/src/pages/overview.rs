@@ -1,15 +1,13 @@
 //! The overview: whether anything is stuck, how much there is, what happened last.
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
-use foldlog::{FileStatistics, Filter, Query, RecordedEvent, serde_json};
+use foldlog::{Filter, Query, RecordedEvent, Verified, VerifyReport, serde_json};
 use maud::{Markup, html};
 
 use super::shell::{self, Nav};
 use super::{Page, storage};
 use crate::app::App;
 use crate::http::{Answer, Request};
+use crate::reading::contents::{Contents, Snapshots};
 use crate::reading::days::Days;
 use crate::reading::health::{Condition, Reader, Readers};
 use crate::reading::verify::Verification;
@@ -21,57 +19,10 @@ const NEWEST: u64 = 8;
 /// Event types that are shown.
 const MOST_TYPES: usize = 10;
 
-/// What the file holds, over all tenants that are shown.
-struct Figures {
-    file: FileStatistics,
-    by_type: BTreeMap<String, u64>,
-    aggregates: u64,
-    aggregate_types: usize,
-    snapshots: u64,
-    snapshot_size: u64,
-    newest_snapshot: Option<DateTime<Utc>>,
-    tenants: usize,
-}
-
-impl Figures {
-    fn read(app: &App) -> foldlog::Result<Figures> {
-        let tenants = app.tenants()?;
-        let mut figures = Figures {
-            file: app.store.file_statistics()?,
-            by_type: BTreeMap::new(),
-            aggregates: 0,
-            aggregate_types: 0,
-            snapshots: 0,
-            snapshot_size: 0,
-            newest_snapshot: None,
-            tenants: tenants.len(),
-        };
-        let mut snapshot_bytes = 0;
-        for tenant in &tenants {
-            let store = app.store.tenant(tenant);
-            let statistics = store.statistics()?;
-            figures.aggregates += statistics.aggregates;
-            for (event_type, events) in statistics.events_by_type {
-                *figures.by_type.entry(event_type).or_default() += events;
-            }
-            figures.aggregate_types += store.aggregate_types()?.len();
-            let snapshots = store.snapshot_statistics()?;
-            figures.snapshots += snapshots.total_snapshots;
-            snapshot_bytes += snapshots.average_snapshot_size * snapshots.total_snapshots;
-            figures.newest_snapshot = figures.newest_snapshot.max(snapshots.newest_snapshot);
-        }
-        figures.snapshot_size = snapshot_bytes.checked_div(figures.snapshots).unwrap_or(0);
-        Ok(figures)
-    }
-
-    fn events(&self) -> u64 {
-        self.by_type.values().sum()
-    }
-}
-
 pub(crate) fn page(app: &App, request: &Request) -> Page {
     let days = request.number("days").unwrap_or(60).clamp(7, 366);
-    let figures = Figures::read(app)?;
+    let (contents, snapshots) = (Contents::of(app)?, Snapshots::of(app)?);
+    let figures = Figures { contents: &contents, snapshots: &snapshots, days: Days::last(app, days)? };
     let newest: Vec<RecordedEvent> =
         app.store.read(Query::matching(app.all(Filter::new())).newest_first().limit(NEWEST)).collect::<Result<_, _>>()?;
     let readers = app.readers()?;
@@ -82,7 +33,8 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
                 h1 { (text::text_up_to(&name, 200)) }
                 p.facts {
                     @if let Some(path) = app.store.path() { span.mono { (text::text(&path.to_string_lossy())) } }
-                    @if figures.tenants > 1 { span { (counted(figures.tenants as u64, "tenant", "tenants")) } }
+                    @let tenants = contents.tenants().len();
+                    @if tenants > 1 { span { (counted(tenants as u64, "tenant", "tenants")) } }
                 }
             }
             div.end { span.chip.line #live data-live="page" { "Updates when the page is opened" } }
@@ -92,15 +44,16 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
         (summary(&figures, newest.first()))
         @match newest.first() {
             None => (empty()),
-            Some(_) => (events(app, &figures, &newest, &readers, days)?),
+            Some(_) => (events(app, &figures, &newest, &readers)?),
         }
         }
     };
     Ok(Answer::html(200, shell::page(app, Nav::Overview, &name, &content)))
 }
 
-fn events(app: &App, figures: &Figures, newest: &[RecordedEvent], readers: &Readers, days: u64) -> foldlog::Result<Markup> {
-    let days = Days::last(app, days)?;
+fn events(app: &App, figures: &Figures<'_>, newest: &[RecordedEvent], readers: &Readers) -> foldlog::Result<Markup> {
+    let (days, types) = (&figures.days, figures.contents.event_types());
+    let verified = app.store.maintenance().last_verified();
     Ok(html! {
         div.cols {
             div {
@@ -109,8 +62,8 @@ fn events(app: &App, figures: &Figures, newest: &[RecordedEvent], readers: &Read
                         h2 { "Events per day" }
                         div.end { span { (count(days.total())) " in " (days.events.len()) " days" } }
                     }
-                    (chart::days(&days, 174.0, false, None))
-                    (chart::days_table(&days))
+                    (chart::days(days, 174.0, false, None))
+                    (chart::days_table(days))
                 }
                 section.block data-rows {
                     div.bar-h { h2 { "Newest events" } div.end { a href="/log" { "The whole log" } } }
@@ -118,8 +71,8 @@ fn events(app: &App, figures: &Figures, newest: &[RecordedEvent], readers: &Read
                 }
             }
             div {
-                section.block { div.bar-h { h2 { "Health" } } (health(app, figures, readers)) }
-                section.block { div.bar-h { h2 { "Event types" } @if figures.by_type.len() > MOST_TYPES { div.end { (figures.by_type.len()) } } } (types(figures)) }
+                section.block { div.bar-h { h2 { "Health" } } (health(app, figures.snapshots, readers, verified.as_ref())) }
+                section.block { div.bar-h { h2 { "Event types" } @if types.len() > MOST_TYPES { div.end { (types.len()) } } } (types_table(&types)) }
             }
         }
     })
@@ -162,24 +115,35 @@ pub(crate) fn capital(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
 }
 
-fn summary(figures: &Figures, newest: Option<&RecordedEvent>) -> Markup {
-    let events = figures.events();
+/// What the figures and the chart are made of.
+struct Figures<'a> {
+    contents: &'a Contents,
+    snapshots: &'a Snapshots,
+    days: Days,
+}
+
+fn summary(figures: &Figures<'_>, newest: Option<&RecordedEvent>) -> Markup {
+    let Figures { contents, snapshots, days } = figures;
+    let file = &contents.file;
     html! {
         dl.figures {
-            div { dt { "Events" } dd { (count(events)) } dd.note { "of " (counted(figures.by_type.len() as u64, "type", "types")) } }
-            div { dt { "Aggregates" } dd { (count(figures.aggregates)) } dd.note { "of " (counted(figures.aggregate_types as u64, "type", "types")) } }
+            div {
+                dt { "Events" } dd { (count(contents.events())) }
+                dd.note { @match days.each().next_back() { Some((day, events)) => { (count(events)) " on " (day.format("%-d %b")) }, None => "none yet" } }
+            }
+            div { dt { "Aggregates" } dd { (count(contents.aggregates())) } dd.note { "of " (counted(contents.aggregate_types(None).len() as u64, "type", "types")) } }
             div {
                 dt { "Newest event" }
                 dd { @match newest { Some(event) => (time::ago(event.created_at)), None => "none" } }
-                dd.note { "position " (count(figures.file.last_position.get())) }
+                dd.note { "position " (count(file.last_position.get())) }
             }
             div {
-                dt { "Snapshots" } dd { (count(figures.snapshots)) }
-                dd.note { @if figures.snapshots > 0 { (bytes(figures.snapshot_size)) " each on average" } @else { "none yet" } }
+                dt { "Snapshots" } dd { (count(snapshots.count())) }
+                dd.note { @match snapshots.state_bytes().checked_div(snapshots.count()) { Some(each) => { (bytes(each)) " each on average" }, None => "none yet" } }
             }
             div {
-                dt { "File" } dd { (bytes(figures.file.size_bytes)) }
-                dd.note { @match figures.file.size_bytes.checked_div(figures.file.events) { Some(each) => { (count(each)) " bytes an event, all told" }, None => "no events" } }
+                dt { "File" } dd { (bytes(file.size_bytes)) }
+                dd.note { @match file.size_bytes.checked_div(file.events) { Some(each) => { (count(each)) " bytes an event, all told" }, None => "no events" } }
             }
         }
     }
@@ -205,7 +169,7 @@ fn table(events: &[RecordedEvent]) -> Markup {
     }
 }
 
-fn health(app: &App, figures: &Figures, readers: &Readers) -> Markup {
+fn health(app: &App, snapshots: &Snapshots, readers: &Readers, verified: Result<&Option<Verified>, &foldlog::Error>) -> Markup {
     let line = |class: &str, what: Markup, figure: String, more: Markup| {
         let sign = match class {
             "bad" => "✕",
@@ -236,39 +200,65 @@ fn health(app: &App, figures: &Figures, readers: &Readers) -> Markup {
             } @else if fine > 0 {
                 (line("ok", html! { a href="/delivery" { "Readers" } }, format!("{} of {}", fine, readers.all.len()), html! { "follow the log" }))
             }
-            (line("ok", html! { "Snapshots" }, count(figures.snapshots), html! {
-                @match figures.newest_snapshot { Some(newest) => { "the newest " (time::ago(newest)) }, None => "replays fold every event" }
+            @let others = snapshots.of_other_folds(app);
+            (line(if others > 0 { "warn" } else { "ok" }, html! { a href="/storage#snapshots" { "Snapshots" } }, count(snapshots.count()), html! {
+                @if others > 0 { (count(others)) " of another fold than today's: replays pass over them" }
+                @else { @match snapshots.of_types.iter().map(|of_type| of_type.newest).max() { Some(newest) => { "the newest " (time::ago(newest)) }, None => "replays fold every event" } }
             }))
             @let wal = storage::wal_bytes(app);
             @let is_large = wal > storage::LARGE_WAL;
             (line(if is_large { "warn" } else { "ok" }, html! { "Write-ahead log" }, bytes(wal), html! {
                 @if is_large { "larger than usual: a reader may hold an old page" } @else { "it is emptied into the file from time to time" }
             }))
-            @match &*app.verification.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
-                Verification::None => (line("warn", html! { a href="/storage#verify" { "Verify" } }, "not run".to_owned(), html! { "not since this inspector started" })),
-                Verification::Running { .. } => (line("warn", html! { a href="/storage#verify" { "Verify" } }, "running".to_owned(), html! { "reads the whole file" })),
-                Verification::Done { at, took, result } => @match result {
-                    Ok(report) if report.is_clean() => (line("ok", html! { a href="/storage#verify" { "Last verify" } }, "no damage".to_owned(), html! { (count(report.events)) " events in " (format!("{:.1} s", took.as_secs_f64())) ", " (time::ago(*at)) })),
-                    Ok(report) => (line("bad", html! { a href="/storage#verify" { "Last verify" } }, format!("{} damages", count(report.damage_count)), html! { (time::ago(*at)) })),
-                    Err(error) => (line("bad", html! { a href="/storage#verify" { "Last verify" } }, "failed".to_owned(), text::text_up_to(error, 300))),
-                }
-            }
+            (verify_line(app, verified, line))
         }
     }
 }
 
-fn types(figures: &Figures) -> Markup {
-    let mut types: Vec<(&String, u64)> = figures.by_type.iter().map(|(name, events)| (name, *events)).collect();
-    types.sort_by_key(|(name, events)| (std::cmp::Reverse(*events), (*name).clone()));
+/// What the last verification found: this inspector's, or the one that was noted in the file.
+fn verify_line(
+    app: &App,
+    noted: Result<&Option<Verified>, &foldlog::Error>,
+    line: impl Fn(&str, Markup, String, Markup) -> Markup,
+) -> Markup {
+    let link = html! { a href="/storage#verify" { "Last verify" } };
+    let found =
+        |damages: u64| if damages == 0 { ("ok", "no damage".to_owned()) } else { ("bad", counted(damages, "damage", "damages")) };
+    let of_report = |report: &VerifyReport| found(report.damage_count);
+    match &*app.verification.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Verification::Running { .. } => line("warn", link, "running".to_owned(), html! { "reads the whole file" }),
+        Verification::Done { at, took, result: Ok(report), .. } => {
+            let (class, figure) = of_report(report);
+            line(
+                class,
+                link,
+                figure,
+                html! { (count(report.events)) " events in " (format!("{:.1} s", took.as_secs_f64())) ", " (time::ago(*at)) },
+            )
+        }
+        Verification::Done { result: Err(error), .. } => line("bad", link, "failed".to_owned(), text::text_up_to(error, 300)),
+        Verification::None => match noted {
+            Ok(Some(noted)) => {
+                let (class, figure) = found(noted.damage_count);
+                line(class, link, figure, html! { "up to position " (count(noted.position.get())) ", " (time::ago(noted.at)) })
+            }
+            Ok(None) => line("warn", link, "not run".to_owned(), html! { "no result is noted in the file" }),
+            Err(error) => line("bad", link, "unreadable".to_owned(), text::text_up_to(&error.to_string(), 300)),
+        },
+    }
+}
+
+fn types_table(types: &[(&str, u64)]) -> Markup {
     let most = types.first().map_or(1, |(_, events)| *events);
-    let (all, rest) = (figures.events(), types.iter().skip(MOST_TYPES).map(|(_, events)| events).sum::<u64>());
+    let all = types.iter().map(|(_, events)| events).sum();
+    let rest = types.iter().skip(MOST_TYPES).map(|(_, events)| events).sum::<u64>();
     html! {
         table.types {
             thead.sr { tr { th { "Type" } th { "Share, as a bar" } th { "Events" } th { "Share" } } }
             tbody {
                 @for (name, events) in types.iter().take(MOST_TYPES) {
                     tr {
-                        td.clip { a href=(link::url("/log", &[("type", name.as_str())])) { (text::text_up_to(name, 60)) } }
+                        td.clip { a href=(link::url("/log", &[("type", name)])) { (text::text_up_to(name, 60)) } }
                         td { (chart::meter(*events, most, "soft")) }
                         td.num { (count(*events)) }
                         td.num.muted { (percent(*events, all)) }
@@ -281,15 +271,32 @@ fn types(figures: &Figures) -> Markup {
 }
 
 pub(crate) fn json(app: &App) -> Page {
-    let figures = Figures::read(app)?;
+    let (contents, snapshots) = (Contents::of(app)?, Snapshots::of(app)?);
+    let last = app.store.read(Query::matching(app.all(Filter::new())).newest_first().limit(1)).next().transpose()?;
+    let (states, kept) = (snapshots.state_bytes(), snapshots.count());
+    let aggregate_types: Vec<_> = contents
+        .types
+        .iter()
+        .map(|of| serde_json::json!({ "tenant": of.tenant, "aggregateType": of.aggregate_type, "aggregates": of.aggregates, "events": of.events }))
+        .collect();
+    let event_types: Vec<_> = contents
+        .event_types()
+        .into_iter()
+        .map(|(event_type, events)| serde_json::json!({ "eventType": event_type, "events": events }))
+        .collect();
+    // The members of `foldlog stats --json`, of all tenants that are shown.
     let body = serde_json::json!({
-        "events": figures.events(),
-        "eventsByType": figures.by_type,
-        "aggregates": figures.aggregates,
-        "tenants": figures.tenants,
-        "snapshots": figures.snapshots,
-        "lastPosition": figures.file.last_position,
-        "sizeBytes": figures.file.size_bytes,
+        "file": app.name(),
+        "tenants": contents.tenants().into_iter().map(|(tenant, _)| tenant).collect::<Vec<_>>(),
+        "wholeFile": contents.file,
+        "walBytes": storage::wal_bytes(app),
+        "events": contents.events(),
+        "aggregates": contents.aggregates(),
+        "aggregateTypes": aggregate_types,
+        "eventTypes": event_types,
+        "lastEventAt": last.map(|event| event.created_at),
+        "snapshots": { "count": kept, "averageBytes": states.checked_div(kept).unwrap_or(0) },
+        "verified": app.store.maintenance().last_verified()?,
     });
     Ok(Answer::json(200, body.to_string()))
 }

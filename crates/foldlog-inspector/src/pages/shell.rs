@@ -76,7 +76,7 @@ pub(crate) fn page(app: &App, nav: Nav, title: &str, content: &Markup) -> String
         main.page #main {
             (content)
             footer.foot {
-                span { (text::plain(&app.name())) }
+                span { (text::plain(&app.name())) @if let Ok(file) = app.store.file_statistics() { ", format " (file.format) } }
                 span { "Times in UTC, as the events carry them; the order is the position" }
                 span { "As of position " (count(last)) ", " (Utc::now().format("%H:%M:%S")) }
             }

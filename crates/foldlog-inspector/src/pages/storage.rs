@@ -1,16 +1,16 @@
 //! Storage: the file, snapshots, and a verification on request.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use foldlog::{FileStatistics, SubscriptionKind, TableSize, VerifyReport, serde_json};
+use foldlog::{FileStatistics, SnapshotsOfType, SubscriptionKind, TableSize, VerifyReport, VerifyStep, serde_json};
 use maud::{Markup, html};
 
 use super::Page;
 use super::shell::{self, Nav};
 use crate::app::App;
 use crate::http::{Answer, Request};
-use crate::reading::verify::Verification;
+use crate::reading::contents::{Contents, Snapshots};
+use crate::reading::verify::{Taken, Verification};
 use crate::view::number::{bytes, count, counted, percent};
 use crate::view::{chart, link, text, time};
 
@@ -39,6 +39,7 @@ pub(crate) fn page(app: &App, request: &Request) -> Page {
                 h1 { "Storage" }
                 p.facts {
                     span { "file " b { (bytes(file.size_bytes)) } } span { "write-ahead log " b { (bytes(wal_bytes(app))) } }
+                    span { "free pages " b { (bytes(file.free_bytes)) } } span { "format " b { (file.format) } }
                     @if let Some(each) = file.size_bytes.checked_div(file.events) { span { b { (count(each)) } " bytes an event, all told" } }
                 }
             }
@@ -86,11 +87,13 @@ fn tables(app: &App, request: &Request, file: &FileStatistics) -> foldlog::Resul
     let all: u64 = sizes.iter().map(|(_, size)| size.bytes).sum();
     let (shown, small) = sizes.split_at(sizes.len().min(MOST_TABLES));
     let sum = |of: fn(&TableSize) -> u64| small.iter().map(|(_, size)| of(size)).sum::<u64>();
-    let mut rows: Vec<(String, u64, u64)> = shown.iter().map(|(word, size)| (word.clone(), size.bytes, size.unused)).collect();
+    let mut rows: Vec<(String, [u64; 3])> =
+        shown.iter().map(|(word, size)| (word.clone(), [size.bytes, size.unused, size.rows])).collect();
     if !small.is_empty() {
-        rows.push((format!("{} small tables and indexes", small.len()), sum(|size| size.bytes), sum(|size| size.unused)));
+        let name = format!("{} small tables and indexes", small.len());
+        rows.push((name, [sum(|size| size.bytes), sum(|size| size.unused), sum(|size| size.rows)]));
     }
-    let parts: Vec<(String, u64)> = rows.iter().map(|(word, bytes, _)| (word.clone(), *bytes)).collect();
+    let parts: Vec<(String, u64)> = rows.iter().map(|(word, [bytes, ..])| (word.clone(), *bytes)).collect();
     Ok(html! {
         section.block #tables {
             div.bar-h { h2 { "Bytes by table" } div.end { span { (bytes(all)) " in " (counted(sizes.len() as u64, "table or index", "tables and indexes")) } } }
@@ -98,11 +101,13 @@ fn tables(app: &App, request: &Request, file: &FileStatistics) -> foldlog::Resul
             @else {
                 (stack(&parts, "Bytes by table", bytes))
                 table.plain {
-                    thead { tr { th { "Table" } th.num { "Bytes" } th.num { "Share" } th.num.skip-s { "Unused" } } }
-                    tbody { @for (number, (word, taken, unused)) in rows.iter().enumerate() {
+                    thead { tr { th { "Table" } th.num { "Bytes" } th.num { "Share" } th.num.skip-s { "Rows" } th.num.skip-s { "Bytes a row" } th.num.skip-s { "Unused" } } }
+                    tbody { @for (number, (word, [taken, unused, rows])) in rows.iter().enumerate() {
                         tr {
                             td { (swatch(number)) " " (text::text_up_to(word, 80)) }
-                            td.num { (bytes(*taken)) } td.num.muted { (percent(*taken, all)) } td.num.muted.skip-s { (percent(*unused, *taken)) }
+                            td.num { (bytes(*taken)) } td.num.muted { (percent(*taken, all)) }
+                            td.num.skip-s { (count(*rows)) } td.num.muted.skip-s { @if let Some(each) = (taken - unused).checked_div(*rows) { (count(each)) } }
+                            td.num.muted.skip-s { (percent(*unused, *taken)) }
                         }
                     } }
                 }
@@ -166,20 +171,11 @@ pub(crate) fn json(app: &App, request: &Request) -> Page {
 
 /// Events by aggregate type, as a bar and a table.
 fn types(app: &App) -> foldlog::Result<Markup> {
-    let mut types: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for tenant in app.tenants()? {
-        let store = app.store.tenant(&tenant);
-        for name in store.aggregate_types()? {
-            let events = store.count(foldlog::Filter::new().aggregate_type(&name))?;
-            let aggregates = store.json_aggregates(&name).count()?;
-            let sum = types.entry(name).or_default();
-            *sum = (sum.0 + events, sum.1 + aggregates);
-        }
-    }
-    let mut types: Vec<(String, (u64, u64))> = types.into_iter().collect();
+    let contents = Contents::of(app)?;
+    let mut types: Vec<(&str, (u64, u64))> = contents.aggregate_types(None).into_iter().collect();
     types.sort_by_key(|(_, (events, _))| std::cmp::Reverse(*events));
     let all: u64 = types.iter().map(|(_, (events, _))| events).sum();
-    let parts: Vec<(String, u64)> = types.iter().map(|(name, (events, _))| (name.clone(), *events)).collect();
+    let parts: Vec<(String, u64)> = types.iter().map(|(name, (events, _))| ((*name).to_owned(), *events)).collect();
     Ok(html! {
         section.block {
             div.bar-h { h2 { "Events by aggregate type" } div.end { span { (counted(all, "event", "events")) " of " (counted(types.len() as u64, "type", "types")) } } }
@@ -207,39 +203,41 @@ fn types(app: &App) -> foldlog::Result<Markup> {
 }
 
 fn snapshots(app: &App) -> foldlog::Result<Markup> {
-    const MOST: usize = 20;
-    let (mut total, mut size, mut oldest, mut newest) = (0, 0, None, None);
-    let mut of = Vec::new();
-    for tenant in app.tenants()? {
-        let statistics = app.store.tenant(&tenant).snapshot_statistics()?;
-        total += statistics.total_snapshots;
-        size += statistics.average_snapshot_size * statistics.total_snapshots;
-        oldest = [oldest, statistics.oldest_snapshot].into_iter().flatten().min();
-        newest = newest.max(statistics.newest_snapshot);
-        of.extend(statistics.snapshots_by_aggregate.into_iter().take(MOST).map(|of| (tenant.clone(), of)));
-    }
-    of.sort_by_key(|(_, of)| std::cmp::Reverse(of.snapshots));
+    const MOST: usize = 50;
+    let snapshots = Snapshots::of(app)?;
+    let (total, size) = (snapshots.count(), snapshots.state_bytes());
+    let many_tenants = app.tenants()?.len() > 1;
+    let mut of_types: Vec<&SnapshotsOfType> = snapshots.of_types.iter().collect();
+    of_types.sort_by_key(|of_type| std::cmp::Reverse(of_type.snapshots));
+    let oldest = of_types.iter().map(|of_type| of_type.oldest).min();
+    let newest = of_types.iter().map(|of_type| of_type.newest).max();
     Ok(html! {
         section.block #snapshots {
-            div.bar-h { h2 { "Snapshots" } div.end { span { (count(total)) ", " (bytes(size)) } } }
+            div.bar-h { h2 { "Snapshots" } div.end { span { (count(total)) ", " (bytes(size)) " of JSON" } } }
             @if total == 0 { div.empty { h3 { "No snapshots" } p { "Replays fold every event. By default one is made every 100 events of an aggregate." } } }
             @else {
-                dl.figures.four {
-                    div { dt { "Snapshots" } dd { (count(total)) } dd.note { "a cache, never the truth" } }
-                    div { dt { "Each on average" } dd { (bytes(u64::checked_div(size, total).unwrap_or(0))) } dd.note { "of JSON" } }
-                    div { dt { "Oldest" } dd { @if let Some(oldest) = oldest { (time::ago(oldest)) } } dd.note { "made" } }
-                    div { dt { "Newest" } dd { @if let Some(newest) = newest { (time::ago(newest)) } } dd.note { "made" } }
-                }
                 table.plain {
-                    thead { tr { th { "Aggregate" } th.num { "Snapshots" } } }
-                    tbody { @for (tenant, of) in of.iter().take(MOST) {
+                    thead { tr { th { "Type" } th.skip-s { "Fold" } th.num { "Snapshots" } th.num { "Aggregates" } th.num.skip-s { "Average" } } }
+                    tbody { @for of_type in of_types.iter().take(MOST) {
                         tr {
-                            td { span.muted { (text::text_up_to(&of.aggregate_type, 60)) } " " a.mono href={ (link::aggregate_path(tenant, &of.aggregate_type, &of.aggregate_id)) "?tab=snapshots" } { (text::id(&of.aggregate_id)) } }
-                            td.num { (count(of.snapshots)) }
+                            td { a href=(link::url("/aggregates", &[("tenant", &of_type.tenant), ("type", &of_type.aggregate_type), ("show", "snapshot")])) { (text::text_up_to(&of_type.aggregate_type, 60)) }
+                                @if many_tenants { " " span.muted { (text::text_up_to(&of_type.tenant, 40)) } } }
+                            td.mono.nowrap.skip-s { (text::text_up_to(&of_type.fold_name, 60)) " " (of_type.fold_version) }
+                            td.num { (count(of_type.snapshots)) }
+                            td.num { (count(of_type.aggregates)) }
+                            td.num.muted.skip-s { (bytes(of_type.state_bytes.checked_div(of_type.snapshots).unwrap_or(0))) }
                         }
                     } }
                 }
-                @if of.len() > MOST { p.small.muted { "The " (MOST) " with most snapshots." } }
+                @if of_types.len() > MOST { p.small.muted { "The " (MOST) " types and folds with most snapshots, of " (count(of_types.len() as u64)) "." } }
+                p.pager {
+                    @if let (Some(oldest), Some(newest)) = (oldest, newest) { span { "The oldest was made " (time::ago(oldest)) ", the newest " (time::ago(newest)) ". A cache, never the truth." } }
+                    @if let Some(replay) = &snapshots.replay {
+                        span { "Replay of " (text::text_up_to(&replay.aggregate_type, 40)) " "
+                            a.mono href=(link::aggregate_path(&replay.tenant, &replay.aggregate_type, &replay.aggregate_id)) { (text::id(&replay.aggregate_id)) }
+                            ", " (counted(replay.events, "event", "events")) ": " b { (time::short(replay.with)) } " from its snapshot, " b { (time::short(replay.without)) } " without" }
+                    }
+                }
             }
         }
     })
@@ -256,22 +254,78 @@ fn verification(app: &App) -> Markup {
         section.block #verify {
             div.bar-h { h2 { "Verify" } div.end { span { "reads the whole file, changes nothing" } } }
             @match &*state {
-                Verification::None => { p { "Checks every page, every event with its checksum, and every index against the events." } p.gap { (start("Verify now")) } }
+                Verification::None => { (noted_before(app)) p { "Checks every page, every event with its checksum, and every index against the events." } p.gap { (start("Verify now")) } }
                 Verification::Running { since, progress } => {
                     p role="status" { strong { "Running" } " for " (format!("{:.1} s", since.elapsed().as_secs_f64()))
-                        @if let Some(progress) = progress { ": " (format!("{:?}", progress.step).to_lowercase()) ", " (count(progress.done)) @if progress.total > 0 { " of " (count(progress.total)) } ", " (counted(progress.damages, "damage", "damages")) }
+                        @if let Some(progress) = progress { ": " (name_of(progress.step).0) ", " (count(progress.done)) @if progress.total > 0 { " of " (count(progress.total)) } ", " (counted(progress.damages, "damage", "damages")) }
                     }
                     @if let Some(progress) = progress.filter(|progress| progress.total > 0) { p.gap { (chart::meter(progress.done.min(progress.total), progress.total, "")) } }
                 }
-                Verification::Done { at, took, result } => {
+                Verification::Done { at, took, result, steps, noted } => {
                     @match result {
                         Ok(report) => (report_of(report, &format!("{:.1} s", took.as_secs_f64()), &time::ago(*at))),
                         Err(error) => div.err { h3 { "The file could not be verified" } p { (text::text(error)) } },
                     }
+                    (taken(steps))
+                    @if let Some(Err(error)) = noted { p.small.muted { "The result is not noted in the file: " (text::text(error)) } }
                     p.gap { (start("Verify again")) }
                 }
             }
             @if let Some(path) = app.store.path() { p.gap { (link::command(&format!("foldlog verify {}", text::shell(&path.to_string_lossy())))) } }
+        }
+    }
+}
+
+/// What an earlier verification noted in the file.
+fn noted_before(app: &App) -> Markup {
+    html! {
+        @match app.store.maintenance().last_verified() {
+            Ok(Some(noted)) => p.gap {
+                @if noted.damage_count == 0 { span.mark.ok { "✓" } " " strong { "No damage" } } @else { span.mark.bad { "✕" } " " strong { (counted(noted.damage_count, "damage", "damages")) } }
+                " when it was verified last: " (counted(noted.events, "event", "events")) " up to position " (count(noted.position.get())) ", " (time::ago(noted.at)) ", by foldlog " (text::text_up_to(&noted.foldlog_version, 40)) "."
+            },
+            Ok(None) => {},
+            Err(error) => p.gap { span.mark.bad { "✕" } " " (text::text(&error.to_string())) },
+        }
+    }
+}
+
+/// A step in words: its name, and what it looks at.
+fn name_of(step: VerifyStep) -> (&'static str, &'static str) {
+    match step {
+        VerifyStep::Structure => ("Structure", "pages, by SQLite’s own check"),
+        VerifyStep::Totals => ("Totals", "the stored counters"),
+        VerifyStep::Names => ("Names", "tenants, types, replicas"),
+        VerifyStep::Aggregates => ("Aggregates", "against their events and the index of their names"),
+        VerifyStep::Events => ("Events", "every checksum, and the entries in the indexes"),
+        VerifyStep::Archive => ("Archive", "the events in the second file"),
+        VerifyStep::Positions => ("Positions", "in order, and the holes that removals made"),
+        VerifyStep::Chain => ("Audit chain", "link by link"),
+        VerifyStep::Erasures => ("Erasures", "the records of what was erased"),
+        VerifyStep::Ids => ("Ids", "the index of event ids"),
+        VerifyStep::Tags => ("Tags", "the index of tags"),
+        VerifyStep::Summaries => ("Summaries", "by which queries skip and statistics count"),
+        VerifyStep::Snapshots => ("Snapshots", "every checksum"),
+        VerifyStep::Subscriptions => ("Subscriptions", "every checkpoint"),
+        VerifyStep::Deliveries => ("Deliveries", "what outboxes have left to do"),
+        _ => ("Other", ""),
+    }
+}
+
+/// The steps of a verification, with their times.
+fn taken(steps: &[Taken]) -> Markup {
+    html! {
+        table.plain.gap {
+            thead { tr { th { "Step" } th.skip-s { "Looks at" } th.num { "Rows" } th.num { "Time" } } }
+            tbody { @for step in steps {
+                @let (name, looks_at) = name_of(step.step);
+                tr {
+                    td.nowrap { @if step.damages == 0 { span.mark.ok { "✓" } } @else { span.mark.bad { "✕" } } " " (name) @if step.damages > 0 { " " span.chip.bad { (counted(step.damages, "damage", "damages")) } } }
+                    td.muted.skip-s { (looks_at) }
+                    td.num { @if step.rows > 1 { (count(step.rows)) } }
+                    td.num.muted { (time::short(step.took)) }
+                }
+            } }
         }
     }
 }

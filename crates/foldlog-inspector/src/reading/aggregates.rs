@@ -1,19 +1,28 @@
 //! Lists of aggregates: by their last event, or by id.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldlog::{AggregateRef, Filter, Position, Query, RecordedEvent, Result, Store};
+use foldlog::{AggregateRef, ErrorKind, Filter, Position, Query, RecordedEvent, Result, Store, Version};
 
 use crate::app::App;
+use crate::reading::contents::Snapshots;
 
 /// Rows of a page.
 pub(crate) const PAGE: usize = 50;
-/// Aggregates that are looked at for a choice.
-pub(crate) const MOST_CHOSEN: usize = 10_000;
-/// Rows of a choice.
+/// Aggregates whose events were removed that are looked at.
+const MOST_REMOVED: usize = 10_000;
+/// Aggregates whose events were removed that are looked at in each tenant for a choice.
+const MOST_LOOKED_AT: usize = 1_000;
+/// Dead letters that are looked at in each outbox for a choice.
+const MOST_LETTERS: usize = 1_000;
+/// Rows of a choice; beyond it only a number is given, and at least that.
 const MOST_ROWS: usize = 200;
+/// The size of an aggregate with more events is not added up.
+const MOST_SUMMED: u64 = 1_000;
+/// Events that are added up for a page.
+const MOST_SUMMED_OF_PAGE: u64 = 10_000;
 /// How long a page may look through the log.
 const BUDGET: Duration = Duration::from_millis(1_500);
 
@@ -48,11 +57,70 @@ pub(crate) struct Row {
     pub(crate) version: u64,
     /// Its newest event; `None` if all were purged.
     pub(crate) last: Option<RecordedEvent>,
+    pub(crate) size: Size,
+    /// The version of its newest snapshot.
+    pub(crate) snapshot: Option<u64>,
+}
+
+/// The bytes of an aggregate's events.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Size {
+    Bytes(u64),
+    /// It has more events than are added up.
+    Long,
+    /// The archive is not there, or nobody asked.
+    #[default]
+    Unknown,
+}
+
+impl Size {
+    pub(crate) fn bytes(self) -> Option<u64> {
+        if let Size::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
+    /// What is said about it beside the number.
+    pub(crate) fn title(self) -> Option<&'static str> {
+        match self {
+            Size::Bytes(_) => Some("JSON of its events, metadata and tags"),
+            Size::Long => Some("over 1,000 events, or too many on this page: not added up"),
+            Size::Unknown => None,
+        }
+    }
 }
 
 impl From<RecordedEvent> for Row {
     fn from(event: RecordedEvent) -> Row {
-        Row { aggregate: event.aggregate().into(), version: event.version.get(), last: Some(event) }
+        Row {
+            aggregate: event.aggregate().into(),
+            version: event.version.get(),
+            last: Some(event),
+            size: Size::Unknown,
+            snapshot: None,
+        }
+    }
+}
+
+impl Page {
+    /// Adds what is not known from the newest event: the size, and the newest snapshot.
+    pub(crate) fn measure(&mut self, app: &App) -> Result<()> {
+        let mut summed = 0;
+        for row in &mut self.rows {
+            let store = app.store.tenant(&row.aggregate.tenant);
+            let Name { aggregate_type, aggregate_id, .. } = &row.aggregate;
+            row.snapshot = store.newest_snapshot(&**aggregate_type, aggregate_id)?.map(Version::get);
+            if row.version > MOST_SUMMED || summed + row.version > MOST_SUMMED_OF_PAGE {
+                row.size = Size::Long;
+                continue;
+            }
+            summed += row.version;
+            row.size = match store.aggregate_size(&**aggregate_type, aggregate_id) {
+                Ok(size) => size.map_or(Size::Unknown, |size| Size::Bytes(size.room.event_bytes + size.room.archived_bytes)),
+                // Its newest events are here all the same.
+                Err(error) if error.kind() == ErrorKind::ArchiveMissing => Size::Unknown,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
     }
 }
 
@@ -63,7 +131,7 @@ impl Row {
             Some(event) => Ok(event.into()),
             None => {
                 let version = store.version(&aggregate.aggregate_type, &aggregate.aggregate_id)?.get();
-                Ok(Row { aggregate, version, last: None })
+                Ok(Row { aggregate, version, last: None, size: Size::Unknown, snapshot: None })
             }
         }
     }
@@ -134,13 +202,13 @@ pub(crate) fn recent(app: &App, wanted: &Wanted<'_>, before: Option<u64>) -> Res
 /// Adds the aggregates whose events were all purged: they come last, because the log no longer says when they changed.
 fn purged(app: &App, wanted: &Wanted<'_>, page: &mut Page) -> Result<()> {
     for tenant in app.tenants()?.into_iter().filter(|tenant| wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
-        for of in app.store.tenant(&tenant).removed_aggregates(MOST_CHOSEN)? {
+        for of in app.store.tenant(&tenant).removed_aggregates(MOST_REMOVED)? {
             let aggregate = Name::from(of.aggregate);
             if of.removed.purged_through == of.version && wanted.has(&aggregate) {
                 if page.rows.len() >= PAGE {
                     page.left_out += 1;
                 } else {
-                    page.rows.push(Row { aggregate, version: of.version.get(), last: None });
+                    page.rows.push(Row { aggregate, version: of.version.get(), last: None, size: Size::Unknown, snapshot: None });
                 }
             }
         }
@@ -171,34 +239,62 @@ impl Choice {
         Choice::ALL.iter().find(|(choice, ..)| *choice == self).map_or("", |(_, name, _)| name)
     }
 
-    /// The aggregates that have it, `MOST_CHOSEN` of each tenant at most.
-    pub(crate) fn aggregates(self, app: &App, wanted: &Wanted<'_>) -> Result<Vec<Name>> {
-        let mut found = Vec::new();
-        for tenant in app.tenants()?.into_iter().filter(|tenant| wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
-            let store = app.store.tenant(&tenant);
-            match self {
-                Choice::Snapshot => {
-                    let of = store.snapshot_statistics()?.snapshots_by_aggregate.into_iter().take(MOST_CHOSEN);
-                    found.extend(of.map(|of| Name {
-                        tenant: tenant.as_str().into(),
-                        aggregate_type: of.aggregate_type.into(),
-                        aggregate_id: of.aggregate_id.into(),
-                    }));
-                }
-                Choice::Removed => found.extend(store.removed_aggregates(MOST_CHOSEN)?.into_iter().map(|of| of.aggregate.into())),
-                Choice::DeadLetter => {}
+    /// How many aggregates have it, and whether that is all of them. `None` if only a list could tell.
+    pub(crate) fn count(self, app: &App, wanted: &Wanted<'_>) -> Result<Option<(u64, bool)>> {
+        if self != Choice::Snapshot {
+            let found = self.aggregates(app, wanted)?;
+            return Ok(Some((found.len().min(MOST_ROWS) as u64, found.len() <= MOST_ROWS)));
+        }
+        if !wanted.prefix.is_empty() {
+            return Ok(None);
+        }
+        // Snapshots of several folds may be of the same aggregates: then it is at least the largest number.
+        let mut of_types: BTreeMap<(&str, &str), (u64, bool)> = BTreeMap::new();
+        let snapshots = Snapshots::of(app)?;
+        for of in &snapshots.of_types {
+            let is_wanted = wanted.tenant.is_none_or(|tenant| *tenant == *of.tenant)
+                && wanted.aggregate_type.is_none_or(|aggregate_type| *aggregate_type == *of.aggregate_type);
+            if is_wanted {
+                let known = of_types.entry((&of.tenant, &of.aggregate_type));
+                known.and_modify(|sum| *sum = (sum.0.max(of.aggregates), false)).or_insert((of.aggregates, true));
             }
         }
+        Ok(Some((of_types.values().map(|(aggregates, _)| aggregates).sum(), of_types.values().all(|(_, is_all)| *is_all))))
+    }
+
+    /// Aggregates that have it; if there are more than `MOST_ROWS`, at least one more than that.
+    fn aggregates(self, app: &App, wanted: &Wanted<'_>) -> Result<Vec<Name>> {
+        let mut found = Vec::new();
         if self == Choice::DeadLetter {
             for reader in app.readers()?.all.iter().filter(|reader| reader.dead() > 0) {
-                for letter in reader.outbox(&app.store).dead_letters()?.iter().take(MOST_CHOSEN) {
+                for letter in reader.outbox(&app.store).dead_letters()?.iter().take(MOST_LETTERS) {
                     found.extend(letter?.event.map(|event| event.aggregate().into()));
                 }
             }
             found.sort();
             found.dedup();
+            found.retain(|aggregate| wanted.has(aggregate));
+            return Ok(found);
         }
-        found.retain(|aggregate| wanted.has(aggregate));
+        for tenant in app.tenants()?.into_iter().filter(|tenant| wanted.tenant.is_none_or(|wanted| wanted == tenant)) {
+            let store = app.store.tenant(&tenant);
+            match self {
+                Choice::Snapshot => {
+                    found.extend(store.snapshot_statistics()?.snapshots_by_aggregate.into_iter().map(|of| Name {
+                        tenant: tenant.as_str().into(),
+                        aggregate_type: of.aggregate_type.into(),
+                        aggregate_id: of.aggregate_id.into(),
+                    }));
+                }
+                Choice::Removed | Choice::DeadLetter => {
+                    found.extend(store.removed_aggregates(MOST_LOOKED_AT)?.into_iter().map(|of| of.aggregate.into()));
+                }
+            }
+            found.retain(|aggregate| wanted.has(aggregate));
+            if found.len() > MOST_ROWS {
+                break;
+            }
+        }
         Ok(found)
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod causes;
+pub(crate) mod contents;
 pub(crate) mod days;
 pub(crate) mod health;
 pub(crate) mod search;

@@ -33,6 +33,17 @@ pub(crate) fn ago(time: DateTime<Utc>) -> String {
     if passed < TimeDelta::zero() { format!("in {}", gap(-passed)) } else { format!("{} ago", gap(passed)) }
 }
 
+/// `48 µs`, `1.8 s`: how long something took.
+pub(crate) fn short(took: std::time::Duration) -> String {
+    let micros = took.as_micros();
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{:.1} ms", took.as_secs_f64() * 1e3),
+        10_000..1_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{:.1} s", took.as_secs_f64()),
+    }
+}
+
 /// `2 h 39 min`. Clocks may go backwards, so it may be negative.
 pub(crate) fn gap(gap: TimeDelta) -> String {
     let millis = gap.num_milliseconds();
@@ -55,6 +66,12 @@ pub(crate) fn gap(gap: TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_a_unit_that_fits() {
+        let of = |micros| short(std::time::Duration::from_micros(micros));
+        assert_eq!([48, 1_840, 12_345, 1_840_000].map(of), ["48 µs", "1.8 ms", "12 ms", "1.8 s"]);
+    }
 
     #[test]
     fn gaps_are_short() {

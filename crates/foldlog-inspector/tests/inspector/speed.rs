@@ -1,21 +1,43 @@
-//! Every page of a file of many events, measured.
+//! Every page of a large file, measured.
+//!
+//! `FOLDLOG_LONG=1 cargo test --release -p foldlog-inspector --test inspector every_page -- --nocapture` makes a file of
+//! 1,000,000 events and prints a table of pages and times; no page may take longer than 100 ms.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use foldlog::serde_json::json;
-use foldlog::{Batch, Durability, Expected, NewEvent, Options, Store};
+use foldlog::{
+    Batch, Durability, Expected, Filter, HandlerError, Message, NewEvent, Options, PublishError, RecordedEvent, SnapshotReason,
+    Store,
+};
 use foldlog_inspector::Inspector;
 
 use crate::client::get;
 use crate::sample::moment;
 
-/// Events in batches, of 5 types, in aggregates of two types; one of them with a long history.
+const TENANTS: u64 = 12;
+const TYPES: [&str; 4] = ["order", "payment", "cart", "ledger"];
+
+fn tenant(store: &Store, number: u64) -> Store {
+    if number == 0 { store.clone() } else { store.tenant(format!("tenant-{number}")) }
+}
+
+/// Events of five types with tags, in batches of 500; ten for each aggregate of four types in twelve tenants, but for one ledger,
+/// which has a tenth of the events of its tenant.
 fn fill(store: &Store, events: u64) {
     const EACH: u64 = 500;
-    for first in (0..events).step_by(EACH as usize) {
+    let aggregates = events / 10 / TENANTS;
+    for (number, first) in (0..events).step_by(EACH as usize).enumerate() {
+        let of_tenant = number as u64 % TENANTS;
         let mut batch = Batch::new();
         for n in first..(first + EACH).min(events) {
-            let (kind, id) = if n % 10 == 0 { ("ledger", n / 100_000) } else { ("order", n / 7 % (events / 12 + 1)) };
+            let id = n * 7_919 % aggregates;
+            let (kind, id) = if of_tenant == 0 && n % 10 == 0 {
+                ("ledger", "long".to_owned())
+            } else {
+                (TYPES[id as usize % 4], format!("{id:06}"))
+            };
             let status = ["placed", "paid", "shipped"][n as usize % 3];
             let data = json!({"status": status, "total": n % 977, "customer": {"id": n % 5_000, "name": "Ada Lovelace"}});
             // Ninety days, in order but for a clock that went wrong now and then.
@@ -24,8 +46,30 @@ fn fill(store: &Store, events: u64) {
             let event = event.created_at(moment(minute - 129_600)).tag(format!("customer:{}", n % 5_000));
             batch = batch.append(kind, id, Expected::Any, [event]);
         }
-        store.commit(batch).unwrap();
+        tenant(store, of_tenant).commit(batch).unwrap();
     }
+}
+
+/// A snapshot of every cart and of the long ledger, an outbox with dead letters, a handler that stopped.
+fn finish(store: &Store, events: u64) {
+    for number in 0..TENANTS {
+        let carts = tenant(store, number).json_aggregates("cart");
+        carts.snapshot_all(SnapshotReason::Manual, |_| ControlFlow::Continue(())).unwrap();
+    }
+    for version in [10, 1_000] {
+        store.json_aggregates("ledger").create_snapshot_at("long", version, SnapshotReason::Manual).unwrap();
+    }
+    let reject = |message: &Message<'_>| match message.event.position.get().is_multiple_of(1_000) {
+        true => Err(PublishError::Reject("410 Gone".to_owned())),
+        false => Ok(()),
+    };
+    let returned = Filter::new().event_type("Returned").aggregate_type("ledger");
+    store.outbox("mail").filter(returned).max_attempts(1).publisher(reject).run_to_end().unwrap();
+    let stop = |event: &RecordedEvent| match event.position.get() > events / 2 {
+        true => Err(HandlerError::from("field `carrier` is missing")),
+        false => Ok(()),
+    };
+    assert!(store.tenant("tenant-3").subscription("shipping").run_to_end(stop).is_err());
 }
 
 /// 100,000 events; with FOLDLOG_LONG, a million.
@@ -37,9 +81,17 @@ fn every_page_of_a_large_file_is_quick() {
     let store = Options::new().durability(Durability::Fast).open(place.path().join("large.db")).unwrap();
     let began = Instant::now();
     fill(&store, events);
-    println!("{events} events made in {:.1} s", began.elapsed().as_secs_f64());
+    finish(&store, events);
+    let file = store.file_statistics().unwrap();
+    let aggregates: u64 = store.statistics_by_type().unwrap().iter().map(|of_type| of_type.aggregates).sum();
+    println!(
+        "{events} events of {aggregates} aggregates in {TENANTS} tenants, {} snapshots, {} MB, made in {:.1} s",
+        file.snapshots,
+        file.size_bytes / 1_000_000,
+        began.elapsed().as_secs_f64()
+    );
     let server = Inspector::new(store.clone()).serve("127.0.0.1:0").unwrap();
-    let ledger = store.version("ledger", 0).unwrap().get();
+    let ledger = store.version("ledger", "long").unwrap().get();
     let mut slow = Vec::new();
     // Debug builds are several times slower, and other tests run beside this one: there it only shows what reads the whole
     // file.
@@ -47,39 +99,45 @@ fn every_page_of_a_large_file_is_quick() {
     for path in [
         "/".to_owned(),
         "/aggregates".to_owned(),
+        "/aggregates?tenant=tenant-5&type=cart".to_owned(),
         format!("/aggregates?before={}", events / 2),
         "/aggregates?after=0".to_owned(),
-        "/aggregates?order=id&q=10".to_owned(),
-        "/aggregates?order=id&after=9&after-tenant=default&after-type=order".to_owned(),
-        "/a/default/order/1".to_owned(),
-        "/a/default/ledger/0".to_owned(),
-        format!("/a/default/ledger/0?v={}", ledger / 2),
-        format!("/a/default/ledger/0?from=10&to={ledger}"),
+        "/aggregates?order=id&q=00010".to_owned(),
+        "/aggregates?order=id&after=000009&after-tenant=default&after-type=order".to_owned(),
+        "/aggregates?show=snapshot".to_owned(),
+        "/aggregates?show=dead".to_owned(),
+        "/aggregates?show=removed".to_owned(),
+        "/a/default/order/000012".to_owned(),
+        "/a/default/ledger/long".to_owned(),
+        format!("/a/default/ledger/long?v={}", ledger / 2),
+        format!("/a/default/ledger/long?from=10&to={ledger}"),
         format!("/e/{}", events / 2),
         "/log".to_owned(),
         format!("/log?before={}", events / 2),
         "/log?type=Paid&atype=ledger".to_owned(),
+        "/log?tenant=tenant-7".to_owned(),
         "/log?tenant=default&tag=customer%3A77".to_owned(),
         format!("/log?from={}&to={}", moment(-60_000).date_naive(), moment(-50_000).date_naive()),
         "/log?path=%24.total%20%3D%20976".to_owned(),
+        "/find?q=000012".to_owned(),
         "/delivery".to_owned(),
+        "/delivery/default/mail".to_owned(),
         "/storage".to_owned(),
-        "/aggregates?show=snapshot".to_owned(),
         "/statistics.json".to_owned(),
     ] {
-        let mut times: Vec<Duration> = (0..3)
+        let mut times: Vec<Duration> = (0..5)
             .map(|_| {
                 let began = Instant::now();
                 let answer = get(&server, &path);
-                assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+                assert!(matches!(answer.status, 200 | 303), "{path}: {} {}", answer.status, answer.body);
                 began.elapsed()
             })
             .collect();
         let first = times[0];
         times.sort();
-        println!("{:>7.1} ms, first {:>7.1} ms  {path}", times[1].as_secs_f64() * 1e3, first.as_secs_f64() * 1e3);
-        if times[1] > bound {
-            slow.push(format!("{path}: {:?}", times[1]));
+        println!("{:>7.1} ms, first {:>7.1} ms  {path}", times[2].as_secs_f64() * 1e3, first.as_secs_f64() * 1e3);
+        if times[2] > bound {
+            slow.push(format!("{path}: {:?}", times[2]));
         }
     }
     assert!(slow.is_empty(), "{slow:#?}");
