@@ -341,13 +341,13 @@ pub(crate) fn confirm(app: &App, change: Change, target: &Target, position: &str
 /// All readers; with `name` and, unless it reads all tenants, `tenant`, one of them and its dead letters.
 pub(crate) fn json(app: &App, request: &Request) -> Page {
     let readers = app.readers()?;
-    let one = |reader: &Reader| serde_json::json!({ "tenant": reader.tenant, "status": reader.status, "outbox": reader.outbox });
     if let Some(name) = request.get("name") {
-        let found = find(&readers, request.get("tenant"), name)?;
-        let mut body = one(found);
-        body["deadLetters"] = serde_json::json!(letters(app, found, request.number("after").unwrap_or(0), LETTERS_OF_ONE)?);
+        let reader = find(&readers, request.get("tenant"), name)?;
+        let letters = letters(app, reader, request.number("after").unwrap_or(0), LETTERS_OF_ONE)?;
+        let body = serde_json::json!({ "tenant": reader.tenant, "status": reader.status, "outbox": reader.outbox, "deadLetters": letters });
         return Ok(Answer::json(200, body.to_string()));
     }
+    let one = |reader: &Reader| serde_json::json!({ "tenant": reader.tenant, "status": reader.status, "outbox": reader.outbox });
     let all: Vec<_> = readers.all.iter().map(one).collect();
     Ok(Answer::json(200, serde_json::json!({ "lastPosition": readers.last, "readers": all }).to_string()))
 }

@@ -20,7 +20,7 @@ const TENANTS: u64 = 12;
 const TYPES: [&str; 4] = ["order", "payment", "cart", "ledger"];
 
 fn tenant(store: &Store, number: u64) -> Store {
-    if number == 0 { store.clone() } else { store.tenant(format!("tenant-{number}")) }
+    if number == 0 { store.clone() } else { store.tenant(&format!("tenant-{number}")) }
 }
 
 /// Events of five types with tags, in batches of 500; ten for each aggregate of four types in twelve tenants, but for one ledger,
