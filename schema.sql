@@ -175,11 +175,11 @@ CREATE TABLE chain (
   link                BLOB NOT NULL      -- 32 bytes: SHA-256 of the links before it, in the log and in the aggregate, and of position, version and commitment
 ) STRICT;
 
--- Aggregates of which a repair could not read some events. Only the texts of errors and reports depend on it: for replays such
--- events are purged ones.
+-- What the repair that made this file could not read. For replays, lost events are purged ones; an aggregate whose last events
+-- are lost is not replayed to the present until somebody accepts that.
 CREATE TABLE losses (
-  aggregate           INTEGER PRIMARY KEY, -- aggregates.id
-  lost_through        INTEGER NOT NULL   -- the last version that could not be read
+  aggregate           INTEGER PRIMARY KEY, -- aggregates.id; 0: there are losses
+  lost_through        INTEGER NOT NULL   -- the last version that could not be read; 0 for aggregate 0
 ) STRICT;
 
 -- Results of folds: a cache, never the truth.

@@ -58,6 +58,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0013-what-is-remembered.md")]
 #[doc = include_str!("../docs/decisions/0014-erasure.md")]
 #[doc = include_str!("../docs/decisions/0015-audit-chain.md")]
+#[doc = include_str!("../docs/decisions/0016-repair.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

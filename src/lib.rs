@@ -92,6 +92,7 @@ pub use storage::erasure::{Erasure, ProjectionToRebuild};
 pub use storage::lookup::{
     AggregateSize, EventStatistics, FileStatistics, Removed, RemovedOf, Room, SizeReport, TableSize, TypeSize, TypeStatistics,
 };
+pub use storage::repair::{Lost, RepairProgress, RepairReport, RepairStep};
 pub use storage::snapshots::{SnapshotStatistics, SnapshotsOf, SnapshotsOfType};
 pub use storage::upkeep::{CompactProgress, ReindexProgress, WalCheckpoint};
 pub use storage::verify::{Verified, VerifyProgress, VerifyReport, VerifyStep};

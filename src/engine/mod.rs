@@ -31,6 +31,7 @@ pub(crate) use delivery::{Apply, DocumentTable, InlineProjection, Watcher};
 use crate::model::error::Result;
 use crate::options::Options;
 use crate::sqlite::Database;
+use crate::storage::repair::{RepairReport, Witness};
 
 /// The engine that stores the log.
 pub(crate) enum Engine {
@@ -47,6 +48,16 @@ impl Engine {
     /// Opens an existing file for reading.
     pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Engine> {
         Database::open_read_only(path, options).map(Engine::Sqlite)
+    }
+
+    /// Makes a log at `to`, where an empty file is, of what can be read of a damaged one. `None` if the witness stopped it.
+    pub(crate) fn salvage(
+        damaged: &Path,
+        to: &Path,
+        options: &Options,
+        witness: &mut dyn Witness,
+    ) -> Result<Option<(Engine, RepairReport)>> {
+        Ok(crate::sqlite::salvage(damaged, to, options, witness)?.map(|(database, report)| (Engine::Sqlite(database), report)))
     }
 
     /// Makes a log in memory.

@@ -70,6 +70,9 @@ verbs! {
     fn verified(&self) -> Result<Option<Verified>>;
     /// Notes what a verification found.
     fn note_verified(&self, verified: &Verified) -> Result<()>;
+    /// Accepts that an aggregate of a tenant, or every one of it, ends with the last event that a repair found. Returns how
+    /// many aggregates were uncertain.
+    fn accept_losses(&self, tenant: &str, only: Option<(&str, &str)>) -> Result<u64>;
     /// The end of the audit chain; `None` if the file has none.
     fn chain_end(&self) -> Result<Option<AuditDigest>>;
     /// The link of the audit chain at a position; `None` if it has none there.

@@ -70,10 +70,7 @@ pub(crate) fn backup(
     progress: &mut dyn FnMut(&BackupProgress) -> ControlFlow<()>,
 ) -> Result<BackupProgress> {
     refuse_existing(to)?;
-    if let Some(left) = left_behind(to).first() {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{} was left behind by another file", left.display()))
-            .advice("choose another name, or move it away"));
-    }
+    refuse_left_behind(to)?;
     match copy(scope, to, progress)? {
         (done, Some(copy)) => copy.publish(to).map(|()| done),
         (stopped, None) => Ok(stopped),
@@ -164,7 +161,16 @@ fn refuse_damaged(report: &VerifyReport) -> Result<()> {
     }
 }
 
-fn refuse_existing(to: &Path) -> Result<()> {
+/// Refuses a place where an earlier file of the name left something.
+pub(crate) fn refuse_left_behind(to: &Path) -> Result<()> {
+    match left_behind(to).first() {
+        None => Ok(()),
+        Some(left) => Err(Error::new(ErrorKind::InvalidInput, format!("{} was left behind by another file", left.display()))
+            .advice("choose another name, or move it away")),
+    }
+}
+
+pub(crate) fn refuse_existing(to: &Path) -> Result<()> {
     match std::fs::symlink_metadata(to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(io_error(format!("{} cannot be looked at", to.display()), error)),
@@ -181,24 +187,24 @@ fn left_behind(to: &Path) -> Vec<PathBuf> {
     COMPANIONS.iter().map(|ending| beside(to, ending)).filter(|path| path.symlink_metadata().is_ok()).collect()
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-fn io_error(what: String, error: io::Error) -> Error {
+pub(crate) fn io_error(what: String, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{what}: {error}")).caused_by(error)
 }
 
 /// An unfinished copy beside its place. It disappears unless it is published.
-struct Copy {
+pub(crate) struct Copy {
     path: PathBuf,
     has_archive: bool,
 }
 
 impl Copy {
-    fn make(to: &Path) -> Result<Copy> {
+    pub(crate) fn make(to: &Path) -> Result<Copy> {
         let path = beside(to, &format!(".{}.tmp", Uuid::new_v4().simple()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -208,9 +214,13 @@ impl Copy {
         Ok(Copy { path, has_archive: false })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Gives it its name, unless another file has it by now. The archive comes first, so that the main file is never there
     /// without it.
-    fn publish(&self, to: &Path) -> Result<()> {
+    pub(crate) fn publish(&self, to: &Path) -> Result<()> {
         if self.has_archive {
             give_name(&beside(&self.path, ARCHIVE), &beside(to, ARCHIVE))?;
         }
@@ -233,7 +243,7 @@ impl Drop for Copy {
 }
 
 /// Waits until the disk has a file; returns its size.
-fn sync(path: &Path) -> Result<u64> {
+pub(crate) fn sync(path: &Path) -> Result<u64> {
     let file = OpenOptions::new().write(true).open(path);
     let synced = file.and_then(|file| file.sync_all().and_then(|()| file.metadata()));
     Ok(synced.map_err(|error| io_error(format!("{} cannot be written", path.display()), error))?.len())

@@ -39,6 +39,9 @@ pub enum ErrorKind {
     /// A replay needs events that were purged or archived, and no usable snapshot replaces them; or a removal was
     /// refused because it would lead to this.
     HistoryRemoved,
+    /// The last events of the aggregate were lost with a damaged file, and the file was repaired without them. What is left still
+    /// reads.
+    EventsLost,
     /// The events are in the archive, and the archive is not there, or is that of another file. What is in the main file
     /// still works.
     ArchiveMissing,
@@ -95,6 +98,7 @@ impl ErrorKind {
             ErrorKind::LimitExceeded => "limit_exceeded",
             ErrorKind::DuplicateEventId => "duplicate_event_id",
             ErrorKind::HistoryRemoved => "history_removed",
+            ErrorKind::EventsLost => "events_lost",
             ErrorKind::ArchiveMissing => "archive_missing",
             ErrorKind::Erased => "erased",
             ErrorKind::FormatTooNew => "format_too_new",

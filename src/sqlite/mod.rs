@@ -11,6 +11,7 @@ mod consistency;
 mod ends;
 mod format;
 mod names_cache;
+mod salvage;
 mod tables;
 mod transaction;
 mod upcast;
@@ -19,6 +20,7 @@ mod verify;
 
 pub(crate) use connection::database::Database;
 pub(crate) use connection::fresh::Watcher;
+pub(crate) use salvage::salvage;
 pub(crate) use tables::read_model::DocumentTable;
 pub use tables::read_model::ReadModel;
 pub(crate) use verbs::projections::{Apply, Create, InlineProjection};

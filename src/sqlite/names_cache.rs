@@ -57,6 +57,8 @@ pub(crate) struct NamesCache {
     /// Where the file's archive is, or would be; `None` in memory.
     pub(crate) archive: Option<ArchivePath>,
     pub(super) upcasters: Arc<Registry>,
+    /// Whether a repair that made the file noted losses.
+    pub(super) has_losses: bool,
     remembered: RwLock<Remembered>,
 }
 
@@ -80,7 +82,7 @@ pub(crate) struct NewNames {
 
 impl NamesCache {
     pub(super) fn new(replica: Replica, archive: Option<ArchivePath>, upcasters: Arc<Registry>) -> NamesCache {
-        NamesCache { replica: RwLock::new(replica), archive, upcasters, remembered: RwLock::default() }
+        NamesCache { replica: RwLock::new(replica), archive, upcasters, has_losses: false, remembered: RwLock::default() }
     }
 
     /// The identity under which this file appends.
@@ -91,6 +93,10 @@ impl NamesCache {
     /// After it was changed in the file.
     pub(super) fn set_replica(&self, replica: Replica) {
         *sync::write(&self.replica) = replica;
+    }
+
+    pub(super) fn with_losses(self, has_losses: bool) -> NamesCache {
+        NamesCache { has_losses, ..self }
     }
 
     /// A cache without an identity, for a file that was just opened.

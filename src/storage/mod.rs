@@ -5,6 +5,7 @@ pub(crate) mod delivery;
 pub(crate) mod erasure;
 pub(crate) mod load;
 pub(crate) mod lookup;
+pub(crate) mod repair;
 pub(crate) mod scan;
 pub(crate) mod snapshots;
 pub(crate) mod upkeep;

@@ -275,6 +275,27 @@ impl Maintenance {
         self.scope.engine().verified().map_err(|error| error.during("last verification"))
     }
 
+    /// Accepts, for this tenant, that aggregates whose last events a [repair](Store::repair) could not read end with the last event
+    /// that is left. Until then they are not replayed to the present, and nothing is appended to them. Returns how many
+    /// there were.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn accept_losses(&self) -> Result<u64> {
+        let accepted = self.scope.engine().accept_losses(&self.scope.tenant, None);
+        accepted.map_err(|error| error.during("accept losses"))
+    }
+
+    /// As [`Maintenance::accept_losses`], of one aggregate.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such aggregate.
+    pub fn accept_losses_of(&self, aggregate_type: impl AsRef<str>, aggregate_id: impl fmt::Display) -> Result<u64> {
+        let only = (aggregate_type.as_ref(), &*aggregate_id.to_string());
+        let accepted = self.scope.engine().accept_losses(&self.scope.tenant, Some(only));
+        accepted.map_err(|error| error.of(&self.scope.aggregate(only.0, only.1)).during("accept losses"))
+    }
+
     /// The end of the audit chain, to be kept elsewhere: see [`AuditDigest`]. `None` if the file has no chain: see
     /// [`Options::audit`](crate::Options::audit).
     ///

@@ -4,5 +4,6 @@ pub(crate) mod copy;
 pub(crate) mod export;
 pub(crate) mod import;
 mod line;
+pub(crate) mod repair;
 mod rows;
 pub(crate) mod table;

@@ -16,6 +16,7 @@ use crate::commands::inspect::Inspect;
 use crate::commands::ls::Ls;
 use crate::commands::outside::{Completions, Man, Metrics};
 use crate::commands::readers::{Outbox, Projections, Subscriptions};
+use crate::commands::repair::Repair;
 use crate::commands::replay::Replay;
 use crate::commands::snapshot::Snapshots;
 use crate::commands::sql::Sql;
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Verify(Verify),
     Backup(Backup),
     Restore(Restore),
+    Repair(Repair),
     Purge(Purge),
     Erase(Erase),
     Archive(Archive),

@@ -25,7 +25,7 @@ use crate::options::Options;
 use crate::sqlite::ends::Ends;
 use crate::sqlite::format;
 use crate::sqlite::names_cache::NamesCache;
-use crate::sqlite::tables::log_state;
+use crate::sqlite::tables::{log_state, losses};
 use crate::sqlite::transaction::{View, Writing, data_version};
 use crate::sync::{self, lock};
 
@@ -82,7 +82,8 @@ impl Database {
         let locked = opening.lock_before_opening(is_ours);
         let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
         prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
-        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone(), options.upcasters.clone());
+        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone(), options.upcasters.clone())
+            .with_losses(has_losses(&writer)?);
         let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
         drop(locked);
         if let (Some(path), true) = (opening.guarded_file(), options.reserve) {
@@ -101,7 +102,8 @@ impl Database {
         let locked = opening.lock_before_opening(false);
         let reader = opening.first_reader().map_err(|error| opening.explained(error))?;
         format::check_readable(&reader)?;
-        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone(), options.upcasters.clone());
+        let names = NamesCache::new(replica_of(&reader)?, opening.archive.clone(), options.upcasters.clone())
+            .with_losses(has_losses(&reader)?);
         let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
         drop(locked);
         Ok(Database::of(opening, guard, None, vec![reader], names))
@@ -396,4 +398,8 @@ impl Drop for Database {
 /// Reads the identity under which a file appends.
 pub(super) fn replica_of(connection: &Connection) -> Result<crate::sqlite::names_cache::Replica> {
     log_state::replica(&View::new(connection, &NamesCache::unknown()))
+}
+
+fn has_losses(connection: &Connection) -> Result<bool> {
+    losses::any(&View::new(connection, &NamesCache::unknown()))
 }

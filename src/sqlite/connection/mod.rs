@@ -9,7 +9,7 @@ mod files;
 pub(super) mod fresh;
 mod guard;
 mod open;
-mod paths;
+pub(in crate::sqlite) mod paths;
 mod reason;
 mod reserve;
 mod rewrite;

@@ -62,7 +62,7 @@ pub(super) fn private(path: &Path) -> std::io::Result<()> {
 }
 
 /// The path of one of the files that SQLite keeps beside a database.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(in crate::sqlite) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

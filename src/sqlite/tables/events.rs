@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
@@ -324,6 +324,11 @@ pub(crate) struct Unread<'r, 't> {
 }
 
 impl<'r> Unread<'r, '_> {
+    /// The row as it is stored.
+    pub(crate) fn columns(&self) -> Result<Vec<Value>> {
+        (0..12).map(|column| self.row.at(column)).collect()
+    }
+
     /// The event, if its checksum is right.
     pub(crate) fn event(self, view: &View<'_>, identity: u64) -> Result<Raw<'r>> {
         Raw::read(view, self.row, identity, self.types)
@@ -344,6 +349,25 @@ pub(crate) fn check_page(
         let key = row.at(0)?;
         order.next(key)?;
         each(key, Unread { row, types: &mut types }).map(|()| true)
+    })
+}
+
+/// As [`check_page`], of a schema that is attached under this name, in the order of the keys or against it.
+pub(crate) fn check_page_of(
+    view: &View<'_>,
+    schema: &str,
+    descending: bool,
+    from: i64,
+    limit: usize,
+    mut each: impl FnMut(i64, Unread<'_, '_>) -> Result<()>,
+) -> Result<()> {
+    let sql = match descending {
+        false => select_events!("", "events e WHERE e.key > ?1 ORDER BY e.key LIMIT ?2"),
+        true => select_events!("", "events e WHERE e.key < ?1 ORDER BY e.key DESC LIMIT ?2"),
+    };
+    let mut types = Vec::new();
+    view.each_row(&sql.replace(" events ", &format!(" {schema}.events ")), params![from, limit], |row| {
+        each(row.at(0)?, Unread { row, types: &mut types }).map(|()| true)
     })
 }
 

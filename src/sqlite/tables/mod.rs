@@ -16,6 +16,7 @@ pub(super) mod event_writes;
 pub(super) mod events;
 pub(super) mod keys;
 pub(super) mod log_state;
+pub(super) mod losses;
 pub(super) mod names;
 pub(super) mod positions;
 pub(super) mod read_model;

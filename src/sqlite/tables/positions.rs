@@ -161,7 +161,8 @@ pub(crate) fn removed(view: &View<'_>) -> Result<(u64, u64)> {
     Ok((purged, archived))
 }
 
-fn save_hole(writing: &Writing<'_>, hole: Hole) -> Result<()> {
+/// Notes a hole that touches no other of its kind.
+pub(crate) fn save_hole(writing: &Writing<'_>, hole: Hole) -> Result<()> {
     let row = params![hole.first, hole.last, hole.archived, hole.checksum()];
     writing.execute("INSERT INTO holes (first, last, archived, checksum) VALUES (?1, ?2, ?3, ?4)", row)?;
     Ok(())

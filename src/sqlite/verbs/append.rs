@@ -17,7 +17,7 @@ use crate::sqlite::tables::aggregates;
 use crate::sqlite::tables::block_summaries::Filled;
 use crate::sqlite::tables::event_writes::{Inserter, NewRow};
 use crate::sqlite::tables::events::Owner;
-use crate::sqlite::tables::{event_ids, event_tags, positions, snapshots};
+use crate::sqlite::tables::{event_ids, event_tags, losses, positions, snapshots};
 use crate::sqlite::transaction::Writing;
 use crate::sqlite::verbs::erase::refuse_erased;
 use crate::sqlite::verbs::load::load;
@@ -260,6 +260,9 @@ fn find_or_make(writing: &Writing<'_>, request: &AppendRequest<'_>, append: &Agg
     let row = aggregates::find(writing, aggregate_type.id, &append.aggregate_id)?;
     if let Some(row) = row.filter(|row| row.removal.purged_through > 0) {
         refuse_erased(writing, row.id)?;
+    }
+    if let Some(row) = row.filter(|_| writing.names.has_losses) {
+        losses::refuse_lost_end(writing, row.id, row.version)?;
     }
     check(row.map_or(0, |row| row.version))?;
     let aggregate = match row {

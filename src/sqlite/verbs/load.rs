@@ -7,6 +7,7 @@ use crate::sqlite::tables::aggregates::{self, Removal};
 use crate::sqlite::tables::archive::{self, Part};
 use crate::sqlite::tables::erasures;
 use crate::sqlite::tables::events::{self, Owner};
+use crate::sqlite::tables::losses;
 use crate::sqlite::tables::snapshots::{self, Whose};
 use crate::sqlite::transaction::View;
 use crate::sqlite::upcast::{each_part, each_part_of};
@@ -77,7 +78,11 @@ fn not_found(what: impl Into<String>) -> Error {
 
 /// The error if events were purged that no snapshot of the fold replaces. Names a fold that has such a snapshot.
 fn history_removed(view: &View<'_>, owner: &Owner, through: u64) -> Error {
-    let mut what = format!("events up to version {through} were removed and no usable snapshot of this fold replaces them");
+    let removed = match losses::lost_through(view, owner.aggregate) {
+        Ok(lost) if lost >= through => "lost when the file was repaired",
+        _ => "removed",
+    };
+    let mut what = format!("events up to version {through} were {removed} and no usable snapshot of this fold replaces them");
     let all = snapshots::all(view, owner.aggregate, owner.identity).unwrap_or_default();
     match all.into_iter().find(|row| row.is_intact && row.version >= through) {
         Some(SnapshotRow { version, fold_name, fold_version, .. }) => {
@@ -96,8 +101,12 @@ fn begin(view: &View<'_>, request: &LoadRequest<'_>, loader: &mut (impl Loader +
     let aggregate_type = view.aggregate_type(request.tenant, request.aggregate_type)?.ok_or_else(no_events)?;
     let number = aggregates::number(view, aggregate_type.id, request.aggregate_id)?.ok_or_else(no_events)?;
     let owner = Owner::new(number, aggregate_type, request.aggregate_id);
-    if let Until::Version(version) = request.until {
-        check_reached(view, &owner, version)?;
+    match request.until {
+        Until::Version(version) => check_reached(view, &owner, version)?,
+        _ if view.names.has_losses => {
+            losses::refuse_lost_end(view, owner.aggregate, aggregates::at_number(view, owner.aggregate)?.version)?;
+        }
+        _ => {}
     }
     let mut progress = Progress {
         version: 0,

@@ -9,6 +9,7 @@ mod deliveries;
 mod erase;
 mod load;
 pub(super) mod lookup;
+mod losses;
 pub(crate) mod projections;
 mod purge;
 mod readers;

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod outside;
 pub(crate) mod readers;
+pub(crate) mod repair;
 pub(crate) mod replay;
 pub(crate) mod snapshot;
 pub(crate) mod sql;
@@ -73,6 +74,7 @@ fn dispatch(command: Command, context: &mut Context) -> Done {
         Command::Verify(verify) => verify.run(context),
         Command::Backup(backup) => backup.run(context),
         Command::Restore(restore) => restore.run(context),
+        Command::Repair(repair) => repair.run(context),
         Command::Purge(purge) => purge.run(context),
         Command::Erase(erase) => erase.run(context),
         Command::Archive(archive) => archive.run(context),

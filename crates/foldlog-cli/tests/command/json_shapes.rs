@@ -54,6 +54,7 @@ fn the_page_shows_what_the_command_prints() {
         "copy shop.db orders.db --aggregate-type order",
         "backup shop.db monday.db",
         "restore monday.db again.db",
+        "repair monday.db repaired.db",
         "purge shop.db --before 2026-11-03 --dry-run",
         "erase shop.db order/4712 --field /customer --by operator --yes",
         "compact shop.db",

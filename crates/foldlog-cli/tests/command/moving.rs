@@ -1,4 +1,4 @@
-//! Import, export, backup, restore.
+//! Import, export, backup, restore, repair.
 
 use std::io::{Read, Write};
 
@@ -128,4 +128,32 @@ fn a_copy_changes_names_and_goes_on_where_it_was() {
     assert!(!place.path("other.db").exists());
     place.fails(2, &["copy", "shop.db", "x.db", "--rename-type", "Paid"]);
     place.fails(2, &["import", "x.db", "--column", "data=payload"]);
+}
+
+#[test]
+fn a_damaged_file_is_repaired_and_the_losses_are_named() {
+    let place = Place::shop();
+    place.done(&["maintain", "shop.db"]);
+    let mut bytes = std::fs::read(place.path("shop.db")).unwrap();
+    let damaged: Vec<usize> = (0..bytes.len() - 3).filter(|at| bytes[*at..].starts_with(b"DHL")).collect();
+    assert!(!damaged.is_empty());
+    for at in damaged {
+        bytes[at] = b'X';
+    }
+    std::fs::write(place.path("shop.db"), &bytes).unwrap();
+    place.fails(5, &["verify", "shop.db"]);
+    let said = place.fails(5, &["repair", "shop.db", "new.db"]);
+    assert!(said.contains("1 event lost"), "{said}");
+    assert_eq!(std::fs::read(place.path("shop.db")).unwrap(), bytes);
+    place.done(&["verify", "new.db"]);
+    assert_eq!(place.json(&["replay", "new.db", "order/4711", "--version", "2"])[0]["version"], 2);
+    assert!(place.fails(1, &["replay", "new.db", "order/4711"]).contains("lost when the file was repaired"));
+    place.fails(1, &["append", "new.db", "order/4711", "Paid"]);
+    place.fails(2, &["repair", "shop.db", "new.db"]);
+    place.fails(3, &["repair", "none.db", "other.db"]);
+
+    place.fails(5, &["repair", "shop.db", "accepted.db", "--accept-losses"]);
+    assert_eq!(place.json(&["replay", "accepted.db", "order/4711"])[0]["version"], 2);
+    place.done(&["append", "accepted.db", "order/4711", "Paid"]);
+    place.done(&["verify", "accepted.db"]);
 }
