@@ -17,8 +17,8 @@ use crate::model::error::{Error, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
-use crate::sqlite::names_cache::EventType;
 use crate::sqlite::ends::Filling;
+use crate::sqlite::names_cache::EventType;
 use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// Positions in a block of level 0. Part of the format.

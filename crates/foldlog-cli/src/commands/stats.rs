@@ -1,11 +1,13 @@
 //! `foldlog stats`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 use foldlog::{
-    FileStatistics, Filter, Query, RecordedEvent, SnapshotStatistics, Store, SubscriptionKind, SubscriptionStatus, Verified,
+    FileStatistics, Filter, Query, RecordedEvent, SnapshotStatistics, Store, SubscriptionKind, SubscriptionStatus,
+    TypeStatistics, Verified,
 };
 use serde::Serialize;
 
@@ -93,18 +95,19 @@ impl Stats {
 
 impl Report {
     fn of(store: &Store, file: String) -> Result<Report, Failure> {
-        let statistics = store.statistics()?;
-        let mut aggregate_types = Vec::new();
-        for aggregate_type in store.aggregate_types()? {
-            aggregate_types.push(OfType {
-                aggregates: store.json_aggregates(&aggregate_type).count()?,
-                events: store.count(Filter::new().aggregate_type(&aggregate_type))?,
-                aggregate_type,
-            });
+        let mut of_types = store.statistics_by_type()?;
+        of_types.retain(|of_type| *of_type.tenant == *store.tenant_name());
+        let (mut aggregate_types, mut event_types) = (Vec::new(), BTreeMap::<String, u64>::new());
+        for of_type in of_types {
+            let TypeStatistics { aggregate_type, aggregates, events, events_by_type, .. } = of_type;
+            aggregate_types.push(OfType { aggregate_type: aggregate_type.to_string(), aggregates, events });
+            for (event_type, events) in events_by_type {
+                *event_types.entry(event_type).or_default() += events;
+            }
         }
         aggregate_types.sort_by(|one, other| other.events.cmp(&one.events).then(one.aggregate_type.cmp(&other.aggregate_type)));
         let mut event_types: Vec<OfEventType> =
-            statistics.events_by_type.into_iter().map(|(event_type, events)| OfEventType { event_type, events }).collect();
+            event_types.into_iter().map(|(event_type, events)| OfEventType { event_type, events }).collect();
         event_types.sort_by(|one, other| other.events.cmp(&one.events).then(one.event_type.cmp(&other.event_type)));
         let SnapshotStatistics { total_snapshots, average_snapshot_size, oldest_snapshot, newest_snapshot, .. } =
             store.snapshot_statistics()?;
@@ -116,8 +119,8 @@ impl Report {
             tenants: store.tenants()?,
             whole_file: store.file_statistics()?,
             wal_bytes: wal_bytes(store),
-            events: statistics.total_events,
-            aggregates: statistics.aggregates,
+            events: aggregate_types.iter().map(|of_type| of_type.events).sum(),
+            aggregates: aggregate_types.iter().map(|of_type| of_type.aggregates).sum(),
             aggregate_types,
             event_types,
             first_event_at: time_of_first(store, Query::new().limit(1))?,
@@ -136,7 +139,12 @@ impl Report {
     fn show(&self, context: &mut Context) -> Done {
         let (now, zone) = (Utc::now(), context.zone);
         let wal = if self.wal_bytes > 0 { format!(" + {} log", bytes(self.wal_bytes)) } else { String::new() };
-        context.out.line(format!("{}   {}{wal}   opened read-only", self.file, bytes(self.whole_file.size_bytes)))?;
+        context.out.line(format!(
+            "{}   format {}   {}{wal}   opened read-only",
+            self.file,
+            self.whole_file.format,
+            bytes(self.whole_file.size_bytes)
+        ))?;
         if self.tenants.len() > 1 || self.tenants.iter().any(|tenant| *tenant != self.tenant) {
             let others = counted(self.tenants.len() as u64, "tenant");
             context.out.line(format!("tenant      {}   of {others}: {}", self.tenant, few(&self.tenants)))?;
@@ -183,7 +191,7 @@ impl Report {
             );
         }
         for (at, reader) in self.readers.iter().enumerate() {
-            row(if at == 0 { "readers" } else { "" }, reader.said());
+            row(if at == 0 { "readers" } else { "" }, reader.said(&self.file));
         }
         context.out.rows(&table)
     }
@@ -202,14 +210,15 @@ impl Reader {
         Ok(Reader { status, dead_letters })
     }
 
-    fn said(&self) -> String {
+    fn said(&self, file: &str) -> String {
         let SubscriptionStatus { name, kind, lag, failure, is_led, .. } = &self.status;
         let mut said = format!("{name}   {kind}   lag {}", count(*lag));
         if let Some(dead) = self.dead_letters.filter(|dead| *dead > 0) {
             said.push_str(&format!("   {}", counted(dead, "dead letter")));
         }
         if let Some(failure) = failure {
-            said.push_str(&format!("   stopped at {}: {}", count(failure.position.get()), failure.reason));
+            let (position, reason) = (count(failure.position.get()), &failure.reason);
+            said.push_str(&format!("   stopped at {position}: {reason}   → foldlog subscriptions {file} {name}"));
         } else if *is_led {
             said.push_str("   running");
         }

@@ -244,3 +244,15 @@ fn what_is_missing_is_told_with_where_it_is() {
     place.done(&["purge", "shop.db", "--before", "0s", "--even-if-replay-breaks", "--yes"]);
     assert!(place.done(&["ls", "shop.db", "order"]).contains("all 3 purged"));
 }
+
+#[test]
+fn the_result_of_verify_is_noted_on_request() {
+    let place = Place::shop();
+    place.done(&["verify", "shop.db"]);
+    assert!(!place.done(&["stats", "shop.db"]).contains("verified"));
+    place.done(&["verify", "shop.db", "--note"]);
+    let stats = place.done(&["stats", "shop.db"]);
+    assert!(stats.contains("verified") && stats.contains("up to position 6: 0 problems"), "{stats}");
+    assert_eq!(place.json(&["stats", "shop.db"])[0]["verified"]["damageCount"], 0);
+    place.fails(2, &["verify", "shop.db", "order/4711", "--note"]);
+}

@@ -10,6 +10,7 @@ mod app_tool;
 mod basics;
 mod data;
 mod destroying;
+mod guide;
 mod hostile;
 mod inspecting;
 mod interrupting;

@@ -75,6 +75,22 @@ fn a_bad_import_is_named_by_file_and_line() {
 }
 
 #[test]
+fn a_command_that_fails_before_its_first_event_leaves_no_store() {
+    let place = Place::shop();
+    std::fs::write(place.path("bad.ndjson"), "{]\n").unwrap();
+    let before: Vec<_> = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    place.fails(2, &["import", "new.db", "bad.ndjson"]);
+    place.fails(2, &["import", "shop.db", "bad.ndjson"]);
+    place.fails(4, &["append", "new.db", "order/1", "Placed", "{}", "--create", "--expect", "5"]);
+    let after: Vec<_> = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(after, before);
+    // A store that was there before stays, also an empty one.
+    assert_eq!(place.with_input(&["import", "empty.db"], b"").code, 0);
+    place.fails(2, &["import", "empty.db", "bad.ndjson"]);
+    assert!(place.path("empty.db").exists());
+}
+
+#[test]
 fn a_backup_is_restored() {
     let place = Place::shop();
     assert!(place.done(&["backup", "shop.db", "copy.db"]).contains("up to position 6, verified"));

@@ -252,7 +252,7 @@ fn verification(app: &App) -> Markup {
     };
     html! {
         section.block #verify {
-            div.bar-h { h2 { "Verify" } div.end { span { "reads the whole file, changes nothing" } } }
+            div.bar-h { h2 { "Verify" } div.end { span { "reads the whole file" @if app.writer.is_some() { ", and notes the result in it" } @else { ", changes nothing" } } } }
             @match &*state {
                 Verification::None => { (noted_before(app)) p { "Checks every page, every event with its checksum, and every index against the events." } p.gap { (start("Verify now")) } }
                 Verification::Running { since, progress } => {

@@ -6,7 +6,7 @@ use foldlog_inspector::{Folds, Inspector};
 use serde::{Deserialize, Serialize};
 
 use crate::client::get;
-use crate::sample::shop;
+use crate::sample::{long_order, shop};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Account {
@@ -108,7 +108,40 @@ fn pages_have_their_json() {
     assert_eq!(body(&get(&server, "/e/5.json"))["position"], 5);
     let readers = body(&get(&server, "/delivery.json"));
     assert_eq!(readers["readers"][0]["status"]["name"], "shipping", "the worst first");
+    let mail = body(&get(&server, "/delivery.json?tenant=default&name=mail"));
+    assert_eq!((&mail["status"]["name"], &mail["outbox"]["leased"]), (&json!("mail"), &json!(0)));
+    let letters = mail["deadLetters"].as_array().unwrap();
+    assert_eq!(letters.len() as u64, mail["outbox"]["dead"].as_u64().unwrap());
+    let second = letters[1]["position"].as_u64().unwrap();
+    let rest = body(&get(&server, &format!("/delivery.json?tenant=default&name=mail&after={second}")));
+    assert_eq!(rest["deadLetters"].as_array().unwrap().len(), letters.len() - 2);
+    assert_eq!(get(&server, "/delivery.json?name=mail").status, 404, "that of all tenants");
     assert_eq!(get(&server, "/e/999999.json").status, 404);
+}
+
+#[test]
+fn aggregates_have_their_size_and_their_newest_snapshot() {
+    let (_place, store) = shop();
+    long_order(&store, "o-longer", 1_002);
+    let server = Inspector::new(store.clone()).serve("127.0.0.1:0").unwrap();
+    let list = body(&get(&server, "/aggregates.json?order=id&tenant=default&type=order&q=o-"));
+    let row = |id: &str| list["aggregates"].as_array().unwrap().iter().find(|row| row["aggregateId"] == id).unwrap().clone();
+    let size = |id: &str| -> usize {
+        let events = store.read(foldlog::Query::aggregate("order", id)).map(Result::unwrap);
+        events
+            .map(|event| {
+                event.data.as_str().len()
+                    + event.metadata.map_or(0, |metadata| metadata.as_str().len())
+                    + json!(event.tags).to_string().len()
+            })
+            .sum()
+    };
+    assert_eq!((&row("o-1")["dataBytes"], &row("o-1")["newestSnapshot"]), (&json!(size("o-1")), &json!(3)));
+    assert_eq!((&row("o-long")["dataBytes"], &row("o-long")["newestSnapshot"]), (&json!(size("o-long")), &json!(90)));
+    assert_eq!(row("o-2")["newestSnapshot"], Value::Null);
+    assert_eq!(row("o-longer")["dataBytes"], Value::Null, "more than are added up");
+    let page = get(&server, "/aggregates?order=id&tenant=default&q=o-longer").body;
+    assert!(page.contains("over 1,000 events") && page.contains("v990"), "{page}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn storage_shows_what_takes_the_room() {
     let server = Inspector::new(store.clone()).serve("127.0.0.1:0").unwrap();
     let page = get(&server, "/storage").body;
     assert!(page.contains("Bytes by table") && page.contains("index: events by position"), "{page}");
+    assert!(page.contains("<bdi>merge-patch</bdi> 1") && page.contains("from its snapshot"), "{page}");
     assert!(page.contains("25.0 %</b> of the events are in <code>counters.db.archive"), "{page}");
     let told: Value = from_str(&get(&server, "/storage.json").body).unwrap();
     assert_eq!(told["file"]["archivedEvents"], 600);
@@ -74,7 +75,10 @@ fn storage_shows_what_takes_the_room() {
     let bytes: u64 = tables.iter().map(|table| table["bytes"].as_u64().unwrap()).sum();
     let file = told["file"]["sizeBytes"].as_u64().unwrap();
     assert!(bytes <= file && bytes > file / 4, "{bytes} of {file}");
-    assert!(tables.iter().any(|table| table["name"] == "events"));
+    let rows = |name: &str| tables.iter().find(|table| table["name"] == name).unwrap()["rows"].clone();
+    // 600 are in the archive, 1,200 were purged.
+    assert_eq!((rows("events"), rows("sqlite_autoindex_events_1"), rows("aggregates")), (json!(1_800), json!(1_800), json!(3)));
+    assert_eq!(told["file"]["format"], 1);
 }
 
 #[test]

@@ -40,6 +40,36 @@ fn dead_letters_are_retried_and_discarded_after_a_question() {
 }
 
 #[test]
+fn a_verification_shows_its_steps_and_is_noted_if_writing_is_allowed() {
+    for is_allowed in [false, true] {
+        let (_place, store) = shop();
+        let inspector = Inspector::new(store.clone());
+        let inspector = if is_allowed { inspector.allow_writes() } else { inspector };
+        let server = inspector.serve("127.0.0.1:0").unwrap();
+        assert!(get(&server, "/").body.contains("no result is noted in the file"));
+        let secret = secret(&get(&server, "/storage"));
+        assert_eq!(post(&server, "/storage/verify", &format!("secret={secret}")).status, 303);
+        let began = std::time::Instant::now();
+        let page = loop {
+            let page = get(&server, "/storage").body;
+            if page.contains("No damage.") {
+                break page;
+            }
+            assert!(began.elapsed().as_secs() < 60, "{page}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        for step in ["Structure", "every checksum, and the entries in the indexes", "Deliveries"] {
+            assert!(page.contains(step), "{step}: {page}");
+        }
+        assert_eq!(store.maintenance().last_verified().unwrap().is_some(), is_allowed);
+        drop(server);
+        let server = Inspector::new(store).serve("127.0.0.1:0").unwrap();
+        assert_eq!(get(&server, "/storage").body.contains("when it was verified last"), is_allowed);
+        assert_eq!(get(&server, "/").body.contains("up to position"), is_allowed);
+    }
+}
+
+#[test]
 fn a_person_skips_the_event_that_stopped_a_handler() {
     let Some(browser) = Browser::start() else { return };
     let (_place, store) = shop();
