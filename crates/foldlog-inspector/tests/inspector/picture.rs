@@ -6,7 +6,7 @@ use std::process::Command;
 
 use foldlog::chrono::DateTime;
 use foldlog::serde_json::{Value, json};
-use foldlog::{Expected, Metadata, NewEvent, Store};
+use foldlog::{Expected, Metadata, NewEvent, Query, Store};
 use foldlog_inspector::Inspector;
 
 use crate::browser::{Browser, Look, kept};
@@ -87,10 +87,18 @@ fn picture_of_this_repositorys_history() {
         println!("{:>5} {id}", folders.version(&id).unwrap());
         folders.snapshot_if_due(&id).unwrap();
     }
+    // The newest commit that changed several files and says so in a few words.
+    let is_telling = |event: &foldlog::RecordedEvent| {
+        let data = event.data.to_value().unwrap();
+        let (files, subject) = (data["files"].as_object().unwrap().len(), data["subject"].as_str().unwrap());
+        (5..=9).contains(&files) && subject.len() < 60 && !subject.starts_with("Merge")
+    };
+    let history = store.read(Query::aggregate("folder", "src/sqlite").newest_first()).map(Result::unwrap);
+    let version = history.skip(10).find(is_telling).unwrap().version;
     let server = Inspector::new(store).serve("127.0.0.1:0").unwrap();
     browser.enter(&server);
     browser.look(Look { width: 1_280, height: 760, dark: false });
-    browser.open(&server, "/a/default/folder/src%2Fsqlite?v=61");
+    browser.open(&server, &format!("/a/default/folder/src%2Fsqlite?v={version}"));
     browser.wait("return document.readyState === 'complete' && document.querySelector('#vnow') !== null");
     std::fs::write(root().join("docs/inspector.png"), browser.picture()).unwrap();
 }
