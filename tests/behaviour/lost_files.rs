@@ -126,6 +126,8 @@ fn a_deleted_log_is_saved_into_the_file() {
 fn a_deleted_log_is_saved_by_a_store_that_has_only_read() {
     for ended in [false, true] {
         let place = Place::new();
+        // So that the file itself says that it is one of foldlog's.
+        drop(place.open());
         let writer = with_events(&place, 3);
         let reader = place.open();
         assert_eq!(reader.version("list", "a").unwrap(), 3);

@@ -37,7 +37,8 @@ pub(crate) struct Database {
     pub(super) opening: Opening,
     // None in memory, and where files cannot be lost.
     pub(super) guard: Option<Guard>,
-    // None after a failure that left the connection in an unknown state: the next write opens a new one.
+    // None before the first write to an existing file, and after a failure that left the connection in an unknown state:
+    // the next write opens one.
     pub(super) writer: Turns<Option<Writer>>,
     pub(super) readers: Mutex<Vec<Connection>>,
     // The number of callers that wait for the writer. Background work lets them go first.
@@ -80,16 +81,25 @@ impl Database {
         let is_ours = opening.inspect().map_err(|error| opening.explained(error))?;
         opening.make_private();
         let locked = opening.lock_before_opening(is_ours);
-        let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
-        prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
-        let names = NamesCache::new(replica_of(&writer)?, opening.archive.clone(), options.upcasters.clone())
-            .with_losses(has_losses(&writer)?);
+        // Most files need nothing but to be read. Then the first write opens the writing connection.
+        let ready = if is_ours { opening.reader_if_ready().map_err(|error| opening.explained(error))? } else { None };
+        let writer = match ready {
+            Some(_) => None,
+            None => {
+                let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
+                prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
+                Some(writer)
+            }
+        };
+        let Some(connection) = ready.as_ref().or(writer.as_ref()) else { return Err(internal("no connection was opened")) };
+        let names = NamesCache::new(replica_of(connection)?, opening.archive.clone(), options.upcasters.clone())
+            .with_losses(has_losses(connection)?);
         let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
         drop(locked);
         if let (Some(path), true) = (opening.guarded_file(), options.reserve) {
             reserve::fill(path, options.wal_limit.saturating_mul(2));
         }
-        let database = Database::of(opening, guard, Some(writer), Vec::new(), names);
+        let database = Database::of(opening, guard, writer, ready.into_iter().collect(), names);
         if options.audit {
             database.begin_chain()?;
         }
@@ -320,7 +330,7 @@ impl Database {
                 }
             }
         }
-        writer.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "the writing connection is missing"))
+        writer.as_mut().ok_or_else(|| internal("the writing connection is missing"))
     }
 
     fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
@@ -361,6 +371,10 @@ impl Database {
         }
         done
     }
+}
+
+pub(super) fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, what)
 }
 
 /// The writer, held by this thread: when it was asked for, and how long to wait for the file's lock.

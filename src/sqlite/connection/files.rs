@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::busy;
-use super::database::{Asked, Database, Writer, replica_of};
+use super::database::{Asked, Database, Writer, internal, replica_of};
 use super::failure::Sql;
 use super::guard::{Guard, Lost, WriteLock};
 use super::open::Sync;
@@ -90,21 +90,22 @@ impl Database {
                 // Somebody was faster: the caller looks again.
                 return Ok(false);
             }
-            let Some(old) = writer.as_ref().filter(|old| old.connection.is_autocommit()) else {
-                return Err(lost.take().unwrap_or_else(|| internal("the writing connection is missing")));
-            };
-            let mut attempt = 0;
-            loop {
-                match checkpoint(&old.connection, mode)? {
-                    Some(WalCheckpoint { complete: true, pages_left: 0 }) => break,
-                    // Another process is just doing the same.
-                    Some(WalCheckpoint { complete: false, .. }) if busy::wait(attempt) => attempt = attempt.saturating_add(1),
-                    _ => return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use"))),
-                }
+            // Before the first write there is no writer yet; an idle reader has the old log open as well.
+            let idle = if writer.is_none() { lock(&self.readers).pop() } else { None };
+            let old = writer.as_ref().map(|writer| &writer.connection).or(idle.as_ref());
+            let moved = old.map_or(Ok(false), |old| is_all_moved(old, mode));
+            if !matches!(moved, Ok(true)) {
+                // It is kept: what the old log may still hold is nowhere else.
+                lock(&self.readers).extend(idle);
+                moved?;
+                return Err(lost.take().unwrap_or_else(|| internal("the write-ahead log is in use")));
             }
-            old.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
+            let old = writer.take().map(|writer| writer.connection).or(idle);
+            if let Some(old) = &old {
+                old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
+            }
             lock(&self.readers).clear();
-            *writer = None;
+            drop(old);
             let connection = self.opening.writer()?;
             // The first reading makes a new log, if there is none.
             replica_of(&connection)?;
@@ -121,8 +122,17 @@ impl Database {
     /// the file open. It may be wrong about a process whose locks were dropped, so it may do so only if everything was
     /// moved into the file and nobody is writing.
     pub(super) fn close(&mut self) {
-        sync::get_mut(&mut self.readers).clear();
-        let Some(writer) = self.writer.get_mut().take() else { return };
+        let mut readers = std::mem::take(sync::get_mut(&mut self.readers));
+        let last = match self.writer.get_mut().take() {
+            Some(writer) => writer.connection,
+            None if self.opening.read_only => return,
+            // Nothing was written. A failure leaves the log to whoever closes the file next.
+            None => match readers.pop() {
+                Some(reader) if reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).is_ok() => reader,
+                _ => return,
+            },
+        };
+        drop(readers);
         let Some(guard) = &self.guard else { return };
         let locked = guard.lock_before_closing(self.opening.busy_timeout);
         // If the own log is gone, what is in it is moved all the same, unless others have written meanwhile. But then SQLite would
@@ -130,15 +140,29 @@ impl Database {
         let is_gone = matches!(locked, Err(Lost::Log(_)));
         let other = is_gone.then(|| guard.lock_other_log(self.opening.busy_timeout)).flatten();
         let in_place = locked.is_ok() || is_gone && !guard.has_other_log();
-        let all_moved = in_place
-            && matches!(checkpoint(&writer.connection, "PASSIVE"), Ok(Some(WalCheckpoint { pages_left: 0, complete: true })));
+        let all_moved =
+            in_place && matches!(checkpoint(&last, "PASSIVE"), Ok(Some(WalCheckpoint { pages_left: 0, complete: true })));
         if !all_moved || is_gone && other.is_none() {
             // A failure leaves SQLite's own rule.
-            let _ = writer.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            let _ = last.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
-        drop(writer);
+        drop(last);
         drop((locked, other));
     }
+}
+
+/// Whether a WAL checkpoint of this mode finds that everything in the write-ahead log is in the file.
+fn is_all_moved(connection: &Connection, mode: &str) -> Result<bool> {
+    let mut attempt = 0;
+    while connection.is_autocommit() {
+        match checkpoint(connection, mode)? {
+            Some(WalCheckpoint { complete: true, pages_left: 0 }) => return Ok(true),
+            // Another process is just doing the same.
+            Some(WalCheckpoint { complete: false, .. }) if busy::wait(attempt) => attempt = attempt.saturating_add(1),
+            _ => break,
+        }
+    }
+    Ok(false)
 }
 
 /// Runs a WAL checkpoint of this mode; `None` if there is no write-ahead log.
@@ -151,8 +175,4 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<Option<WalCheckpoin
         return Ok(busy.then_some(WalCheckpoint { complete: false, pages_left: 0 }));
     };
     Ok(Some(WalCheckpoint { pages_left: log.saturating_sub(moved), complete: !busy }))
-}
-
-fn internal(what: &str) -> Error {
-    Error::new(ErrorKind::Internal, what)
 }

@@ -156,6 +156,24 @@ impl Opening {
         Ok(connection)
     }
 
+    /// Opens a reading connection to a file that needs nothing but to be read: of the newest format, with a write-ahead
+    /// log. `None` if it has to be made ready first.
+    pub(crate) fn reader_if_ready(&self) -> Result<Option<Connection>> {
+        let Location::File(path) = &self.location else { return Ok(None) };
+        let nothing_to_move = self.wal_is_empty(path);
+        let reader = self.reader()?;
+        match format::is_ready(&reader) {
+            Ok(ready) => Ok(Some(reader).filter(|_| ready)),
+            Err(error) => {
+                if nothing_to_move {
+                    // A refused file is left without a trace: closing deletes the log that opening has made.
+                    reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).sql()?;
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Opens the first connection of a read-only store, and decides how the others are opened.
     pub(crate) fn first_reader(&mut self) -> Result<Connection> {
         let attempt = self.reader().and_then(|connection| {
@@ -221,13 +239,13 @@ impl Opening {
             Err(error) if self.vfs.is_some() && error.kind() == ErrorKind::Io => return Ok(false),
             other => other?,
         };
-        let format = format::read_format(&connection);
-        let is_ours = matches!(format, Ok(Format::Version(_)));
-        let inspected = format.and_then(|format| match format {
-            // Another process may be moving a write-ahead log into the file, which then holds half of a change. An
-            // empty log, checked after the marks were read, means that nobody is.
-            Format::Version(format) if self.wal_is_empty(path) => format::check_schema(&connection, format),
-            _ => Ok(()),
+        let inspected = format::read_format(&connection).and_then(|format| match format {
+            // Such a connection could not delete the log that opening makes, so a refused file is refused before. Another
+            // process may be moving a write-ahead log into the file, which then holds half of a change. An empty log,
+            // checked after the marks were read, means that nobody is.
+            Format::Version(_) if self.read_only && self.wal_is_empty(path) => format::check_readable(&connection).map(|()| true),
+            Format::Version(_) => Ok(true),
+            Format::Empty => Ok(false),
         });
         match inspected {
             // What SQLite itself cannot read here is not final: another process may be moving pages, or died while it
@@ -236,7 +254,7 @@ impl Opening {
             Err(error) if error.is_of_sqlite() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::ForeignFile) => {
                 Ok(false)
             }
-            other => other.map(|()| is_ours),
+            other => other,
         }
     }
 

@@ -58,19 +58,24 @@ pub(super) fn read_format(connection: &Connection) -> Result<Format> {
     FORMATS.read(connection)
 }
 
-/// Compares the file's tables with those of its format, and refuses changed ones.
-pub(super) fn check_schema(connection: &Connection, version: i64) -> Result<()> {
-    FORMATS.schema(version)?.check(connection)
-}
-
 /// Refuses a file that cannot be read as it is: an empty, foreign or newer one.
 pub(super) fn check_readable(connection: &Connection) -> Result<()> {
     match read_format(connection)? {
-        Format::Version(version) => check_schema(connection, version),
+        Format::Version(version) => FORMATS.schema(version)?.check(connection),
         Format::Empty => {
             Err(Error::new(ErrorKind::ReadOnly, "the file is empty").advice("open it for writing, which makes it a store"))
         }
     }
+}
+
+/// Whether [`prepare`] would find that nothing needs to be done.
+pub(super) fn is_ready(connection: &Connection) -> Result<bool> {
+    let newest = FORMATS.newest();
+    if read_format(connection)? != Format::Version(newest) {
+        return Ok(false);
+    }
+    FORMATS.schema(newest)?.check(connection)?;
+    has_write_ahead(connection)
 }
 
 /// Creates a new file, migrates an older one, or finds that nothing needs to be done.
@@ -184,12 +189,16 @@ impl Formats {
     }
 }
 
+fn has_write_ahead(connection: &Connection) -> Result<bool> {
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).sql()?;
+    Ok(mode.eq_ignore_ascii_case("wal"))
+}
+
 /// Switches the write-ahead log on if it is off. SQLite does not call the busy handler in every case of this.
 fn write_ahead(connection: &Connection, patience: Duration) -> Result<()> {
     let began = Instant::now();
     loop {
-        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).sql()?;
-        if mode.eq_ignore_ascii_case("wal") {
+        if has_write_ahead(connection)? {
             return Ok(());
         }
         match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
