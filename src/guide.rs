@@ -59,6 +59,7 @@ pub mod file_format {}
 #[doc = include_str!("../docs/decisions/0014-erasure.md")]
 #[doc = include_str!("../docs/decisions/0015-audit-chain.md")]
 #[doc = include_str!("../docs/decisions/0016-repair.md")]
+#[doc = include_str!("../docs/decisions/0018-group-commit.md")]
 pub mod decisions {}
 
 #[doc = include_str!("../CHANGELOG.md")]

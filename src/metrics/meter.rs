@@ -26,6 +26,11 @@ impl Timer {
         Timer(facade::is_live().then(Instant::now))
     }
 
+    /// A timer that measures nothing.
+    pub(crate) fn off() -> Timer {
+        Timer(None)
+    }
+
     /// The time so far; `None` if there is no recorder.
     pub(crate) fn elapsed(self) -> Option<Duration> {
         self.0.map(|started| started.elapsed())

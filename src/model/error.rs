@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::expected::Expected;
 use crate::model::place::{AggregateRef, Position, Version};
@@ -149,6 +150,7 @@ pub struct Conflict {
 /// ```
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     operation: Option<&'static str>,
@@ -159,7 +161,7 @@ struct Inner {
     position: Option<Position>,
     event_type: Option<String>,
     conflict: Option<Conflict>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -237,8 +239,13 @@ impl Error {
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
+    }
+
+    /// The same error, for another call that failed for the same reason.
+    pub(crate) fn shared(&self) -> Error {
+        Error(self.0.clone())
     }
 
     /// Whether SQLite reported it, not one of our own checks.

@@ -73,7 +73,7 @@ struct Remembered {
 }
 
 /// Names that a write transaction created or found. They enter the cache when it has committed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct NewNames {
     event_types: HashMap<Arc<str>, Arc<EventType>>,
     // tenant, then name

@@ -166,6 +166,25 @@ impl<'a> Writing<'a> {
         self.connection().execute_batch(sql).sql()
     }
 
+    /// Runs `work` in a savepoint. If it fails nothing of it is kept, but all that was done before.
+    ///
+    /// # Errors
+    /// The whole transaction is lost.
+    pub(super) fn apart<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<Result<T>> {
+        self.execute("SAVEPOINT apart", [])?;
+        let (learnt, snapshots) = (self.learnt.borrow().clone(), self.snapshots.get());
+        let done = work();
+        if done.is_err() {
+            self.execute("ROLLBACK TO apart", [])?;
+            self.learnt.replace(learnt);
+            self.snapshots.set(snapshots);
+            self.ends.replace(Ends::default());
+            self.ends_are_checked.set(false);
+        }
+        self.execute("RELEASE apart", [])?;
+        Ok(done)
+    }
+
     pub(super) fn commit(&self) -> Result<()> {
         let timer = Timer::start();
         let done = self.execute("COMMIT", []).map_err(|error| match error.kind() {

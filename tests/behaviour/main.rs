@@ -20,6 +20,7 @@ mod extremes;
 mod folding;
 mod forms;
 mod golden;
+mod group_commit;
 mod hostile_paths;
 mod hostile_settings;
 mod idempotency;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::busy;
 use super::failure::Sql;
 use super::fresh::{Fresh, Watcher};
+use super::group::Queue;
 use super::guard::Guard;
 use super::open::{Location, Opening, Sync};
 use super::paths::absolute;
@@ -40,6 +41,8 @@ pub(crate) struct Database {
     // None before the first write to an existing file, and after a failure that left the connection in an unknown state:
     // the next write opens one.
     pub(super) writer: Turns<Option<Writer>>,
+    // Appends that wait for the writer.
+    pub(super) queue: Queue,
     pub(super) readers: Mutex<Vec<Connection>>,
     // The number of callers that wait for the writer. Background work lets them go first.
     pub(super) waiting: AtomicUsize,
@@ -130,6 +133,7 @@ impl Database {
             opening,
             guard,
             writer: Turns::new(writer.map(Writer::new)),
+            queue: Queue::default(),
             readers: Mutex::new(readers),
             waiting: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
@@ -245,25 +249,34 @@ impl Database {
 
     /// Waits for this thread's turn to use the writer. The rest of the time-out is left for the file's lock.
     pub(super) fn wait_for_writer(&self) -> Result<Asked<'_>> {
+        self.wait_for_writer_up_to(self.opening.busy_timeout)
+    }
+
+    pub(super) fn wait_for_writer_up_to(&self, patience: Duration) -> Result<Asked<'_>> {
         self.own_process()?;
         let asked = Timer::start();
         self.turns.fetch_add(1, Ordering::Relaxed);
-        let (turn, patience) = match self.writer.take(Duration::ZERO) {
-            Some(turn) => (Some(turn), self.opening.busy_timeout),
-            None => {
-                let began = Instant::now();
-                self.waiting.fetch_add(1, Ordering::Relaxed);
-                let turn = self.writer.take(self.opening.busy_timeout);
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
-                (turn, self.opening.busy_timeout.saturating_sub(began.elapsed()))
-            }
-        };
-        let Some(writer) = turn else {
-            metrics::busy_wait_given_up();
-            return Err(Error::new(ErrorKind::Busy, "another thread of this process wrote for longer than the busy time-out")
-                .advice("try again, or raise Options::busy_timeout; inside of a transaction's own code it cannot succeed"));
-        };
-        Ok(Asked { writer, asked, patience })
+        if let Some(writer) = self.writer.take(Duration::ZERO) {
+            return Ok(Asked { writer, asked, patience });
+        }
+        let began = Instant::now();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let turn = self.writer.take(patience);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let writer = turn.ok_or_else(given_up)?;
+        Ok(Asked { writer, asked, patience: patience.saturating_sub(began.elapsed()) })
+    }
+
+    /// The writer, if nobody uses it and `may_take_it`.
+    pub(super) fn turn_if_free(&self, may_take_it: impl FnOnce() -> bool) -> Result<Option<Asked<'_>>> {
+        self.own_process()?;
+        if !may_take_it() {
+            return Ok(None);
+        }
+        let asked = Timer::start();
+        let Some(writer) = self.writer.take(Duration::ZERO) else { return Ok(None) };
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(Asked { writer, asked, patience: self.opening.busy_timeout }))
     }
 
     /// Opens a connection of its own that notices commits of any process.
@@ -333,7 +346,7 @@ impl Database {
         writer.as_mut().ok_or_else(|| internal("the writing connection is missing"))
     }
 
-    fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
+    pub(super) fn write_on<T>(&self, mut turn: Asked<'_>, sync: Sync, work: impl FnOnce(&Writing<'_>) -> Result<T>) -> Result<T> {
         let _locked = self.before_writing(&mut turn)?;
         let writer = self.ready(&mut turn.writer, sync)?;
         busy::up_to(turn.patience);
@@ -371,6 +384,13 @@ impl Database {
         }
         done
     }
+}
+
+/// The error of a thread whose turn did not come in time.
+pub(super) fn given_up() -> Error {
+    metrics::busy_wait_given_up();
+    Error::new(ErrorKind::Busy, "another thread of this process wrote for longer than the busy time-out")
+        .advice("try again, or raise Options::busy_timeout; inside of a transaction's own code it cannot succeed")
 }
 
 pub(super) fn internal(what: &str) -> Error {

@@ -7,6 +7,7 @@ pub(super) mod database;
 pub(super) mod failure;
 mod files;
 pub(super) mod fresh;
+pub(super) mod group;
 mod guard;
 mod open;
 pub(in crate::sqlite) mod paths;

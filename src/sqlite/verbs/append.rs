@@ -11,6 +11,7 @@ use crate::model::expected::Expected;
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::sqlite::Database;
+use crate::sqlite::connection::group::QueuedAppend;
 use crate::sqlite::ends::End;
 use crate::sqlite::names_cache::EventType;
 use crate::sqlite::tables::aggregates;
@@ -26,12 +27,42 @@ use crate::sqlite::verbs::{lookup, repeat, skip_existing};
 use crate::storage::append::{AggregateAppend, AppendOutcome, AppendRequest, Appended, Rehearsed, Transaction};
 use crate::storage::load::{LoadRequest, Loaded, Loader};
 use crate::storage::lookup::Held;
-use crate::storage::snapshots::NewSnapshot;
+use crate::storage::snapshots::{FoldId, NewSnapshot};
 
 impl Database {
     pub(crate) fn append(&self, request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> Result<AppendOutcome> {
-        self.write(|writing| append(writing, request, inline))
+        let alone = |writing: &Writing<'_>| append(writing, request, inline);
+        match request.snapshot {
+            // It belongs to the caller, and is large.
+            Some(_) => self.write(alone),
+            None => self.write_in_group(alone, || queued(request, inline)),
+        }
     }
+}
+
+/// The same append, for whichever thread carries it out.
+fn queued(request: &AppendRequest<'_>, inline: &[Arc<InlineProjection>]) -> QueuedAppend {
+    let (tenant, clock, skip_existing) = (request.tenant.clone(), request.clock.clone(), request.skip_existing);
+    let (appends, checks, tags) = (request.appends.to_vec(), request.checks.to_vec(), request.tags.to_vec());
+    let (trace, inline) = (request.trace.cloned(), inline.to_vec());
+    let fold = request.fold.map(|fold| (fold.name.to_owned(), fold.version, fold.fingerprint));
+    let append = move |writing: &Writing<'_>| {
+        let fold =
+            fold.as_ref().map(|(name, version, fingerprint)| FoldId { name, version: *version, fingerprint: *fingerprint });
+        let request = AppendRequest {
+            tenant: &tenant,
+            appends: &appends,
+            checks: &checks,
+            tags: &tags,
+            trace: trace.as_ref(),
+            clock: &clock,
+            skip_existing,
+            snapshot: None,
+            fold,
+        };
+        append(writing, &request, &inline)
+    };
+    QueuedAppend { events: request.tags.len(), append: Box::new(append) }
 }
 
 /// A write transaction that loads and appends.
