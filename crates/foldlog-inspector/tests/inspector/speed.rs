@@ -1,7 +1,8 @@
 //! Every page of a large file, measured.
 //!
 //! `FOLDLOG_LONG=1 cargo test --release -p foldlog-inspector --test inspector every_page -- --nocapture` makes a file of
-//! 1,000,000 events and prints a table of pages and times; no page may take longer than 100 ms.
+//! 1,000,000 events and prints a table of pages and times; no page may take longer than 100 ms, but for searches that end by the
+//! clock.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -107,7 +108,7 @@ fn every_page_of_a_large_file_is_quick() {
         "/aggregates?show=snapshot".to_owned(),
         "/aggregates?show=dead".to_owned(),
         "/aggregates?show=removed".to_owned(),
-        "/a/default/order/000012".to_owned(),
+        "/a/tenant-5/order/000012".to_owned(),
         "/a/default/ledger/long".to_owned(),
         format!("/a/default/ledger/long?v={}", ledger / 2),
         format!("/a/default/ledger/long?from=10&to={ledger}"),
@@ -136,6 +137,10 @@ fn every_page_of_a_large_file_is_quick() {
         let first = times[0];
         times.sort();
         println!("{:>7.1} ms, first {:>7.1} ms  {path}", times[2].as_secs_f64() * 1e3, first.as_secs_f64() * 1e3);
+        // These walk the log until the page is full or their own time, up to 2 s, is over: then they say so and offer to go on.
+        let is_search =
+            ["before=", "after=0", "path="].iter().any(|search| path.contains(search)) && !path.starts_with("/log?before");
+        let bound = if is_search { bound.max(Duration::from_millis(2_500)) } else { bound };
         if times[2] > bound {
             slow.push(format!("{path}: {:?}", times[2]));
         }
