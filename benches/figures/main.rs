@@ -15,6 +15,7 @@ mod size;
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
+mod threads;
 mod upcasting;
 
 use std::io::{Seek, SeekFrom, Write};
@@ -28,12 +29,13 @@ use support::{median, timed};
 type Part = fn(&Path, u64, &mut Table);
 
 /// The one that measures memory comes first, while the process is small.
-const PARTS: [(&str, Part); 10] = [
+const PARTS: [(&str, Part); 11] = [
     ("size", size::size),
     ("open", open::open),
     ("append", append::append),
     ("ids", append::ids),
     ("tags", append::tags),
+    ("threads", threads::threads),
     ("snapshots", snapshots::snapshots),
     ("log", log::log),
     ("queries", queries::queries),
