@@ -363,3 +363,51 @@ fn an_older_export_does_not_bring_back_what_was_erased() {
     // Its own export is the same again.
     assert_eq!(import(&after).unwrap().appended, 0);
 }
+
+/// More events than one transaction erases; stopped after the first one, as by a death.
+#[test]
+fn what_was_begun_is_finished_by_a_wipe_and_by_the_next_erasure() {
+    let begun = |plan: Erase| {
+        let place = Place::new();
+        let store = place.open();
+        for user in [1, 2] {
+            let email = if user == 1 { CANARY } else { "harmless" };
+            let events = (0..2_500).map(|round| NewEvent::new("Noted", &json!({"email": email, "round": round})).unwrap());
+            store.append("user", user, Expected::New, events).unwrap();
+        }
+        let part = store.maintenance().erase_by_steps(plan, |_| Break(())).unwrap();
+        assert_eq!((part.finished, part.events, part.erasures.len()), (false, 1_024, 0));
+        assert!(store.erasures(0).unwrap().is_empty());
+        (place, store)
+    };
+    let plans = || [Erase::aggregate("user", 1), Erase::fields_of("user", 1).field("/email")];
+    for (plan, whole) in plans().into_iter().zip([true, false]) {
+        let (place, store) = begun(plan);
+        let users = store.json_aggregates("user");
+        refused(users.replay(1), ErrorKind::Erased);
+        refused(users.append(1, Expected::Any, [event(1, 0)]), ErrorKind::Erased);
+        assert_eq!(store.maintenance().wipe().unwrap().left, 0);
+        let erasures = store.erasures(0).unwrap();
+        assert_eq!((erasures.len(), erasures[0].events, erasures[0].is_wiped), (1, 2_500, true));
+        match whole {
+            true => drop(refused(users.replay(1), ErrorKind::Erased)),
+            false => assert_eq!(users.replay(1).unwrap().state, json!({"email": "", "round": 2_499})),
+        }
+        assert_eq!(found(place.directory()), 0);
+        assert!(store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
+    }
+    // By an erasure of fields of a filter, which is asked after each step too.
+    for stopped_again in [false, true] {
+        let (place, store) = begun(Erase::aggregate("user", 1));
+        let others = || Erase::fields_where(Filter::new().event_type("Noted")).field("/email");
+        if stopped_again {
+            let part = store.maintenance().erase_by_steps(others(), |_| Break(())).unwrap();
+            assert_eq!((part.finished, part.events, part.erasures.len()), (false, 1_024, 0));
+        }
+        let report = store.maintenance().erase(others()).unwrap();
+        let left = if stopped_again { 2_500 - 2_048 } else { 2_500 - 1_024 };
+        assert_eq!((report.finished, report.events, report.erasures.len(), report.wiped), (true, left + 2_500, 2, true));
+        assert_eq!(store.erasures(0).unwrap().iter().map(|erasure| erasure.events).collect::<Vec<_>>(), [2_500, 2_500]);
+        assert_eq!(found(place.directory()), 0);
+    }
+}

@@ -56,6 +56,7 @@ mod transferring;
 mod unusable_snapshots;
 mod upcasting;
 mod upkeep;
+mod upkeep_settings;
 mod user_code;
 mod verify;
 mod words;

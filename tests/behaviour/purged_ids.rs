@@ -220,3 +220,26 @@ fn damage_to_the_kept_ids_is_named() {
     let verified = store.maintenance().verify(|_| Continue(())).unwrap();
     assert!(verified.damages.iter().any(|damage| damage.what.contains("the event was not purged")), "{:?}", verified.damages);
 }
+
+/// What the documentation of `Purge` says, measured: `-- --nocapture` prints it.
+#[test]
+fn an_id_of_a_purged_event_takes_as_many_bytes_as_is_said() {
+    const EVENTS: u64 = 20_000;
+    let made: [(&str, fn() -> EventId); 2] = [("UUIDs of version 4", EventId::new_v4), ("UUIDs of version 7", EventId::now_v7)];
+    for (what, id) in made {
+        let place = Place::new();
+        let store = place.open_any_version();
+        for from in (0..EVENTS).step_by(1_000) {
+            let events = (from..from + 1_000).map(|n| noted(n).id(id()).created_at(at(n.cast_signed())));
+            store.append("list", "a", from, events).unwrap();
+        }
+        let plan = || Purge::created_before(at(1_000_000)).even_if_replay_breaks();
+        assert_eq!(store.maintenance().purge(plan()).unwrap().ids_kept, EVENTS);
+        let sizes = store.table_sizes().unwrap();
+        let bytes: u64 =
+            sizes.iter().filter(|size| ["removed_ids", "event_ids"].contains(&&*size.table)).map(|size| size.bytes).sum();
+        println!("{what}: {} bytes an event", bytes / EVENTS);
+        assert!((88..=94).contains(&(bytes / EVENTS)), "{what}: {}", bytes / EVENTS);
+        assert_eq!(store.maintenance().purge(plan().forget_ids()).unwrap().ids_forgotten, EVENTS);
+    }
+}

@@ -1,10 +1,15 @@
 //! Each default that the docs name, and what comes after the first page of upkeep: told from one that is ignored or doubled.
 
 use std::ops::ControlFlow::Continue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use foldlog::metrics::{Bound, LabelBounds};
-use foldlog::{Archive, Durability, Executed, Expected, Import, NewEvent, Options, Purge, SnapshotPolicy, SnapshotReason, Store};
+use foldlog::{
+    Archive, Durability, Executed, Expected, HandlerError, Import, NewEvent, Options, Projection, Purge, ReadModel,
+    RecordedEvent, SnapshotPolicy, SnapshotReason, Store,
+};
 
 use crate::domain::{Account, AccountEvent, deposits};
 use crate::support::{Place, at, fast, noted};
@@ -69,7 +74,61 @@ fn every_option_has_its_default_until_it_is_set() {
     );
     assert_eq!(told(&set), expected);
     assert_eq!(SnapshotPolicy::manual().threshold(), None);
+    for (events, threshold) in [(0, 1), (1, 1), (2, 2), (u64::MAX, u64::MAX)] {
+        assert_eq!(SnapshotPolicy::every(events).threshold(), Some(threshold));
+    }
+    for (snapshots, kept) in [(0, 1), (1, 1), (2, 2), (u32::MAX, u32::MAX)] {
+        assert_eq!(SnapshotPolicy::manual().retain(snapshots).retained(), kept);
+    }
+    assert_eq!((SnapshotPolicy::every(9).retained(), SnapshotPolicy::manual().retained()), (5, 5));
+    assert_eq!(
+        (Options::new().execute_attempts(0).get_execute_attempts(), Options::new().execute_attempts(1).get_execute_attempts()),
+        (1, 1)
+    );
     assert_eq!(Options::new().max_event_bytes(usize::MAX).get_max_event_bytes(), 512 << 20);
+}
+
+/// Asks the connection that writes for the size of its cache.
+#[derive(Clone, Default)]
+struct CacheOfWriter(Arc<AtomicI64>);
+
+impl Projection for CacheOfWriter {
+    fn name(&self) -> &str {
+        "cache"
+    }
+
+    fn tables(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn create(&self, _: &ReadModel<'_>) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    fn apply(&self, _: &RecordedEvent, model: &ReadModel<'_>) -> Result<(), HandlerError> {
+        let size = model.query_row("SELECT cache_size FROM pragma_cache_size", [], |row| row.get(0))?;
+        self.0.store(size.unwrap_or(0), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn each_connection_has_the_cache_that_is_set() {
+    for (options, kibibytes) in [
+        (fast(), 6 << 10),
+        (fast().cache_bytes(1 << 20), 1 << 10),
+        (fast().cache_bytes(0), 64),
+        (fast().cache_bytes(usize::MAX), 1 << 30),
+    ] {
+        let place = Place::new();
+        let store = options.open(place.file()).unwrap();
+        let of_writer = CacheOfWriter::default();
+        store.project_inline(of_writer.clone()).unwrap();
+        store.append("list", "a", 0, [noted(1)]).unwrap();
+        let of_reader: i64 = store.query_read_model("SELECT cache_size FROM pragma_cache_size", [], |row| row.get(0)).unwrap()[0];
+        // SQLite tells kibibytes by a minus.
+        assert_eq!((of_writer.0.load(Ordering::Relaxed), of_reader), (-kibibytes, -kibibytes));
+    }
 }
 
 #[test]

@@ -344,3 +344,27 @@ fn a_snapshot_that_differs_from_the_replay_is_named() {
     assert_eq!((report.aggregates, report.snapshots, report.snapshots_not_compared, report.damage_count), (5, 6, 5, 1));
     assert_eq!(report.damages[0].aggregate.as_ref().unwrap().to_string(), "order \"o-1\"");
 }
+
+#[test]
+fn snapshots_that_cannot_be_compared_are_counted_and_events_that_cannot_be_folded_named() {
+    let place = crate::support::Place::new();
+    let store = place.open();
+    let orders = store.json_aggregates("order");
+    for id in ["purged", "whole"] {
+        orders.append(id, Expected::New, (0..10).map(event)).unwrap();
+        orders.create_snapshot(id, SnapshotReason::Manual).unwrap();
+    }
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    store.maintenance().purge(Purge::created_before(later).aggregate("order", "purged").fold(&orders)).unwrap();
+    let report = orders.verify_snapshots(|_| Continue(())).unwrap();
+    assert_eq!((report.aggregates, report.snapshots, report.snapshots_not_compared, report.damage_count), (2, 2, 1, 0));
+    let harm = "UPDATE events SET data = replace(data, '3', '4') WHERE key & 4294967295 = 4";
+    assert_eq!(place.raw().execute(harm, []).unwrap(), 1);
+    let report = orders.verify_snapshots(|_| Continue(())).unwrap();
+    assert_eq!((report.snapshots, report.snapshots_not_compared, report.damage_count), (2, 2, 1));
+    let damage = &report.damages[0];
+    assert_eq!((damage.aggregate.as_ref().unwrap().to_string(), damage.version.unwrap().get()), ("order \"whole\"".into(), 4));
+    // Stopped after the first one.
+    let stopped = orders.verify_snapshots(|_| std::ops::ControlFlow::Break(())).unwrap();
+    assert_eq!((stopped.aggregates, stopped.finished), (1, false));
+}

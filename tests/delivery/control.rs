@@ -40,6 +40,13 @@ fn a_changed_filter_must_be_confirmed() {
     let changed = || eager(&store).filter(of(&["Counted"])).publisher(publish);
     assert_eq!(kind(changed().run_to_end()), ErrorKind::InvalidInput);
     assert_eq!(changed().on_filter_change(FilterChange::FromBeginning).run_to_end().unwrap(), 10);
+    count(&store, 10, 13);
+    let narrowed = eager(&store).filter(of(&["A"])).on_filter_change(FilterChange::FromNow).publisher(publish).run_to_end();
+    assert_eq!(narrowed.unwrap(), 0);
+    let widened = || eager(&store).on_filter_change(FilterChange::FromNow).publisher(publish);
+    assert_eq!((widened().run_to_end().unwrap(), store.outbox("out").status().unwrap().lag), (0, 0));
+    count(&store, 13, 15);
+    assert_eq!(widened().run_to_end().unwrap(), 2);
 }
 
 #[test]

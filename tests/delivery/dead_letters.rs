@@ -1,11 +1,13 @@
 //! Dead letters of outboxes.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldlog::{DeadLetterPolicy, ErrorKind, Expected, Message, NewEvent, PublishError};
 
-use super::outbox::{Seen, eager, noting, retry, seen, standing};
-use super::{count, store};
+use super::outbox::{Seen, eager, noting, retry, seen, standing, until};
+use super::{count, event, store};
 
 #[test]
 fn a_dead_letter_can_be_passed_by() {
@@ -93,4 +95,52 @@ fn an_event_that_is_gone_becomes_a_dead_letter() {
     assert_eq!(letters.len(), 10, "the eleventh waits behind the first");
     assert!(letters.iter().all(|letter| letter.event.is_none()), "{letters:?}");
     assert_eq!(letters[0].last_error, "the event is no longer in the file");
+}
+
+/// Under one lead: the next leader would tidy up.
+#[test]
+fn what_is_done_to_a_letter_moves_its_aggregate_and_no_other_at_once() {
+    let (_directory, store) = store();
+    // 1 and 3 are of a, 2 and 4 of b, 5 and 6 of c.
+    for (n, id) in ["a", "b", "a", "b", "c", "c"].into_iter().enumerate() {
+        store.append("counter", id, Expected::Any, [event(n as u64)]).unwrap();
+    }
+    let out = Seen::default();
+    let refused = Arc::new(Mutex::new(BTreeSet::from([1, 2, 5])));
+    let refusing = refused.clone();
+    let answer = move |position| match refusing.lock().unwrap().contains(&position) {
+        true => Err(PublishError::Reject("no".into())),
+        false => Ok(()),
+    };
+    let follower = eager(&store).publisher(noting(&out, answer)).follow().unwrap();
+    until("three are dead", || standing(&store) == (6, 0, 3, 3));
+    seen(&out);
+    let letters = store.outbox("out").dead_letters().unwrap();
+    letters.discard(2).unwrap();
+    until("b goes on", || standing(&store) == (6, 0, 2, 2));
+    assert_eq!(seen(&out), [(4, 1)]);
+    refused.lock().unwrap().clear();
+    letters.retry(5).unwrap();
+    until("c goes on", || standing(&store) == (6, 0, 1, 1));
+    assert_eq!(seen(&out), [(5, 1), (6, 1)]);
+    letters.discard(1).unwrap();
+    until("a goes on", || standing(&store) == (6, 0, 0, 0));
+    assert_eq!(seen(&out), [(3, 1)]);
+    assert!(!follower.has_ended());
+}
+
+#[test]
+fn what_waits_behind_a_failing_event_goes_on_when_that_is_given_up_and_passed_by() {
+    let (_directory, store) = store();
+    for n in 0..3 {
+        store.append("counter", "a", n, [event(n)]).unwrap();
+    }
+    let out = Seen::default();
+    let soon = Duration::from_millis(20);
+    let outbox = store.outbox("out").backoff(soon, soon).max_attempts(2).on_dead_letter(DeadLetterPolicy::PassOn);
+    let answer = |position| if position == 1 { retry() } else { Ok(()) };
+    let follower = outbox.publisher(noting(&out, answer)).follow().unwrap();
+    until("the others are through", || standing(&store) == (3, 0, 0, 1));
+    assert_eq!(seen(&out), [(1, 1), (1, 2), (2, 1), (3, 1)]);
+    assert!(!follower.has_ended());
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use foldlog::{Clock, DeadLetterPolicy, ErrorKind, Expected, Filter, Message, Options, Outbox, PublishError, StartFrom, Store};
+use foldlog::{
+    Clock, DeadLetterPolicy, Durability, ErrorKind, Expected, Filter, Message, Options, Outbox, PublishError, StartFrom, Store,
+};
 
 use super::outbox::{Seen, noting, retry, seen, standing, until};
 use super::projections::Sums;
@@ -261,7 +263,8 @@ fn two_outboxes_of_a_tenant_have_nothing_to_do_with_each_other() {
 #[test]
 fn all_letters_are_changed_and_all_that_waits_goes_on_however_many_there_are() {
     const MANY: u64 = 1_100;
-    let (_directory, store) = store();
+    let directory = tempfile::tempdir().unwrap();
+    let store = Options::new().durability(Durability::Fast).open(directory.path().join("events.db")).unwrap();
     super::count_at_once(&store, 0, MANY);
     let refuse = |_: &Message<'_>| Err(PublishError::Reject("no".into()));
     let pass_on = || super::outbox::eager(&store).on_dead_letter(DeadLetterPolicy::PassOn);

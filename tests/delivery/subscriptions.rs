@@ -95,31 +95,40 @@ fn a_panicking_handler_is_a_failing_one() {
 }
 
 #[test]
-fn a_follower_is_woken_at_once_and_stops_when_asked() {
+fn a_follower_gets_each_event_and_stops_when_asked() {
     let (_directory, store) = store();
     let (sender, receiver) = mpsc::channel();
-    let follower = store
-        .subscription("live")
-        .follow(move |event| {
-            sender.send((event.position, Instant::now()))?;
-            Ok(())
-        })
-        .unwrap();
-    let mut waits = Vec::new();
+    let follower = store.subscription("live").follow(move |event| Ok(sender.send(event.position)?)).unwrap();
     for n in 0..50 {
         let appended = store.append("counter", "c", n, [event(n)]).unwrap();
-        let committed = Instant::now();
-        let (position, handled) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(position, appended.position);
-        waits.push(handled.saturating_duration_since(committed));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)).unwrap(), appended.position);
     }
-    waits.sort();
-    assert!(waits[25] < Duration::from_millis(10), "median wait {:?}", waits[25]);
     store.subscription("live").wait_until(Position::new(50), Duration::from_secs(10)).unwrap();
     assert!(follower.is_leading());
     assert!(matches!(follower.stop(), StopReason::Stopped));
     count(&store, 50, 51);
     assert!(receiver.recv_timeout(Duration::from_millis(100)).is_err());
+}
+
+/// After five quiet seconds a follower looks every 50 ms by itself. One that is woken does not need half of that, most times
+/// at least, however busy the machine is.
+#[test]
+fn a_follower_is_woken_at_once() {
+    let made = [0; 12].map(|_| {
+        let (sender, handled) = mpsc::channel();
+        let (directory, store) = store();
+        let follower = store.subscription("live").follow(move |_| Ok(sender.send(Instant::now())?)).unwrap();
+        (directory, store, follower, handled)
+    });
+    std::thread::sleep(Duration::from_secs(5));
+    let late = made.iter().filter(|(_, store, _, handled)| {
+        count(store, 0, 1);
+        let committed = Instant::now();
+        let handled = handled.recv_timeout(Duration::from_secs(10)).unwrap();
+        handled.saturating_duration_since(committed) > Duration::from_millis(25)
+    });
+    let late = late.count();
+    assert!(late <= 3, "{late} of {}", made.len());
 }
 
 #[test]

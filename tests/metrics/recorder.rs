@@ -42,15 +42,15 @@ fn describing_again_changes_nothing() {
 
 #[test]
 fn a_metric_that_the_exporter_dropped_for_idleness_comes_back_with_its_value() {
-    let recorder = builder().idle_timeout(MetricKindMask::ALL, Some(Duration::from_millis(50))).build_recorder();
+    let recorder = builder().idle_timeout(MetricKindMask::ALL, Some(Duration::from_millis(500))).build_recorder();
     let reader = Reader(recorder.handle());
     metrics::with_local_recorder(&recorder, || {
         let store = in_memory();
         (0..3).for_each(|_| append(&store, "a", "Opened"));
         assert_eq!(reader.sum("event_store_events_total"), 3.0);
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(600));
         reader.text();
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(600));
         assert_eq!(reader.text(), "", "the exporter has dropped everything");
 
         std::thread::sleep(Duration::from_millis(1_000));

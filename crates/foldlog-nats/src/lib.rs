@@ -170,3 +170,32 @@ impl fmt::Debug for Nats {
         f.debug_struct("Nats").field("connected", &self.session.is_some()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_may_take_ten_seconds_or_what_is_set() {
+        let nats = Nats::new("nats://localhost:4222", "shop");
+        assert_eq!(nats.timeout, Duration::from_secs(10));
+        assert_eq!(nats.timeout(Duration::from_secs(3)).timeout, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_name_is_one_token_of_a_subject() {
+        assert_eq!(token("order"), "order");
+        assert_eq!(token("a.b*c>d e\tf\u{7}g"), "a_b_c_d_e_f_g");
+        assert_eq!(token("é-_1"), "é-_1");
+    }
+
+    #[test]
+    fn only_a_tls_address_demands_tls() {
+        for url in ["tls://localhost", "TLS://localhost", " tls://localhost:1"] {
+            assert!(demands_tls(url), "{url}");
+        }
+        for url in ["nats://localhost", "tls", "", "localhost", "wtls://x"] {
+            assert!(!demands_tls(url), "{url}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod basics;
 mod data;
 mod destroying;
 mod guide;
+mod extremes;
 mod hostile;
 mod inspecting;
 mod interrupting;

@@ -5,6 +5,7 @@
 mod api;
 mod browser;
 mod client;
+mod extremes;
 mod gate;
 mod hostile;
 mod pages;

@@ -1,7 +1,11 @@
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use foldlog::Store;
+use foldlog::{CloudEvents, Store};
 use foldlog_nats::Nats;
+use foldlog_nats::async_nats::ConnectOptions;
 use serde_json::Value;
 
 use crate::orders::{place_order, store};
@@ -95,4 +99,62 @@ fn what_is_too_large_for_the_stream_is_a_failure_and_not_a_loss() {
     let letters: Vec<_> = store.outbox("bus").dead_letters().unwrap().iter().map(Result::unwrap).collect();
     assert_eq!((letters[0].attempts, letters[1].attempts), (2, 1), "above the server's own limit it is refused at once");
     assert_eq!(server.messages(), 0);
+}
+
+/// Takes connections and never says a word.
+fn silent() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn a_server_that_says_nothing_is_waited_for_as_long_as_it_is_set() {
+    let (_directory, store) = store();
+    place_order(&store, "o-1");
+    let server = silent();
+    let url = format!("nats://{}", server.local_addr().unwrap());
+    for timeout in [Duration::ZERO, Duration::from_millis(300), Duration::from_millis(900)] {
+        let began = Instant::now();
+        let nats = Nats::new(&url, "shop").timeout(timeout);
+        store.outbox("bus").max_attempts(1).publisher(nats).run_to_end().unwrap();
+        let waited = began.elapsed();
+        assert!(waited >= timeout && waited < timeout * 2 + Duration::from_secs(2), "{timeout:?}: {waited:?}");
+        assert_eq!(store.outbox("bus").status().unwrap().dead, 1);
+        store.outbox("bus").remove().unwrap();
+    }
+}
+
+#[test]
+fn an_event_may_take_for_ever() {
+    let (directory, store) = store();
+    let Some(server) = Server::start(&directory.path().join("nats")) else { return };
+    server.make_stream();
+    place_order(&store, "o-1");
+    for timeout in [Duration::from_secs(u64::from(u32::MAX)), Duration::MAX] {
+        let nats = Nats::new(&server.url, "shop").timeout(timeout);
+        assert_eq!(store.outbox("bus").publisher(nats).run_to_end().unwrap(), 2, "{timeout:?}");
+        store.outbox("bus").remove().unwrap();
+    }
+}
+
+#[test]
+fn the_subject_the_form_and_the_options_are_those_that_are_set() {
+    let (directory, store) = store();
+    let Some(server) = Server::start(&directory.path().join("nats")) else { return };
+    server.make_stream();
+    place_order(&store, "o-1");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let nats = Nats::new(&server.url, "unused")
+        .subject(|event| format!("shop.at.{}", event.position))
+        .cloud_events(CloudEvents::new().source("/shop").type_prefix("com.example."))
+        .connect_options(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            ConnectOptions::new().name("test")
+        });
+    assert_eq!(run(&store, "bus", nats), 2);
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "one connection for both");
+    let message = server.ask(async |jetstream| jetstream.get_stream("SHOP").await.unwrap().get_raw_message(2).await.unwrap());
+    assert_eq!(message.subject.as_str(), "shop.at.2");
+    let event: Value = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!((&event["source"], &event["type"]), (&"/shop".into(), &"com.example.Shipped".into()));
 }
