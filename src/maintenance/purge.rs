@@ -32,7 +32,7 @@ const AT_ONCE_WHEN_FULL: u64 = 256;
 ///
 /// An append that is repeated after the purge of its events is still recognised, if its events had
 /// [ids of their own](crate::NewEvent::id): their ids and a digest of their content, 64 bits of xxh3, stay in the file and take
-/// about 95 bytes an event. [`Purge::forget_ids`] gives these up. An id that the store made is not kept.
+/// about 91 bytes an event. [`Purge::forget_ids`] gives these up. An id that the store made is not kept.
 ///
 /// ```
 /// use foldlog::{Expected, NewEvent, Purge, SnapshotReason, Store};

@@ -19,7 +19,7 @@ use crate::sync;
 
 /// How often the thread looks whether upkeep is due. Short, because the machine may have slept.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// After a failure the thread waits at least this long, or as long as between two runs if that is shorter.
+/// After a failure the thread waits this long, or as long as between two runs if that is shorter.
 const AFTER_FAILURE: Duration = Duration::from_secs(60 * 60);
 /// The handles of the log that a run itself holds whenever it asks whether to go on.
 const OWN_HANDLES: usize = 2;
@@ -295,7 +295,7 @@ fn run(log: &Weak<Log>, upkeep: &Upkeep, shared: &Shared) {
         let Some(open) = log.upgrade() else { return };
         let done = maintain_if_due(open, log, upkeep, shared);
         let mut state = sync::lock(&shared.state);
-        let mut wait = upkeep.every.min(LOOK_EVERY).max(Duration::from_millis(1));
+        let wait = pause(upkeep.every, done.is_err());
         match done {
             Ok(None) => {}
             Ok(Some(report)) => {
@@ -303,16 +303,18 @@ fn run(log: &Weak<Log>, upkeep: &Upkeep, shared: &Shared) {
                 state.last = Some(report);
                 state.failure = None;
             }
-            Err(error) => {
-                state.failure = Some(error.to_string());
-                wait = upkeep.every.clamp(Duration::from_millis(1), AFTER_FAILURE);
-            }
+            Err(error) => state.failure = Some(error.to_string()),
         }
         let state = sync::wait_while(&shared.changed, state, wait, |state| !state.stopped);
         if state.stopped {
             return;
         }
     }
+}
+
+/// How long to wait before the next look. `every` has a lower bound.
+fn pause(every: Duration, has_failed: bool) -> Duration {
+    every.min(if has_failed { AFTER_FAILURE } else { LOOK_EVERY })
 }
 
 /// `None` if the last run was not long ago. Two processes may do it at once; each finds less to do.
@@ -329,4 +331,18 @@ fn maintain_if_due(open: Arc<Log>, log: &Weak<Log>, upkeep: &Upkeep, shared: &Sh
         if state.stopped || log.strong_count() <= OWN_HANDLES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_every_minute_and_tries_again_within_the_hour() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        assert_eq!((pause(WEEK, false), pause(WEEK, true)), (minute, hour));
+        for every in [clean_up::SHORTEST, Duration::from_secs(59)] {
+            assert_eq!((pause(every, false), pause(every, true)), (every, every));
+        }
+    }
 }

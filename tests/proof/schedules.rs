@@ -8,11 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use foldlog::{Batch, Clock, Durability, Expected, HandlerError, Message, NewEvent, Options, PublishError, Store};
+use tempfile::TempDir;
 
 use crate::support::outcome::Outcome;
 use crate::support::random::Random;
@@ -24,10 +27,14 @@ const NUMBER: &str = "FOLDLOG_SCHEDULES_NUMBER";
 const SEED: &str = "FOLDLOG_SCHEDULES_SEED";
 /// Schedules that run at once, on the same processes.
 const AT_ONCE: u64 = 10;
-/// A process that was woken so late is not judged by its times: a leader's answer came late too,
-const STALL: Duration = Duration::from_millis(120);
-/// and whoever takes over is woken several times on its way.
-const LATE: Duration = Duration::from_millis(40);
+/// How often a process looks whether it is woken in time, and can write to the disk, and a delay that is noted.
+const NAP: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_millis(5);
+const LATE_NOTES: &str = "late.notes";
+/// Processes that were kept waiting for so long, all in all, are not judged by their times: a leader's answer takes several wakings,
+/// and so does taking over. What is left of the lease, and of the second, is about three times as long.
+const STALLED: Duration = Duration::from_millis(120);
+const STALLED_TAKING_OVER: Duration = Duration::from_millis(60);
 const TAKE_OVER: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEN_YEARS: i64 = 3_652;
@@ -71,6 +78,29 @@ impl Notes {
         };
         std::thread::sleep(Duration::from_millis(millis));
         self.write("ends", position);
+    }
+}
+
+/// Notes when the machine keeps this process waiting, for a processor or for the disk.
+struct Probe {
+    file: File,
+    late: Notes,
+}
+
+impl Probe {
+    fn new(directory: &Path, worker: u64) -> Probe {
+        let file = File::create(directory.join(format!("{worker}.probe"))).expect("a file");
+        Probe { file, late: Notes::open(&directory.join(LATE_NOTES), worker) }
+    }
+
+    fn nap(&mut self) {
+        let began = Instant::now();
+        std::thread::sleep(NAP);
+        self.file.write_all(b".").expect("a file");
+        let late = began.elapsed().saturating_sub(NAP);
+        if late > LATE {
+            self.late.write("late", u64::try_from(late.as_micros()).expect("not so long"));
+        }
     }
 }
 
@@ -120,17 +150,11 @@ pub fn work_if_asked() -> bool {
         clocks.push(clock);
     }
     println!("\nworks");
-    let stalls = Notes::open(&directory.join("stalls"), worker);
-    let (mut last, mut jump) = (Instant::now(), 0);
+    let (mut probe, mut jump) = (Probe::new(&directory, worker), 0);
     let began = Instant::now();
     // Longer than any batch: what is left over when the proof itself is killed ends by itself.
     while began.elapsed() < 3 * PATIENCE {
-        std::thread::sleep(Duration::from_millis(10));
-        let gap = last.elapsed();
-        last = Instant::now();
-        if gap > LATE {
-            stalls.write("stood", u64::try_from(gap.as_micros()).expect("not so long"));
-        }
+        probe.nap();
         jump = (jump + 1) % 12;
         if jump == 0 {
             clocks.iter().for_each(|clock| clock.set(some_time(&mut random)));
@@ -217,6 +241,22 @@ fn append(stores: &[Store], random: &mut Random) {
 
 fn batch(files: u64, arguments: &[&str], random: &mut Random, outcome: &mut Outcome) {
     let directory = tempfile::tempdir().expect("a directory");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // This process holds the files' locks too, when it appends.
+        scope.spawn(|| {
+            let mut probe = Probe::new(directory.path(), u64::MAX);
+            while !is_over.load(Ordering::Relaxed) {
+                probe.nap();
+            }
+        });
+        let done = catch_unwind(AssertUnwindSafe(|| batch_in(&directory, files, arguments, random, outcome)));
+        is_over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+}
+
+fn batch_in(directory: &TempDir, files: u64, arguments: &[&str], random: &mut Random, outcome: &mut Outcome) {
     let stores: Vec<Store> = (0..files).map(|file| open(directory.path(), file, Clock::system())).collect();
     let mut workers =
         Workers { arguments, directory: directory.path(), files, running: BTreeMap::new(), killed: Vec::new(), started: 0 };
@@ -245,7 +285,7 @@ fn batch(files: u64, arguments: &[&str], random: &mut Random, outcome: &mut Outc
         }
     }
     std::mem::take(&mut workers.running).into_values().for_each(Worker::kill);
-    let stalls = notes(&directory.path().join("stalls"));
+    let stalls = notes(&directory.path().join(LATE_NOTES));
     for (file, store) in stores.iter().enumerate() {
         let last = store.last_position().expect("reads").get();
         judge(file as u64, store, &notes(&directory.path().join(format!("{file}.notes"))), &workers.killed, &stalls, outcome);
@@ -263,10 +303,13 @@ fn is_done(store: &Store, file: u64) -> bool {
     store.outbox("s").status().is_ok_and(done)
 }
 
-/// Whether a process stood still for so long in this span of time.
+/// Whether one of the processes was kept waiting for so long, all in all, in this span of time.
 fn stood_still(stalls: &[Note], length: Duration, from: u64, to: u64) -> bool {
-    let is_long = |stall: &&Note| Duration::from_micros(stall.number) > length;
-    stalls.iter().filter(is_long).any(|stall| stall.at >= from && stall.at.saturating_sub(stall.number) <= to)
+    let mut late: BTreeMap<u64, u64> = BTreeMap::new();
+    for stall in stalls.iter().filter(|stall| stall.at >= from && stall.at.saturating_sub(stall.number) <= to) {
+        *late.entry(stall.worker).or_default() += stall.number;
+    }
+    late.values().any(|late| Duration::from_micros(*late) > length)
 }
 
 fn judge(file: u64, store: &Store, notes: &[Note], killed: &[(u64, u64, u64)], stalls: &[Note], outcome: &mut Outcome) {
@@ -291,7 +334,7 @@ fn judge(file: u64, store: &Store, notes: &[Note], killed: &[(u64, u64, u64)], s
     let spans = spans(notes, killed);
     for (at, one) in spans.iter().enumerate() {
         for other in spans[..at].iter().filter(|other| other.worker != one.worker && other.from < one.to && one.from < other.to) {
-            match stood_still(stalls, STALL, one.from.min(other.from).saturating_sub(1_000_000), one.to.max(other.to)) {
+            match stood_still(stalls, STALLED, one.from.min(other.from).saturating_sub(1_000_000), one.to.max(other.to)) {
                 true => outcome.count("not judged: the machine stood still", 1),
                 false => outcome.violation(format!("file {file}: two runners at once: {other:?} and {one:?}")),
             }
@@ -309,7 +352,7 @@ fn judge(file: u64, store: &Store, notes: &[Note], killed: &[(u64, u64, u64)], s
             outcome.count("of them within a second", 1);
             continue;
         }
-        match stood_still(stalls, LATE, *before, next.from) {
+        match stood_still(stalls, STALLED_TAKING_OVER, *before, next.from) {
             true => outcome.count("later, while the machine kept processes waiting", 1),
             false => outcome.violation(format!("file {file}: taken over after {waited:?}")),
         }

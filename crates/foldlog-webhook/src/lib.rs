@@ -21,6 +21,8 @@ pub use invalid::InvalidSetting;
 
 /// The most bytes read of an answer. The body is read so that the connection can be reused, and then dropped.
 const ANSWER_BYTES: u64 = 64 << 10;
+/// The longest that a request may take. The client adds times to the clock, which has an end.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Posts each event as a CloudEvent 1.0 (structured mode, `application/cloudevents+json`) to an HTTP address, or to an
 /// `https` address with the feature `tls`.
@@ -153,10 +155,10 @@ impl Webhook {
         Ok(self)
     }
 
-    /// Sets how long connecting and a whole request may take; a request that takes longer is tried again. Default: 5 and 15
-    /// seconds.
+    /// Sets how long connecting and a whole request may take, a day at most; a request that takes longer is tried again.
+    /// Default: 5 and 15 seconds.
     pub fn timeouts(mut self, connect: Duration, overall: Duration) -> Webhook {
-        (self.connecting.connect, self.connecting.overall) = (connect, overall);
+        (self.connecting.connect, self.connecting.overall) = (connect.min(LONGEST), overall.min(LONGEST));
         self.agent = self.connecting.agent();
         self
     }
@@ -332,7 +334,9 @@ mod tests {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let webhook = Webhook::new("http://localhost/").unwrap();
         assert_eq!(times(&webhook), (seconds(5), seconds(15)));
-        assert_eq!(times(&webhook.timeouts(Duration::from_secs(2), Duration::from_secs(3))), (seconds(2), seconds(3)));
+        let webhook = webhook.timeouts(Duration::from_secs(2), Duration::from_secs(3));
+        assert_eq!(times(&webhook), (seconds(2), seconds(3)));
+        assert_eq!(times(&webhook.timeouts(Duration::MAX, Duration::from_secs(86_401))), (seconds(86_400), seconds(86_400)));
     }
 
     #[test]

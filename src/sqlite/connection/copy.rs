@@ -21,15 +21,18 @@ impl Database {
         complete: impl FnOnce(&View<'_>) -> Result<()>,
     ) -> Result<Database> {
         self.read(|view| {
-            Database::in_memory_from(options, |to| match self.path() {
-                None => copy_pages(view.connection(), to),
-                Some(_) => {
-                    let mut between = Connection::open_in_memory().sql()?;
-                    copy_pages(view.connection(), &mut between)?;
-                    drop_write_ahead_log(&mut between)?;
-                    complete(&View::new(&between, view.names))?;
-                    copy_pages(&between, to)
+            Database::in_memory_from(options, |to| {
+                match self.path() {
+                    None => copy_pages(view.connection(), to)?,
+                    Some(_) => {
+                        let mut between = Connection::open_in_memory().sql()?;
+                        copy_pages(view.connection(), &mut between)?;
+                        drop_write_ahead_log(&mut between)?;
+                        complete(&View::new(&between, view.names))?;
+                        copy_pages(&between, to)?;
+                    }
                 }
+                Ok(None)
             })
         })
     }

@@ -25,7 +25,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::sqlite::ends::Ends;
 use crate::sqlite::format;
-use crate::sqlite::names_cache::NamesCache;
+use crate::sqlite::names_cache::{NamesCache, Replica};
 use crate::sqlite::tables::{log_state, losses};
 use crate::sqlite::transaction::{View, Writing, data_version};
 use crate::sync::{self, lock};
@@ -61,24 +61,27 @@ impl Database {
 
     pub(crate) fn in_memory(options: &Options) -> Result<Database> {
         let now = options.clock.now_micros();
-        Database::in_memory_from(options, |connection| format::prepare_in_memory(connection, now))
+        Database::in_memory_from(options, |connection| format::prepare_in_memory(connection, now).map(Some))
     }
 
-    /// A store in memory, with content from `fill`.
-    pub(super) fn in_memory_from(options: &Options, fill: impl FnOnce(&mut Connection) -> Result<()>) -> Result<Database> {
+    /// A store in memory, with content from `fill`, which may know its identity.
+    pub(super) fn in_memory_from(
+        options: &Options,
+        fill: impl FnOnce(&mut Connection) -> Result<Option<Replica>>,
+    ) -> Result<Database> {
         Database::make(Location::Memory(format!("/foldlog-{}", Uuid::new_v4())), options, |_, connection| fill(connection))
     }
 
     fn open_at(location: Location, options: &Options) -> Result<Database> {
         Database::make(location, options, |opening, writer| {
-            format::prepare(writer, opening.is_file(), options.busy_timeout, options.clock.now_micros())
+            format::prepare(writer, opening.is_file(), options.busy_timeout, options.clock.now_micros()).map(|()| None)
         })
     }
 
     fn make(
         location: Location,
         options: &Options,
-        prepare: impl FnOnce(&Opening, &mut Connection) -> Result<()>,
+        prepare: impl FnOnce(&Opening, &mut Connection) -> Result<Option<Replica>>,
     ) -> Result<Database> {
         let opening = Opening::new(location, false, options);
         let is_ours = opening.inspect().map_err(|error| opening.explained(error))?;
@@ -86,17 +89,22 @@ impl Database {
         let locked = opening.lock_before_opening(is_ours);
         // Most files need nothing but to be read. Then the first write opens the writing connection.
         let ready = if is_ours { opening.reader_if_ready().map_err(|error| opening.explained(error))? } else { None };
+        let mut known = None;
         let writer = match ready {
             Some(_) => None,
             None => {
                 let mut writer = opening.writer().map_err(|error| opening.explained(error))?;
-                prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
+                known = prepare(&opening, &mut writer).map_err(|error| opening.explained(error))?;
                 Some(writer)
             }
         };
         let Some(connection) = ready.as_ref().or(writer.as_ref()) else { return Err(internal("no connection was opened")) };
-        let names = NamesCache::new(replica_of(connection)?, opening.archive.clone(), options.upcasters.clone())
-            .with_losses(has_losses(connection)?);
+        // What a new store in memory has is known without a statement.
+        let (replica, has_losses) = match known {
+            Some(replica) => (replica, false),
+            None => (replica_of(connection)?, has_losses(connection)?),
+        };
+        let names = NamesCache::new(replica, opening.archive.clone(), options.upcasters.clone()).with_losses(has_losses);
         let guard = opening.guarded_file().map(|path| Guard::new(path, opening.read_only)).transpose()?;
         drop(locked);
         if let (Some(path), true) = (opening.guarded_file(), options.reserve) {
@@ -430,7 +438,7 @@ impl Drop for Database {
 }
 
 /// Reads the identity under which a file appends.
-pub(super) fn replica_of(connection: &Connection) -> Result<crate::sqlite::names_cache::Replica> {
+pub(super) fn replica_of(connection: &Connection) -> Result<Replica> {
     log_state::replica(&View::new(connection, &NamesCache::unknown()))
 }
 

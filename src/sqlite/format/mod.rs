@@ -13,6 +13,7 @@ pub(super) use schema::is_ours;
 
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::sqlite::connection::failure::Sql;
+use crate::sqlite::names_cache::Replica;
 use crate::sqlite::tables::log_state;
 use crate::sync;
 use schema::{FORMAT_1, Schema};
@@ -88,8 +89,9 @@ pub(super) fn prepare(connection: &mut Connection, is_file: bool, patience: Dura
 /// A log in memory without events. Copying its pages takes a fraction of the time that its statements take.
 static EMPTY: Mutex<Option<Connection>> = Mutex::new(None);
 
-/// Makes a new log in memory.
-pub(super) fn prepare_in_memory(connection: &mut Connection, now_micros: i64) -> Result<()> {
+/// Makes a new log in memory, and returns its identity. Runs no statement on it: the first one reads the schema, which takes
+/// longer than all the rest.
+pub(super) fn prepare_in_memory(connection: &mut Connection, now_micros: i64) -> Result<Replica> {
     let mut empty = sync::lock(&EMPTY);
     let empty = match &mut *empty {
         Some(empty) => empty,
@@ -99,8 +101,10 @@ pub(super) fn prepare_in_memory(connection: &mut Connection, now_micros: i64) ->
             none.insert(made)
         }
     };
+    // Before it is copied.
+    let replica = log_state::make_anew(empty, now_micros)?;
     Backup::new(empty, connection).sql()?.step(-1).sql()?;
-    log_state::make_anew(connection, now_micros)
+    Ok(replica)
 }
 
 impl Formats {

@@ -1,6 +1,6 @@
 //! The single row about the log as a whole. An append does not touch it.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
 use uuid::Uuid;
 
 use crate::model::error::{Error, ErrorKind, Result};
@@ -19,12 +19,13 @@ pub(crate) fn make(connection: &Connection, now_micros: i64) -> Result<()> {
     Ok(())
 }
 
-/// Gives a copy of an empty log an identity of its own.
-pub(crate) fn make_anew(connection: &Connection, now_micros: i64) -> Result<()> {
-    let transaction = connection.unchecked_transaction().sql()?;
-    transaction.execute("UPDATE replicas SET replica_id = ?1", [Uuid::now_v7().into_bytes()]).sql()?;
-    transaction.execute("UPDATE log_state SET created_at = ?1", [now_micros]).sql()?;
-    transaction.commit().sql()
+/// Gives an empty log another identity.
+pub(crate) fn make_anew(connection: &Connection, now_micros: i64) -> Result<Replica> {
+    let replica = Replica { id: 1, replica_id: Uuid::now_v7() };
+    let change = |sql: &str, value: &dyn ToSql| connection.prepare_cached(sql)?.execute([value]);
+    change("UPDATE replicas SET replica_id = ?1", &replica.replica_id.into_bytes()).sql()?;
+    change("UPDATE log_state SET created_at = ?1", &now_micros).sql()?;
+    Ok(replica)
 }
 
 /// The identity under which the file appends now.

@@ -196,3 +196,34 @@ fn nobody_listens() {
         .unwrap();
     assert!(matches!(error, Some(PublishError::Retry(_))), "{error:?}");
 }
+
+/// Times at the ends of their type: an attempt ends, and none panics.
+#[test]
+fn times_at_the_ends_of_their_type() {
+    let (_directory, store) = store();
+    place_order(&store, "o-1");
+    let ends = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::from(u32::MAX)), Duration::MAX];
+    for (connect, overall) in ends.iter().flat_map(|one| ends.iter().map(move |other| (*one, *other))) {
+        for name in ["hook", "nobody"] {
+            let _ = store.outbox(name).remove();
+        }
+        let server = Server::start([]);
+        let began = Instant::now();
+        let long = Duration::from_secs(1);
+        let published = run(&store, webhook_to(&server).timeouts(connect, overall));
+        assert!(published == 2 || connect < long || overall < long, "{connect:?}, {overall:?}: {published}");
+        // Nobody listens at a port that was free a moment ago.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let nobody = Webhook::new(&format!("http://127.0.0.1:{port}/")).unwrap().timeouts(connect, overall);
+        assert_eq!(store.outbox("nobody").max_attempts(1).publisher(nobody).run_to_end().unwrap(), 0);
+        assert!(began.elapsed() < Duration::from_secs(20), "{connect:?}, {overall:?}: {:?}", began.elapsed());
+    }
+    // However long a pause the receiver asks for.
+    for asked in [0, 1, u64::MAX - 1, u64::MAX] {
+        let server = Server::start([Answer::Later(503, asked)]);
+        let _ = store.outbox("hook").remove();
+        run(&store, webhook_to(&server));
+        let status = store.outbox("hook").status().unwrap();
+        assert!(asked < 2 || status.to_retry == 1, "{asked}: {status:?}");
+    }
+}
