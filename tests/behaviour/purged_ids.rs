@@ -225,7 +225,8 @@ fn damage_to_the_kept_ids_is_named() {
 #[test]
 fn an_id_of_a_purged_event_takes_as_many_bytes_as_is_said() {
     const EVENTS: u64 = 20_000;
-    let made: [(&str, fn() -> EventId); 2] = [("UUIDs of version 4", EventId::new_v4), ("UUIDs of version 7", EventId::now_v7)];
+    type Make = fn() -> EventId;
+    let made: [(&str, Make); 2] = [("UUIDs of version 4", EventId::new_v4), ("UUIDs of version 7", EventId::now_v7)];
     for (what, id) in made {
         let place = Place::new();
         let store = place.open_any_version();
