@@ -35,6 +35,7 @@ pub mod figures {}
 /// [Decision 10]: decisions
 /// [Decision 13]: decisions
 /// [Decision 14]: decisions
+/// [Decision 16]: decisions
 /// [schema.sql]: file_format
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
