@@ -350,8 +350,8 @@ fn a_status_says_who_it_is_of_and_where_it_stands() {
     ]);
     assert_eq!(statuses, expected);
     let outbox = store.outbox("out").filter(Filter::new().all_tenants()).status().unwrap();
-    let expected =
-        serde_json::json!({"position": 6, "lag": 2, "isLed": false, "isPaused": false, "toRetry": 0, "waiting": 0, "dead": 0});
+    let expected = serde_json::json!({"position": 6, "lag": 2, "isLed": false, "isPaused": false, "toRetry": 0, "leased": 0,
+                                      "waiting": 0, "dead": 0});
     assert_eq!(serde_json::to_value(outbox).unwrap(), expected);
     let follower = store.subscription("led").follow(|_| Ok(())).unwrap();
     until("it leads", || store.subscription("led").status().unwrap().is_led && follower.is_leading());
