@@ -44,6 +44,8 @@ verbs! {
     fn note_wiped(&self, through: u64) -> Result<()>;
     /// Deletes some rows of the archive that nothing leads to. Returns how many, and where to continue: `None` at the end.
     fn sweep_archive(&self, after: i64) -> Result<(u64, Option<i64>)>;
+    /// Counts the rows of the archive that the main file knows nothing of. They may be the only copies of their events.
+    fn unknown_archived(&self) -> Result<u64>;
     /// Writes the archive anew, if there is one.
     fn rewrite_archive(&self) -> Result<()>;
     /// Writes the file anew.
@@ -72,6 +74,8 @@ verbs! {
     fn note_verified(&self, verified: &Verified) -> Result<()>;
     /// Accepts that an aggregate of a tenant, or every one of it, ends with the last event that a repair found. Returns how
     /// many aggregates were uncertain.
+    /// Accepts that an aggregate of a tenant, or every one of it, ends with the last event that a repair found. Returns of how
+    /// many aggregates the last events were lost.
     fn accept_losses(&self, tenant: &str, only: Option<(&str, &str)>) -> Result<u64>;
     /// The end of the audit chain; `None` if the file has none.
     fn chain_end(&self) -> Result<Option<AuditDigest>>;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::purge::Kept;
 use crate::log::scope::Scope;
 use crate::model::clock::{from_micros, to_micros};
 use crate::model::error::Result;
-use crate::model::place::{AggregateRef, Version};
 use crate::storage::upkeep::ArchivePlan;
 
 /// The most aggregates that a report names; the counts cover all.
@@ -34,6 +34,7 @@ pub struct Archive {
     limit: Limit,
     keep_newest: u64,
     only: Option<(String, Option<String>)>,
+    compress: bool,
     dry_run: bool,
 }
 
@@ -54,7 +55,7 @@ impl Default for Archive {
 impl Archive {
     /// Selects the events at the beginning of each aggregate that are older than this when it runs.
     pub fn older_than(age: Duration) -> Archive {
-        Archive { limit: Limit::Age(age), keep_newest: 0, only: None, dry_run: false }
+        Archive { limit: Limit::Age(age), keep_newest: 0, only: None, compress: false, dry_run: false }
     }
 
     /// Selects the events at the beginning of each aggregate that were created before this time.
@@ -85,6 +86,14 @@ impl Archive {
         self
     }
 
+    /// Compresses the data of the events with zstd, each for itself: it pays for data of some hundred bytes and more. Whoever reads the
+    /// archive needs the feature `zstd` too. Events that are there already stay as they are.
+    #[cfg(feature = "zstd")]
+    pub fn zstd(mut self) -> Archive {
+        self.compress = true;
+        self
+    }
+
     /// Only reports what would be archived.
     pub fn dry_run(mut self) -> Archive {
         self.dry_run = true;
@@ -101,11 +110,12 @@ pub struct ArchiveReport {
     pub events_archived: u64,
     /// Aggregates of which events were moved.
     pub aggregates_archived: u64,
-    /// Events that were asked for and stayed, because no intact snapshot makes the aggregate readable without them. Create the
-    /// snapshots with [`snapshot_all`](crate::Aggregates::snapshot_all) and archive again.
+    /// Events that were asked for and stayed, because a fold could not load the aggregate without them. Create snapshots with
+    /// [`snapshot_all`](crate::Aggregates::snapshot_all), or delete those of a fold that is no longer used
+    /// ([`delete_snapshots`](crate::Aggregates::delete_snapshots)), and archive again.
     pub events_kept: u64,
-    /// The first 1,000 aggregates that kept such events, each with the version of the last event that was asked for.
-    pub kept: Vec<(AggregateRef, Version)>,
+    /// The first 1,000 aggregates that kept such events, each with the reason.
+    pub kept: Vec<Kept>,
     /// Whether every aggregate was looked at, and it was not stopped before.
     pub finished: bool,
 }
@@ -125,17 +135,23 @@ pub(crate) fn archive(
             Some(to_micros(before.unwrap_or(DateTime::<Utc>::MIN_UTC)))
         }
     };
-    let plan = ArchivePlan { before, keep_newest: archive.keep_newest, only: archive.only.clone(), dry_run: archive.dry_run };
+    let plan = ArchivePlan {
+        before,
+        keep_newest: archive.keep_newest,
+        only: archive.only.clone(),
+        compress: archive.compress,
+        dry_run: archive.dry_run,
+    };
     let mut report = ArchiveReport::default();
     let mut after = Some(0);
     while let Some(number) = after {
         let (archived, next) = scope.engine().archive(&scope.tenant, &plan, number)?;
         report.events_archived += archived.events;
         report.aggregates_archived += archived.aggregates;
-        for (aggregate, version, events) in archived.kept {
+        for (aggregate, through, events, reason) in archived.kept {
             report.events_kept += events;
             if report.kept.len() < NAMED {
-                report.kept.push((aggregate, version));
+                report.kept.push(Kept { aggregate, through, events, reason });
             }
         }
         report.finished = next.is_none();

@@ -98,6 +98,9 @@ pub struct UpkeepReport {
     pub tenants: Vec<TenantUpkeep>,
     /// Unused rows that were deleted from the archive.
     pub archived_rows_deleted: u64,
+    /// Rows of the archive that the main file knows nothing of, as after an older main file was put in its place. They may be the only
+    /// copies of their events, so they stay.
+    pub archived_rows_unknown: u64,
     /// Pages of 4 KiB given back, of both files.
     pub pages_given_back: u64,
     /// Whether all is done, and it was not stopped before.
@@ -198,6 +201,7 @@ impl Running<'_> {
             after = next;
             let _ = self.ask();
         }
+        self.report.archived_rows_unknown = scope.engine().unknown_archived()?;
         if upkeep.compact && !self.stopped {
             let before = self.report.pages_given_back;
             space::compact(scope, |done| {

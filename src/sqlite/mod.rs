@@ -11,6 +11,7 @@ mod consistency;
 mod ends;
 mod format;
 mod names_cache;
+mod packed;
 mod salvage;
 mod tables;
 mod transaction;

@@ -31,7 +31,7 @@ pub(super) fn each_part_of(
     raw: &Raw<'_>,
     each: impl FnMut(Reading<'_>) -> Result<()>,
 ) -> Result<()> {
-    each_part(view, aggregate_type, &raw.event_type, (raw.schema_version, raw.data), each)
+    each_part(view, aggregate_type, &raw.event_type, (raw.schema_version, &raw.data), each)
         .map_err(|error| error.at_version(raw.version.into()).at_position(raw.position.into()))
 }
 

@@ -148,6 +148,8 @@ pub(crate) struct ArchivePlan {
     pub(crate) keep_newest: u64,
     /// Only of this type, or of this aggregate.
     pub(crate) only: Option<(String, Option<String>)>,
+    /// Whether their data is compressed.
+    pub(crate) compress: bool,
     pub(crate) dry_run: bool,
 }
 
@@ -158,6 +160,6 @@ pub(crate) struct Archived {
     /// Aggregates of which everything that was asked for is archived now.
     pub(crate) aggregates: u64,
     /// Events that stayed because no snapshot replaces them: the aggregate, the last version that was asked for, their
-    /// number.
-    pub(crate) kept: Vec<(AggregateRef, Version, u64)>,
+    /// number, and why.
+    pub(crate) kept: Vec<(AggregateRef, Version, u64, String)>,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::domain::{Account, AccountEvent, deposits, opened};
-use crate::support::{Place, at, fast, read, refused, says};
+use crate::support::{Place, at, fast, raw, read, refused, says};
 
 const ACCOUNTS: u64 = 7;
 const ROUNDS: u64 = 300;
@@ -111,6 +111,7 @@ fn everything_reads_through_it() {
     let report = store.maintenance().archive(older_than_second(200)).unwrap();
     assert_eq!((report.events_archived, report.aggregates_archived, report.finished), (ACCOUNTS * 200, ACCOUNTS, true));
     assert_eq!((report.events_kept, report.kept.len()), (4 + 8, 2), "{:?}: without a snapshot they stay", report.kept);
+    assert_eq!(report.kept[0].reason, "it has no intact snapshot");
     let in_main: u64 = place.raw().query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
     assert_eq!(in_main, before.counts[0] - ACCOUNTS * 200);
     assert_eq!(answers(&store), before);
@@ -288,4 +289,119 @@ fn a_store_in_memory_has_none() {
         refused(store.maintenance().archive(Archive::older_than(Duration::ZERO).keep_newest(1)), ErrorKind::ArchiveMissing);
     says(&error, &["archive", "in memory", "use a store in a file"]);
     assert_eq!(store.count(Query::new()).unwrap(), 600);
+}
+
+/// 1,500 events of one document with some hundred bytes each, and of another one.
+fn documents() -> (Place, Store) {
+    let place = Place::new();
+    let store = fast().snapshots(SnapshotPolicy::manual()).open(place.file()).unwrap();
+    for number in 0..1_500 {
+        let data = serde_json::json!({"number": number, "owner": "ada@example.org", "text": "so it goes, ".repeat(40)});
+        store.append("document", "d-1", Expected::Any, [NewEvent::new("Written", &data).unwrap()]).unwrap();
+    }
+    store.json_aggregates("document").create_snapshot("d-1", SnapshotReason::Manual).unwrap();
+    (place, store)
+}
+
+#[test]
+fn a_compressed_archive_is_smaller_and_reads_alike() {
+    let (place, store) = documents();
+    let before = (read(&store, Query::new()), store.json_aggregates("document").replay_to_version("d-1", 700).unwrap().state);
+    let now = |store: &Store| {
+        let full = store.json_aggregates("document").without_snapshots();
+        (read(store, Query::new()), full.replay_to_version("d-1", 700).unwrap().state)
+    };
+    // Both kinds of rows in one file.
+    store.maintenance().archive(Archive::all_but_newest(1_400)).unwrap();
+    assert_eq!(store.maintenance().archive(Archive::all_but_newest(100).zstd()).unwrap().events_archived, 924);
+    let archive = raw(&place.join("store.db.archive"));
+    let kinds: (u64, u64, u64) = archive
+        .query_row(
+            "SELECT sum(typeof(data) = 'text'), sum(typeof(data) = 'blob'), max(length(data)) FILTER (WHERE typeof(data) = 'blob')
+             FROM events",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert!((kinds.0, kinds.1) == (100, 924) && kinds.2 < 150, "{kinds:?}");
+    assert_eq!(now(&store), before);
+    assert_eq!(now(&place.open()), before);
+    assert_eq!(read(&store.copy_to_memory().unwrap(), Query::new()), before.0);
+    clean(&store);
+    assert!(store.maintenance().reindex(|_| Continue(())).unwrap().finished);
+    clean(&store);
+    // A damaged frame is damage.
+    archive.execute("UPDATE events SET data = zeroblob(90) WHERE key & 4294967295 = 500", []).unwrap();
+    drop(archive);
+    refused(store.json_aggregates("document").without_snapshots().replay("d-1"), ErrorKind::Corrupt);
+    assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
+}
+
+#[test]
+fn a_compressed_archive_comes_back_and_is_erased() {
+    let (_place, store) = documents();
+    let before = read(&store, Query::new());
+    store.maintenance().archive(Archive::all_but_newest(100).zstd()).unwrap();
+    assert_eq!(store.maintenance().unarchive().unwrap(), 1_024);
+    assert_eq!(read(&store, Query::new()), before);
+    clean(&store);
+    store.maintenance().archive(Archive::all_but_newest(100).zstd()).unwrap();
+    let erased = store.maintenance().erase(foldlog::Erase::fields_of("document", "d-1").field("/owner")).unwrap();
+    assert_eq!(erased.events, 1_500);
+    assert!(read(&store, Query::new()).iter().all(|event| event.data.to_value().unwrap()["owner"] == ""));
+    clean(&store);
+}
+
+#[test]
+fn the_report_names_the_fold_that_still_needs_the_events() {
+    let (_place, store) = documents();
+    let old = store.json_aggregates("document").fold_with("titles", 1, |_, _, _| Ok(()));
+    let later = store.json_aggregates("document").fold_with("titles", 2, |_, _, _| Ok(()));
+    store.maintenance().archive(Archive::all_but_newest(1_400)).unwrap();
+    old.create_snapshot("d-1", SnapshotReason::Manual).unwrap();
+    store.append("document", "d-1", Expected::Any, [NewEvent::new("Written", &()).unwrap()]).unwrap();
+    store.append("other", "o-1", Expected::Any, (0..600).map(|_| crate::support::noted(1))).unwrap();
+    later.create_snapshot("d-1", SnapshotReason::Manual).unwrap();
+    store.json_aggregates("document").create_snapshot("d-1", SnapshotReason::Manual).unwrap();
+    let report = store.maintenance().archive(Archive::all_but_newest(0).aggregate_type("document")).unwrap();
+    assert_eq!((report.events_archived, report.events_kept), (1_400, 1));
+    assert_eq!(report.kept[0].reason, "the newest snapshot of fold \"titles\" version 1 is of version 1500");
+}
+
+/// A backup is put in the place of the main file, and the archive stays the newer one.
+#[test]
+fn an_older_main_file_costs_the_archive_nothing() {
+    let (place, store) = filled();
+    store.maintenance().archive(older_than_second(100)).unwrap();
+    let deposit = |store: &Store, count| store.aggregates::<Account>().append(0, Expected::Any, deposits(count)).unwrap();
+    let snapshot = |store: &Store| store.aggregates::<Account>().create_snapshot(0, SnapshotReason::Manual).unwrap();
+    store.backup(place.join("older.db"), |_| Continue(())).unwrap();
+    deposit(&store, 700);
+    snapshot(&store);
+    let of_account = || Archive::all_but_newest(0).aggregate("account", 0);
+    assert!(store.maintenance().archive(of_account()).unwrap().events_archived > 300);
+    let newer = answers(&store);
+    drop(store);
+    std::fs::rename(place.file(), place.join("newer.db")).unwrap();
+    std::fs::copy(place.join("older.db"), place.file()).unwrap();
+
+    let store = place.open();
+    let report = store.maintenance().maintain(foldlog::Upkeep::new(), |_| Continue(())).unwrap();
+    assert_eq!((report.archived_rows_deleted, report.archived_rows_unknown > 100), (0, true), "{report:?}");
+    // It goes on in its own way, and must not take the others' place.
+    deposit(&store, 1_200);
+    snapshot(&store);
+    says(&refused(store.maintenance().archive(of_account()), ErrorKind::Corrupt), &["an older file took the place"]);
+    clean(&store);
+    // What the message advises.
+    store.maintenance().unarchive().unwrap();
+    std::fs::rename(place.join("store.db.archive"), place.join("newer.db.archive")).unwrap();
+    assert!(store.maintenance().archive(of_account()).unwrap().events_archived > 1_000);
+    clean(&store);
+    drop(store);
+
+    // And the newer file, with its archive, still has everything.
+    let store = fast().open(place.join("newer.db")).unwrap();
+    assert_eq!(answers(&store), newer);
+    clean(&store);
 }

@@ -183,6 +183,6 @@ fn committed<'a>(owner: &'a Owner, raw: &'a Raw<'_>) -> Committed<'a> {
         created_at: raw.created_at,
         tags: raw.tags,
         metadata: raw.metadata,
-        data: raw.data,
+        data: &raw.data,
     }
 }

@@ -1,5 +1,6 @@
 //! Reads events. A wrong checksum or a missing event is an error.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rusqlite::types::{Value, ValueRef};
@@ -17,8 +18,10 @@ use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::model::upcast::Reading;
 use crate::sqlite::checksum;
+use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::consistency::{Ascending, RESTORE};
 use crate::sqlite::names_cache::{AggregateType, EventType};
+use crate::sqlite::packed;
 use crate::sqlite::transaction::{Columns, View};
 
 /// The columns of an event, in the order that [`Raw::read`] expects.
@@ -118,12 +121,12 @@ pub(crate) fn fold_page(
         end.version = version;
         let event_type = type_of(view, &mut types, row.at(1)?)?;
         let (schema_version, created_at): (u32, i64) = (row.at(2)?, row.at(3)?);
-        let data = row.get_ref(5).ok().and_then(|data| data.as_str().ok()).ok_or_else(|| damaged(version))?;
-        let sum = checksum::folded(owner.identity, version, event_type.checksum, schema_version, created_at, data);
+        let data = packed::text(row.get_ref(5).sql()?)?.ok_or_else(|| damaged(version))?;
+        let sum = checksum::folded(owner.identity, version, event_type.checksum, schema_version, created_at, &data);
         if sum != checksum::stored_folded(row.at(4)?) {
             return Err(damaged(version));
         }
-        take(Folded { version, event_type, schema_version, created_at, data })?;
+        take(Folded { version, event_type, schema_version, created_at, data: &data })?;
         if version == through {
             end.behind = None;
             return Ok(false);
@@ -172,7 +175,7 @@ pub(crate) struct Raw<'r> {
     /// Whether a caller gave the id.
     pub(crate) has_given_id: bool,
     pub(crate) schema_version: u32,
-    pub(crate) data: &'r str,
+    pub(crate) data: Cow<'r, str>,
     pub(crate) origin: Uuid,
     pub(crate) metadata: Option<&'r str>,
     pub(crate) tags: Option<&'r str>,
@@ -214,9 +217,9 @@ impl<'r> Raw<'r> {
             created_at,
             tags: text(9)?,
             metadata: text(10)?,
-            data: text(11)?.ok_or_else(|| damaged(version))?,
+            data: packed::text(row.get_ref(11).sql()?)?.ok_or_else(|| damaged(version))?,
         };
-        if raw.checksum_with(identity, raw.data, raw.metadata, raw.tags) != row.at::<i64>(7)? {
+        if raw.checksum_with(identity, &raw.data, raw.metadata, raw.tags) != row.at::<i64>(7)? {
             return Err(damaged(version));
         }
         Ok(raw)
@@ -251,7 +254,7 @@ impl<'r> Raw<'r> {
 
     /// The event as it is stored.
     pub(crate) fn as_stored(&self) -> Reading<'_> {
-        Reading { index: 0, event_type: &self.event_type.name, schema_version: self.schema_version, data: self.data }
+        Reading { index: 0, event_type: &self.event_type.name, schema_version: self.schema_version, data: &self.data }
     }
 
     /// A part of the event as callers get it. `tags` are its tags if they were already read.
@@ -324,15 +327,24 @@ pub(crate) struct Unread<'r, 't> {
 }
 
 impl<'r> Unread<'r, '_> {
-    /// The row as it is stored.
+    /// The row as the main file stores it.
     pub(crate) fn columns(&self) -> Result<Vec<Value>> {
-        (0..12).map(|column| self.row.at(column)).collect()
+        columns(self.row)
     }
 
     /// The event, if its checksum is right.
     pub(crate) fn event(self, view: &View<'_>, identity: u64) -> Result<Raw<'r>> {
         Raw::read(view, self.row, identity, self.types)
     }
+}
+
+/// A row as the main file stores it.
+pub(crate) fn columns(row: &Row<'_>) -> Result<Vec<Value>> {
+    const DATA: usize = 11;
+    let mut columns: Vec<Value> = (0..DATA).map(|column| row.at(column)).collect::<Result<_>>()?;
+    let data = packed::text(row.get_ref(DATA).sql()?)?;
+    columns.push(data.map_or(Value::Null, |data| Value::Text(data.into_owned())));
+    Ok(columns)
 }
 
 /// Passes the rows after a key, `limit` at most, of any aggregate and in any state, to `each`.

@@ -80,7 +80,7 @@ pub(crate) fn keep(writing: &Writing<'_>, owner: &Owner, raw: &Raw<'_>) -> Resul
         schema_version: raw.schema_version,
         created_at: raw.created_at,
         event_id: raw.event_id,
-        digest: digest(&raw.event_type.name, raw.data, tags.iter().map(String::as_str)),
+        digest: digest(&raw.event_type.name, &raw.data, tags.iter().map(String::as_str)),
     };
     let sql = "INSERT INTO removed_ids (position, key, commit_offset, schema_version, created_at, event_id, digest, checksum)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

@@ -188,14 +188,10 @@ pub(crate) fn all(view: &View<'_>, aggregate: i64, identity: u64) -> Result<Vec<
 
 /// The version up to which every fold with snapshots of an aggregate can do without reading its events: the least of the
 /// folds' highest intact ones; 0 if there is none.
-pub(crate) fn read_without(view: &View<'_>, aggregate: i64, identity: u64) -> Result<u64> {
-    let mut highest_of: BTreeMap<(String, u32, u64), u64> = BTreeMap::new();
-    // A damaged row may have lost its fold's name too, so it counts for no fold.
-    for row in all(view, aggregate, identity)?.into_iter().filter(|row| row.is_intact) {
-        let highest = highest_of.entry((row.fold_name, row.fold_version, row.fingerprint)).or_default();
-        *highest = row.version.max(*highest);
-    }
-    Ok(highest_of.into_values().min().unwrap_or(0))
+pub(crate) fn read_without(view: &View<'_>, aggregate: i64, identity: u64) -> Result<Covered> {
+    let mut covered = Covered { through: u64::MAX, limited_by: None };
+    covered.limit_to(all(view, aggregate, identity)?.iter());
+    Ok(if covered.limited_by.is_none() { Covered { through: 0, limited_by: None } } else { covered })
 }
 
 /// How far snapshots stand in for an aggregate's events.
@@ -209,6 +205,19 @@ impl Covered {
     fn limit(&mut self, through: u64, fold: FoldId<'_>) {
         if through < self.through {
             *self = Covered { through, limited_by: Some((fold.name.to_owned(), fold.version)) };
+        }
+    }
+
+    /// Limits it to the highest intact snapshot of each fold.
+    fn limit_to<'r>(&mut self, rows: impl Iterator<Item = &'r SnapshotRow>) {
+        let mut highest_of: BTreeMap<(&str, u32, u64), u64> = BTreeMap::new();
+        // A damaged row may have lost its fold's name too, so it counts for no fold.
+        for row in rows.filter(|row| row.is_intact) {
+            let highest = highest_of.entry((&row.fold_name, row.fold_version, row.fingerprint)).or_default();
+            *highest = row.version.max(*highest);
+        }
+        for ((name, version, fingerprint), highest) in highest_of {
+            self.limit(highest, FoldId { name, version, fingerprint });
         }
     }
 }
@@ -228,15 +237,7 @@ pub(crate) fn covered_through(
         let is_trusted = |row: &&SnapshotRow| row.is_intact && row.fold() == fold.id() && fold.versions.contains(&row.version);
         covered.limit(rows.iter().filter(is_trusted).map(|row| row.version).max().unwrap_or(0), fold.id());
     }
-    let mut highest_of: BTreeMap<(&str, u32, u64), u64> = BTreeMap::new();
-    // A damaged row may have lost its fold's name too, so it counts for no fold.
-    for row in rows.iter().filter(|row| others && row.is_intact && trusted.iter().all(|fold| fold.id() != row.fold())) {
-        let highest = highest_of.entry((&row.fold_name, row.fold_version, row.fingerprint)).or_default();
-        *highest = row.version.max(*highest);
-    }
-    for ((name, version, fingerprint), highest) in highest_of {
-        covered.limit(highest, FoldId { name, version, fingerprint });
-    }
+    covered.limit_to(rows.iter().filter(|row| others && trusted.iter().all(|fold| fold.id() != row.fold())));
     Ok(covered)
 }
 

@@ -4,7 +4,8 @@
 //! file, reads the copies back, checks them, and deletes the originals. Whatever ends the process in between, each event
 //! is in the main file, or in the archive and known as archived.
 
-use rusqlite::{Connection, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, ToSql, params, params_from_iter};
 use uuid::Uuid;
 
 use super::lookup;
@@ -15,6 +16,7 @@ use crate::options::Options;
 use crate::sqlite::Database;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::ends::Ends;
+use crate::sqlite::packed;
 use crate::sqlite::tables::ages;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::archive::{self, Part};
@@ -31,6 +33,17 @@ const AGGREGATES_AT_ONCE: usize = 64;
 const EVENTS_AT_ONCE: u64 = 4_096;
 /// Marks an archive: "FLAR".
 const APPLICATION_ID: i32 = 0x464C_4152;
+
+/// Deletes what an earlier move of the same events left, or their coming back.
+const FORMER_COPIES: &str = "DELETE FROM archive.events WHERE key > ?1 AND key <= ?2 AND EXISTS (
+                               SELECT 1 FROM main.events e WHERE e.key = events.key AND e.position = events.position
+                                 AND e.event_id = events.event_id)";
+/// Replaces nothing: a row that is there now may be the only copy of another event.
+const COPY: &str = "INSERT INTO archive.events SELECT * FROM main.events WHERE key > ?1 AND key <= ?2";
+
+const BACK: &str = "INSERT INTO main.events SELECT * FROM archive.events WHERE key > ?1 AND key <= ?2 AND typeof(data) = 'text'";
+const BACK_ROW: &str = "INSERT INTO main.events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+const COPY_ROW: &str = "INSERT INTO archive.events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// Events of one aggregate, from version `after + 1` to `through`, that are to be moved.
 struct Move {
@@ -57,7 +70,7 @@ impl Database {
         if plan.dry_run || step.moves.is_empty() {
             return Ok((step.archived, step.next));
         }
-        self.copy(&step.moves)?;
+        self.copy(&step.moves, plan.compress)?;
         self.write_in_background(|writing| {
             archive::attach(writing)?;
             step.moves.iter().try_for_each(|of| delete_archived(writing, of).map_err(|error| error.of(&of.owner.reference())))
@@ -107,7 +120,7 @@ impl Database {
     }
 
     /// Copies events into the archive, on a connection of its own, and waits for the disk.
-    fn copy(&self, moves: &[Move]) -> Result<()> {
+    fn copy(&self, moves: &[Move], compress: bool) -> Result<()> {
         if self.read(log_state::archive_id)?.is_none() {
             self.write_durably(|writing| match log_state::archive_id(writing)? {
                 Some(_) => Ok(()),
@@ -118,12 +131,46 @@ impl Database {
             open_to_write(view)?;
             let connection = view.connection();
             connection.execute_batch("BEGIN").sql()?;
-            let sql = "INSERT OR REPLACE INTO archive.events SELECT * FROM main.events WHERE key > ?1 AND key <= ?2";
             for Move { owner, after, through } in moves {
-                view.prepare(sql)?.execute(params![key(owner.aggregate, *after), key(owner.aggregate, *through)]).sql()?;
+                let bounds = params![key(owner.aggregate, *after), key(owner.aggregate, *through)];
+                view.prepare(FORMER_COPIES)?.execute(bounds).sql()?;
+                let copied = match compress {
+                    true => copy_packed(view, bounds),
+                    false => view.prepare(COPY)?.execute(bounds).sql().map(drop),
+                };
+                copied.map_err(|error| taken(view, bounds, error))?;
             }
             connection.execute_batch("COMMIT").sql()
         })
+    }
+}
+
+/// Copies events with their data compressed.
+fn copy_packed(view: &View<'_>, bounds: &[&dyn ToSql]) -> Result<()> {
+    let mut insert = view.prepare(COPY_ROW)?;
+    view.each_row("SELECT * FROM main.events WHERE key > ?1 AND key <= ?2", bounds, |row| {
+        let mut values = events::columns(row)?;
+        if let Some(Value::Text(data)) = values.last()
+            && let Some(packed) = packed::pack(data)?
+        {
+            values.pop();
+            values.push(Value::Blob(packed));
+        }
+        insert.execute(params_from_iter(values)).sql()?;
+        Ok(true)
+    })
+}
+
+/// The error if the places of events in the archive are those of other events.
+fn taken(view: &View<'_>, bounds: &[&dyn ToSql], error: Error) -> Error {
+    const SQL: &str = "SELECT EXISTS (SELECT 1 FROM archive.events WHERE key > ?1 AND key <= ?2)
+                           OR EXISTS (SELECT 1 FROM main.events e JOIN archive.events a ON a.position = e.position
+                                      WHERE e.key > ?1 AND e.key <= ?2)";
+    match view.value(SQL, bounds) {
+        Ok(true) => Error::new(ErrorKind::Corrupt, "the archive holds other events in the place of those to be archived: an older file took the place of the one that archived them")
+            .advice("put the newer file back; or bring all events back, move the archive away and archive again")
+            .caused_by(error),
+        _ => error,
     }
 }
 
@@ -166,10 +213,15 @@ impl Step {
             return Ok(true);
         }
         let covered = snapshots::read_without(view, row.id, owner.identity)?;
-        if covered < through {
-            let kept = through - covered.max(after);
-            self.archived.kept.push((owner.reference(), Version::new(through), kept));
-            through = covered;
+        if covered.through < through {
+            let reason = match &covered.limited_by {
+                None => "it has no intact snapshot".to_owned(),
+                Some((fold, version)) => {
+                    format!("the newest snapshot of fold {fold:?} version {version} is of version {}", covered.through)
+                }
+            };
+            self.archived.kept.push((owner.reference(), Version::new(through), through - covered.through.max(after), reason));
+            through = covered.through;
         }
         if through <= after {
             return Ok(true);
@@ -216,6 +268,8 @@ fn create(connection: &Connection, id: Uuid) -> Result<()> {
     let sql = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = 'events'";
     let events: String = connection.query_row(sql, [], |row| row.get(0)).sql()?;
     let events = events.replacen("CREATE TABLE events", "CREATE TABLE archive.events", 1);
+    // Text, or a blob if it is compressed.
+    let events = events.replacen(" data TEXT NOT NULL", " data ANY NOT NULL", 1);
     let tables = format!(
         "PRAGMA archive.auto_vacuum = INCREMENTAL;
          BEGIN IMMEDIATE;
@@ -272,8 +326,13 @@ fn bring_back(writing: &Writing<'_>, owner: &Owner) -> Result<(u64, bool)> {
         back.push(raw.position);
         Ok(true)
     })?;
-    let sql = "INSERT INTO main.events SELECT * FROM archive.events WHERE key > ?1 AND key <= ?2";
-    writing.execute(sql, params![key(owner.aggregate, after), key(owner.aggregate, through)])?;
+    let bounds = params![key(owner.aggregate, after), key(owner.aggregate, through)];
+    writing.execute(BACK, bounds)?;
+    let mut insert = writing.prepare(BACK_ROW)?;
+    writing.each_row("SELECT * FROM archive.events WHERE key > ?1 AND key <= ?2 AND typeof(data) = 'blob'", bounds, |row| {
+        insert.execute(params_from_iter(events::columns(row)?)).sql()?;
+        Ok(true)
+    })?;
     positions::end_holes(writing, &back)?;
     let more = after > removal.purged_through;
     let archived_through = if more { after } else { 0 };

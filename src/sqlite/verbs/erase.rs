@@ -313,7 +313,7 @@ struct Blanked {
 
 /// `None` if the event has none of the fields.
 fn blanked(raw: &Raw<'_>, owner: &Owner, fields: &Fields) -> Result<Option<Blanked>> {
-    let (mut data, mut metadata) = (raw.data.to_owned(), raw.metadata.map(str::to_owned));
+    let (mut data, mut metadata) = (raw.data.to_string(), raw.metadata.map(str::to_owned));
     let mut erased = Vec::new();
     for (pointer, value) in &fields.data {
         if let Some(changed) = blank::blank(&data, pointer, value.as_ref().map(|value| value.as_str())) {

@@ -147,7 +147,7 @@ impl Pass<'_> {
             after = range.1;
         }
         let is_broken = self.plan.break_replay && !self.purged.is_cut;
-        if is_broken && through > snapshots::read_without(self.writing, row.id, owner.identity)? {
+        if is_broken && through > snapshots::read_without(self.writing, row.id, owner.identity)?.through {
             self.purged.broken.push(owner.reference());
         }
         aggregates::note_removal(self.writing, row.id, Removal { purged_through: through, ..row.removal })?;

@@ -7,6 +7,7 @@
 use rusqlite::params;
 
 use crate::model::error::{ErrorKind, Result};
+use crate::model::place::Version;
 use crate::sqlite::Database;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::tables::erasures::{self, State};
@@ -69,7 +70,7 @@ impl Database {
             let (mut deleted, mut aggregate) = (0, after);
             for _ in 0..AGGREGATES_AT_ONCE {
                 let sql = "SELECT key >> 32 FROM archive.events WHERE key > ?1 ORDER BY key LIMIT 1";
-                let next: Option<i64> = writing.value_if_any(sql, [key(aggregate, u64::from(u32::MAX))])?;
+                let next: Option<i64> = writing.value_if_any(sql, [key(aggregate, Version::MAX.get())])?;
                 let Some(next) = next else { return Ok((deleted, None)) };
                 let swept = sweep(writing, next, ROWS_AT_ONCE - deleted)?;
                 deleted += swept;
@@ -79,6 +80,19 @@ impl Database {
                 aggregate = next;
             }
             Ok((deleted, Some(aggregate)))
+        })
+    }
+
+    /// Counts the rows of the archive that the main file knows nothing of. They may be the only copies of their events.
+    pub(crate) fn unknown_archived(&self) -> Result<u64> {
+        const SQL: &str = "SELECT count(*) FROM archive.events a
+            WHERE NOT EXISTS (SELECT 1 FROM main.removals r WHERE r.aggregate = a.key >> 32
+                              AND (a.key & 4294967295) <= max(r.purged_through, r.archived_through))
+              AND NOT EXISTS (SELECT 1 FROM main.events e
+                              WHERE e.key = a.key AND e.position = a.position AND e.event_id = a.event_id)";
+        self.read(|view| match has_archive(view)? {
+            true => archive::attach(view).and_then(|()| view.value(SQL, [])),
+            false => Ok(0),
         })
     }
 
@@ -111,14 +125,26 @@ pub(super) fn has_archive(view: &View<'_>) -> Result<bool> {
     }
 }
 
+/// Deletes rows of an aggregate: of events that were purged or erased; and, if something of it was erased, of events that are in the
+/// main file. All others stay, also those of events that were brought back: an older main file may have taken the place of the
+/// one that archived them, and then they are the only copies of that one.
 fn sweep(writing: &Writing<'_>, aggregate: i64, limit: u64) -> Result<u64> {
-    const SQL: &str = "DELETE FROM archive.events WHERE key IN (
-                         SELECT key FROM archive.events WHERE key > ?1 AND key <= ?2 AND (key <= ?3 OR key > ?4) LIMIT ?5)";
+    const REMOVED: &str = "DELETE FROM archive.events WHERE key IN (
+                             SELECT key FROM archive.events WHERE key > ?1 AND key <= ?2 LIMIT ?3)";
+    const COPIES: &str = "DELETE FROM archive.events WHERE key IN (
+                            SELECT a.key FROM archive.events a JOIN main.events e ON e.key = a.key
+                              AND e.position = a.position AND e.event_id = a.event_id WHERE a.key > ?1 AND a.key <= ?2 LIMIT ?3)";
     let removal = aggregates::removed(writing, aggregate)?;
-    let last = key(aggregate, u64::from(u32::MAX));
-    let (purged, archived) = (key(aggregate, removal.purged_through), key(aggregate, removal.archived_through));
-    let deleted = writing.execute(SQL, params![key(aggregate, 0), last, purged, archived, limit])?;
-    Ok(deleted as u64)
+    let last = key(aggregate, Version::MAX.get());
+    let removed = match erasures::whole(writing, aggregate)? {
+        Some(_) => last,
+        None => key(aggregate, removal.purged_through),
+    };
+    let mut deleted = writing.execute(REMOVED, params![key(aggregate, 0), removed, limit])? as u64;
+    if erasures::is_stale(writing, aggregate, 0)? {
+        deleted += writing.execute(COPIES, params![key(aggregate, removal.through()), last, limit - deleted])? as u64;
+    }
+    Ok(deleted)
 }
 
 /// The projection, if its tables were not rebuilt since.

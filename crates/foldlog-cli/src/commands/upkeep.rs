@@ -135,6 +135,9 @@ pub(crate) struct Archive {
     /// Only of aggregates of this type
     #[arg(long, value_name = "TYPE", conflicts_with = "aggregate")]
     aggregate_type: Option<String>,
+    /// Compresses their data
+    #[arg(long, conflicts_with = "undo")]
+    zstd: bool,
     /// Moves archived events back, of all aggregates or of --aggregate
     #[arg(long, conflicts_with_all = ["before", "keep_newest", "aggregate_type", "dry_run"])]
     undo: bool,
@@ -167,6 +170,9 @@ impl Archive {
         if let Some(name) = &name {
             plan = plan.aggregate(&name.aggregate_type, &name.id);
         }
+        if self.zstd {
+            plan = plan.zstd();
+        }
         if self.dry_run {
             plan = plan.dry_run();
         }
@@ -181,6 +187,9 @@ impl Archive {
             if report.events_kept > 0 {
                 let kept = counted(report.events_kept, "old event");
                 context.out.line(format!("{kept} stay, because no snapshot replaces them"))?;
+                for kept in report.kept.iter().take(10) {
+                    context.out.line(format!("  {kept}"))?;
+                }
             }
         }
         if report.finished { Ok(()) } else { Err(Failure::interrupted("stopped; what was moved stays in the archive")) }
@@ -358,6 +367,12 @@ fn say(context: &mut Context, report: &UpkeepReport) -> Done {
         report.tenants.iter().filter_map(|tenant| tenant.archive.as_ref()).map(|archive| archive.events_archived).sum();
     if archived > 0 {
         context.out.line(format!("{} moved to the archive", counted(archived, "event")))?;
+    }
+    if report.archived_rows_unknown > 0 {
+        let rows = counted(report.archived_rows_unknown, "event");
+        context
+            .out
+            .line(format!("the archive holds {rows} that this file does not know; was an older file put in its place?"))?;
     }
     if report.archived_rows_deleted > 0 {
         context.out.line(format!("{} deleted from the archive", counted(report.archived_rows_deleted, "unused row")))?;
