@@ -17,6 +17,7 @@ mod snapshots;
 mod support;
 mod threads;
 mod upcasting;
+mod verify;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -41,6 +42,7 @@ const PARTS: [(&str, Part); 11] = [
     ("queries", queries::queries),
     ("many", many::many),
     ("upcasting", upcasting::upcasting),
+    ("verify", verify::verify),
 ];
 
 fn main() {

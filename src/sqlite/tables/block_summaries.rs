@@ -5,7 +5,7 @@
 //! would cost every append a page. A summary costs one append in 512. Answers are exact whatever the clocks did.
 //! Summaries of 64 summaries each keep the scan over them short.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Row, params};
@@ -450,12 +450,36 @@ impl Block {
     pub(crate) fn position(self) -> u64 {
         self.first()
     }
+
+    fn positions(self) -> String {
+        format!("positions {} to {}", self.first(), self.last())
+    }
+}
+
+/// What was seen of the events of each block, in any order.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashMap<u64, Summary>);
+
+impl Seen {
+    /// Adds an event.
+    pub(crate) fn add(&mut self, position: u64, aggregate_type: i64, event_type: i64, created_at: i64) {
+        let block = self.0.entry(Block::of(0, position).number).or_insert(Summary::EMPTY);
+        block.add(aggregate_type, event_type, created_at);
+    }
 }
 
 /// What is wrong with the summary of a full block, if anything. After a removal its times may be wider than its events.
-pub(crate) fn complaint(view: &View<'_>, block: Block) -> Result<Option<String>> {
-    let name = format!("the summary of positions {} to {}", block.first(), block.last());
-    let Ok(summary) = find(view, block) else { return Ok(Some(format!("{name} is missing or damaged"))) };
+///
+/// If it is right for what was `seen` of its events, they are not read again. Otherwise they are: others may have changed some
+/// meanwhile.
+pub(crate) fn complaint(view: &View<'_>, block: Block, seen: &Seen) -> Result<Option<String>> {
+    let Ok(summary) = find(view, block) else {
+        return Ok(Some(format!("the summary of {} is missing or damaged", block.positions())));
+    };
+    match seen.0.get(&block.number).filter(|_| block.level == 0) {
+        Some(seen) if judge(block, &summary, seen).is_none() => return Ok(None),
+        _ => {}
+    }
     let actual = match block.level {
         0 => Summary::of_events(view, (block.first(), block.last()))?,
         level => {
@@ -467,12 +491,19 @@ pub(crate) fn complaint(view: &View<'_>, block: Block) -> Result<Option<String>>
             whole
         }
     };
-    if summary.earliest > actual.earliest || summary.latest < actual.latest {
-        return Ok(Some(format!("{name} gives other times than its events")));
-    }
-    // After a purge, the parts may have few enough pairs although the summary stores none.
-    Ok((summary.counts.is_some() && summary.counts != actual.counts)
-        .then(|| format!("{name} gives other counts than its events")))
+    Ok(judge(block, &summary, &actual))
+}
+
+fn judge(block: Block, summary: &Summary, actual: &Summary) -> Option<String> {
+    let what = if summary.earliest > actual.earliest || summary.latest < actual.latest {
+        "times"
+    } else if summary.counts.is_some() && summary.counts != actual.counts {
+        // After a purge, the parts may have few enough pairs although the summary stores none.
+        "counts"
+    } else {
+        return None;
+    };
+    Some(format!("the summary of {} gives other {what} than its events", block.positions()))
 }
 
 /// Counts the rows that belong to no full block.

@@ -5,6 +5,7 @@ use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
 use crate::sqlite::consistency::RESTORE;
 use crate::sqlite::tables::aggregate_counts::Recount;
+use crate::sqlite::tables::block_summaries::Seen;
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions, snapshots as rows};
@@ -12,7 +13,7 @@ use crate::sqlite::transaction::View;
 use crate::sqlite::verbs::lookup;
 
 /// Summaries checked in one read transaction; each covers 512 events or more.
-const SUMMARIES_AT_ONCE: usize = 4;
+const SUMMARIES_AT_ONCE: usize = 16;
 
 /// Checks every entry of the index of ids: it must lead to an event of this tenant with this id, or to what is known of a
 /// purged one.
@@ -86,7 +87,7 @@ pub(super) fn tags(view: &View<'_>, cursor: &mut event_tags::Entry, found: &mut 
 }
 
 /// Checks every summary against the events of its block.
-pub(super) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+pub(super) fn summaries(view: &View<'_>, seen: &Seen, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let advice = "queries by time or type may miss events of this block; reindex recreates the summaries";
     let last = positions::last(view)?;
     let mut seen = 0;
@@ -94,7 +95,7 @@ pub(super) fn summaries(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Fo
         seen += 1;
         cursor.id = block.cursor();
         cursor.rows += 1;
-        if let Some(what) = block_summaries::complaint(view, block)? {
+        if let Some(what) = block_summaries::complaint(view, block, seen)? {
             found.add(Damage::new(what).at_position(block.position()).advice(advice));
         }
     }

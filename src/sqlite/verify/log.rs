@@ -6,10 +6,12 @@ use super::chain;
 use super::{Cursor, PAGE, RowsCursor, damage_of};
 use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
+use crate::sqlite::checksum;
 use crate::sqlite::consistency::Ascending;
 use crate::sqlite::tables::archive::Part;
+use crate::sqlite::tables::block_summaries::Seen;
 use crate::sqlite::tables::events::{self, Owner, Raw};
-use crate::sqlite::tables::keys::{key, key_version};
+use crate::sqlite::tables::keys::key_version;
 use crate::sqlite::tables::positions::{self, Gaps, Hole, Walk};
 use crate::sqlite::tables::{aggregates, erasures, event_ids, event_tags};
 use crate::sqlite::transaction::View;
@@ -25,6 +27,20 @@ pub(super) struct EventsCursor {
     /// Events that the audit chain proves.
     pub(super) proven: u64,
     run: Option<Run>,
+    /// Of the events in the file, to be compared with the index of positions.
+    pub(super) rows_seen: Digest,
+    /// Of all events, archived ones too.
+    pub(super) blocks: Seen,
+}
+
+/// A number for pairs of position and key, whatever their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, position: i64, key: i64) {
+        self.0 = self.0.wrapping_add(checksum::numbers(&[position, key]).cast_unsigned());
+    }
 }
 
 impl Cursor for EventsCursor {
@@ -53,7 +69,7 @@ pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
         // A purge may have run since the last page.
         run.removed = removed(view, run.aggregate, found);
     }
-    let EventsCursor { key: last_key, rows, proven, run } = cursor;
+    let EventsCursor { key: last_key, rows, proven, run, rows_seen, blocks } = cursor;
     let begins = chain::begins(view)?;
     let mut seen = 0;
     events::check_page(view, Part::Main, *last_key, PAGE, |found_key, read| {
@@ -70,7 +86,9 @@ pub(super) fn events(view: &View<'_>, cursor: &mut EventsCursor, found: &mut Fou
         match read.event(view, owner.identity) {
             Ok(raw) => {
                 *proven += u64::from(chain::prove(view, begins, owner, &raw, found)?);
-                check_indexes(view, owner, &raw, found)
+                rows_seen.add(positions::number_of(raw.position), found_key);
+                blocks.add(raw.position, owner.aggregate_type.id, raw.event_type.id, raw.created_at);
+                check_tags_and_id(view, owner, &raw, found)
             }
             Err(error) => {
                 found.add(damage_of(&error).of(owner.reference()).at_version(key_version(found_key)));
@@ -120,14 +138,28 @@ fn check_version(run: &mut Run, version: u64, found: &mut Found) {
     run.version = version;
 }
 
-fn check_indexes(view: &View<'_>, owner: &Owner, raw: &Raw<'_>, found: &mut Found) -> Result<()> {
-    let expected = key(owner.aggregate, raw.version);
-    let by_position: Option<i64> =
-        view.value_if_any("SELECT key FROM events WHERE position = ?1", [positions::number_of(raw.position)])?;
-    if by_position != Some(expected) {
-        found.add(missing(owner, raw, "the event is missing from the index of positions"));
-    }
-    check_tags_and_id(view, owner, raw, found)
+/// Looks each event up in the index of positions.
+pub(super) fn look_up(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let (mut seen, mut owner) = (0, None::<Owner>);
+    events::check_page(view, Part::Main, cursor.id, PAGE, |found_key, read| {
+        seen += 1;
+        cursor.rows += 1;
+        cursor.id = found_key;
+        if owner.as_ref().is_none_or(|owner| owner.aggregate != found_key >> 32) {
+            owner = Owner::by_number(view, found_key >> 32).ok();
+        }
+        // What cannot be read was reported before.
+        let Some((owner, raw)) = owner.as_ref().and_then(|owner| Some((owner, read.event(view, owner.identity).ok()?))) else {
+            return Ok(());
+        };
+        let by_position: Option<i64> =
+            view.value_if_any("SELECT key FROM events WHERE position = ?1", [positions::number_of(raw.position)])?;
+        if by_position != Some(found_key) {
+            found.add(missing(owner, &raw, "the event is missing from the index of positions"));
+        }
+        Ok(())
+    })?;
+    Ok(seen == PAGE)
 }
 
 fn missing(owner: &Owner, raw: &Raw<'_>, what: &str) -> Damage {
@@ -159,7 +191,7 @@ pub(super) struct ArchivedCursor {
 }
 
 /// Checks the events that the main file says are in the archive, of one aggregate at a time.
-pub(super) fn archived(view: &View<'_>, cursor: &mut ArchivedCursor, found: &mut Found) -> Result<bool> {
+pub(super) fn archived(view: &View<'_>, blocks: &mut Seen, cursor: &mut ArchivedCursor, found: &mut Found) -> Result<bool> {
     let removal = aggregates::removed(view, cursor.aggregate)?;
     let after = cursor.version.max(removal.purged_through);
     if after >= removal.archived_through {
@@ -176,6 +208,7 @@ pub(super) fn archived(view: &View<'_>, cursor: &mut ArchivedCursor, found: &mut
         cursor.version = raw.version;
         cursor.rows += 1;
         cursor.proven += u64::from(chain::prove(view, begins, &owner, raw, found)?);
+        blocks.add(raw.position, owner.aggregate_type.id, raw.event_type.id, raw.created_at);
         match positions::is_archived(view, raw.position)? {
             true => check_tags_and_id(view, &owner, raw, found)?,
             false => found.add(
@@ -218,14 +251,15 @@ pub(super) fn holes(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found)
 }
 
 /// Checks every position in order: it must be that of an event, or in a hole.
-pub(super) fn positions(view: &View<'_>, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
-    let sql = "SELECT position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
-    let page: Vec<i64> = view.rows(sql, params![cursor.id, PAGE], |row| row.get(0))?;
+pub(super) fn positions(view: &View<'_>, entries: &mut Digest, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+    let sql = "SELECT position, key FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
+    let page: Vec<(i64, i64)> = view.rows(sql, params![cursor.id, PAGE], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let walk_from =
         |position: i64| Walk::new((position.saturating_add(1).cast_unsigned(), u64::MAX), false, Gaps::PurgedAndArchived);
     let mut walk = walk_from(cursor.id);
     let mut order = Ascending::after(cursor.id);
-    for position in &page {
+    for (position, key) in &page {
+        entries.add(*position, *key);
         let expected = cursor.id.saturating_add(1);
         order.next(*position)?;
         if let Err(error) = walk.next(view, position.cast_unsigned()) {

@@ -23,8 +23,6 @@ use crate::storage::verify::{VerifyProgress, VerifyReport, VerifyStep};
 
 /// Rows checked in one read transaction.
 const PAGE: usize = 1_024;
-/// The most complaints that SQLite is asked for.
-const MOST_COMPLAINTS: u32 = 100;
 /// How many unreadable stretches in a row a check skips before it gives up on the rest of a table. Each stretch is
 /// twice as long as the last, so the skips get past any that a table can have.
 const STRETCHES: u32 = 62;
@@ -76,7 +74,8 @@ impl Cursor for RowsCursor {
 impl Walk<'_> {
     fn all(&mut self, report: &mut VerifyReport) {
         let (events, aggregates, snapshots) = self.fresh.read(|view| Ok(sizes(view))).unwrap_or_default();
-        self.once(VerifyStep::Structure, structure);
+        self.once(VerifyStep::Structure, |view, found| structure(view, "quick_check", found));
+        self.once(VerifyStep::Structure, indexes);
         self.once(VerifyStep::Totals, totals);
         for of in &names::NamesOf::ALL {
             self.rows(VerifyStep::Names, 0, |view, cursor, found| names::names(view, of, cursor, found));
@@ -86,17 +85,29 @@ impl Walk<'_> {
         let mut of_main = log::EventsCursor::default();
         report.events = self.pages(VerifyStep::Events, events, &mut of_main, log::events);
         let mut archived = log::ArchivedCursor::default();
-        self.until_an_error(VerifyStep::Archive, &mut archived, log::archived);
+        let mut blocks = std::mem::take(&mut of_main.blocks);
+        self.until_an_error(VerifyStep::Archive, &mut archived, |view, cursor, found| {
+            log::archived(view, &mut blocks, cursor, found)
+        });
         report.events += archived.rows;
         report.events_proven = of_main.proven + archived.proven;
         self.rows(VerifyStep::Positions, 0, log::holes);
-        self.pages(VerifyStep::Positions, events, &mut RowsCursor::default(), log::positions);
+        let mut entries = log::Digest::default();
+        self.rows(VerifyStep::Positions, events, |view, cursor, found| log::positions(view, &mut entries, cursor, found));
+        if entries != of_main.rows_seen {
+            // An event or an entry is damaged, or others wrote meanwhile.
+            self.once(VerifyStep::Positions, |view, found| structure(view, "integrity_check(events)", found));
+            self.rows(VerifyStep::Positions, events, log::look_up);
+        }
         report.chain_links = self.pages(VerifyStep::Chain, 0, &mut chain::ChainCursor::new(), chain::links);
         self.until_an_error(VerifyStep::Erasures, &mut 0, log::erasures);
         self.until_an_error(VerifyStep::Ids, &mut (i64::MIN, Vec::new()), derived::ids);
         self.rows(VerifyStep::Ids, 0, derived::removed);
         self.until_an_error(VerifyStep::Tags, &mut (i64::MIN, String::new(), i64::MIN), derived::tags);
-        self.pages(VerifyStep::Summaries, 0, &mut RowsCursor { id: -1, rows: 0 }, derived::summaries);
+        let mut summaries = RowsCursor { id: -1, rows: 0 };
+        self.pages(VerifyStep::Summaries, 0, &mut summaries, |view, cursor, found| {
+            derived::summaries(view, &blocks, cursor, found)
+        });
         self.until_an_error(VerifyStep::Summaries, &mut Recount::default(), derived::aggregate_counts);
         report.snapshots = self.rows(VerifyStep::Snapshots, snapshots, derived::snapshots);
         self.once(VerifyStep::Subscriptions, delivery::all_subscriptions);
@@ -165,7 +176,7 @@ impl Walk<'_> {
         &mut self,
         step: VerifyStep,
         cursor: &mut C,
-        page: impl Fn(&View<'_>, &mut C, &mut Found) -> Result<bool>,
+        mut page: impl FnMut(&View<'_>, &mut C, &mut Found) -> Result<bool>,
     ) {
         while !self.stopped {
             let Walk { fresh, found, .. } = self;
@@ -199,14 +210,23 @@ fn sizes(view: &View<'_>) -> (u64, u64, u64) {
     (size("events"), size("aggregates"), size("snapshots"))
 }
 
-/// Asks SQLite to check its pages, tables and indexes.
-fn structure(view: &View<'_>, found: &mut Found) -> Result<()> {
-    let sql = format!("PRAGMA integrity_check({MOST_COMPLAINTS})");
-    let complaints: Vec<String> = view.rows(&sql, [], |row| row.get(0))?;
+/// Asks SQLite for a check of its own: of the pages and tables, or of a table with its indexes.
+fn structure(view: &View<'_>, check: &str, found: &mut Found) -> Result<()> {
+    let complaints: Vec<String> = view.rows(&format!("PRAGMA {check}"), [], |row| row.get(0))?;
     for complaint in complaints {
         for line in complaint.lines().filter(|line| *line != "ok" && !line.starts_with("*** in database")) {
             found.add(Damage::new(format!("page structure: {line}")));
         }
+    }
+    Ok(())
+}
+
+/// Asks SQLite to compare the indexes with their tables, all but that of positions: the check of positions does that in a
+/// fraction of the time.
+fn indexes(view: &View<'_>, found: &mut Found) -> Result<()> {
+    let sql = "SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'index' AND tbl_name <> 'events' ORDER BY tbl_name";
+    for table in view.rows::<String>(sql, [], |row| row.get(0))? {
+        structure(view, &format!("integrity_check(\"{}\")", table.replace('"', "\"\"")), found)?;
     }
     Ok(())
 }
