@@ -72,8 +72,6 @@ verbs! {
     fn verified(&self) -> Result<Option<Verified>>;
     /// Notes what a verification found.
     fn note_verified(&self, verified: &Verified) -> Result<()>;
-    /// Accepts that an aggregate of a tenant, or every one of it, ends with the last event that a repair found. Returns how
-    /// many aggregates were uncertain.
     /// Accepts that an aggregate of a tenant, or every one of it, ends with the last event that a repair found. Returns of how
     /// many aggregates the last events were lost.
     fn accept_losses(&self, tenant: &str, only: Option<(&str, &str)>) -> Result<u64>;

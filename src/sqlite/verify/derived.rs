@@ -87,7 +87,7 @@ pub(super) fn tags(view: &View<'_>, cursor: &mut event_tags::Entry, found: &mut 
 }
 
 /// Checks every summary against the events of its block.
-pub(super) fn summaries(view: &View<'_>, seen: &Seen, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
+pub(super) fn summaries(view: &View<'_>, blocks: &Seen, cursor: &mut RowsCursor, found: &mut Found) -> Result<bool> {
     let advice = "queries by time or type may miss events of this block; reindex recreates the summaries";
     let last = positions::last(view)?;
     let mut seen = 0;
@@ -95,7 +95,7 @@ pub(super) fn summaries(view: &View<'_>, seen: &Seen, cursor: &mut RowsCursor, f
         seen += 1;
         cursor.id = block.cursor();
         cursor.rows += 1;
-        if let Some(what) = block_summaries::complaint(view, block, seen)? {
+        if let Some(what) = block_summaries::complaint(view, block, blocks)? {
             found.add(Damage::new(what).at_position(block.position()).advice(advice));
         }
     }
