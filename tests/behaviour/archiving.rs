@@ -365,7 +365,7 @@ fn the_report_names_the_fold_that_still_needs_the_events() {
     store.json_aggregates("document").create_snapshot("d-1", SnapshotReason::Manual).unwrap();
     let report = store.maintenance().archive(Archive::all_but_newest(0).aggregate_type("document")).unwrap();
     assert_eq!((report.events_archived, report.events_kept), (1_400, 1));
-    assert_eq!(report.kept[0].reason, "the newest snapshot of fold \"titles\" version 1 is of version 1500");
+    assert_eq!(report.kept[0].reason, "the newest snapshot of fold \"fn:titles\" version 1 is of version 1500");
 }
 
 /// A backup is put in the place of the main file, and the archive stays the newer one.
