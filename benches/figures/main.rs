@@ -30,7 +30,7 @@ use support::{median, timed};
 type Part = fn(&Path, u64, &mut Table);
 
 /// The one that measures memory comes first, while the process is small.
-const PARTS: [(&str, Part); 11] = [
+const PARTS: [(&str, Part); 12] = [
     ("size", size::size),
     ("open", open::open),
     ("append", append::append),
