@@ -304,6 +304,7 @@ fn documents() -> (Place, Store) {
 }
 
 #[test]
+#[cfg(feature = "zstd")]
 fn a_compressed_archive_is_smaller_and_reads_alike() {
     let (place, store) = documents();
     let before = (read(&store, Query::new()), store.json_aggregates("document").replay_to_version("d-1", 700).unwrap().state);
@@ -338,6 +339,7 @@ fn a_compressed_archive_is_smaller_and_reads_alike() {
 }
 
 #[test]
+#[cfg(feature = "zstd")]
 fn a_compressed_archive_comes_back_and_is_erased() {
     let (_place, store) = documents();
     let before = read(&store, Query::new());
