@@ -360,7 +360,8 @@ const DELIVERY: &[Case] = &[
 ];
 
 /// Kinds that this process cannot produce by itself, and the tests that do.
-const ELSEWHERE: [(ErrorKind, &str); 4] = [
+const ELSEWHERE: [(ErrorKind, &str); 5] = [
+    (ErrorKind::EventsLost, "data::repairing"),
     (ErrorKind::DiskFull, "short::faults"),
     (ErrorKind::OutcomeUnknown, "short::faults"),
     (ErrorKind::Forked, "short::fork"),
