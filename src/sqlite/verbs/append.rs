@@ -11,7 +11,7 @@ use crate::model::expected::Expected;
 use crate::model::json::Json;
 use crate::model::place::{AggregateRef, Position, Version};
 use crate::sqlite::Database;
-use crate::sqlite::connection::group::QueuedAppend;
+use crate::sqlite::connection::queue::QueuedAppend;
 use crate::sqlite::ends::End;
 use crate::sqlite::names_cache::EventType;
 use crate::sqlite::tables::aggregates;
