@@ -35,12 +35,13 @@ fn unpack(packed: &[u8]) -> Result<Option<String>> {
     const LONGEST: usize = 1 << 30;
     let length = zstd::bulk::Decompressor::upper_bound(packed).filter(|length| *length <= LONGEST);
     let bytes = length.and_then(|length| zstd::bulk::decompress(packed, length).ok());
-    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    // Nothing is what zstd makes of nothing, and no JSON.
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.is_empty()))
 }
 
 #[cfg(not(feature = "zstd"))]
 fn unpack(_: &[u8]) -> Result<Option<String>> {
-    Err(Error::new(ErrorKind::InvalidInput, "the archive is compressed, and this build cannot read it")
+    Err(Error::new(ErrorKind::FeatureMissing, "the archive is compressed, and this build cannot read it")
         .advice("build the application with foldlog's feature `zstd`"))
 }
 
