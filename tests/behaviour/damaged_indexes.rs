@@ -330,3 +330,22 @@ fn a_purged_event_that_is_back_is_named() {
     // None of it is changed; that it is there again is named.
     assert!(!store.maintenance().verify(|_| Continue(())).unwrap().is_clean());
 }
+
+/// SQLite's own check passes over it.
+#[test]
+fn an_index_of_an_empty_table_that_lies_on_the_page_of_another_is_named() {
+    for index in ["holes_archived", "erasures_aggregate"] {
+        let place = Place::new();
+        place.open().append("list", "a", 0, (0..20).map(noted)).unwrap();
+        let page = |name: &str| {
+            let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+            (place.raw().query_row(sql, [name], |row| row.get::<_, usize>(0)).unwrap() - 1) * 4_096
+        };
+        let (from, to) = (page("aggregates"), page(index));
+        let mut file = std::fs::read(place.file()).unwrap();
+        file.copy_within(from..from + 4_096, to);
+        std::fs::write(place.file(), file).unwrap();
+        let report = place.open().maintenance().verify(|_| Continue(())).unwrap();
+        assert!(report.damages.iter().any(|damage| damage.what.contains(index)), "{:?}", report.damages);
+    }
+}

@@ -370,7 +370,9 @@ fn check(
             .collect();
         told(harm, harms, worth(truth), &format!("{wrong:?}"), &report, outcome)?;
     } else if clean && errors > 0 {
-        return Err("an answer is an error, and verify finds nothing".to_owned());
+        let failed = sound.questions.reads.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Answer::Error(_)));
+        let failed: Vec<_> = failed.map(|((name, _), answer)| (name, answer)).collect();
+        return Err(format!("answers are errors, and verify finds nothing: {failed:?}"));
     }
     outcome.count(
         if errors > 0 {

@@ -16,6 +16,7 @@ use crate::model::error::{Error, Result};
 use crate::model::place::Position;
 use crate::sqlite::Database;
 use crate::sqlite::connection::fresh::Fresh;
+use crate::sqlite::format::is_ours;
 use crate::sqlite::tables::aggregate_counts::Recount;
 use crate::sqlite::tables::{log_state, losses, positions};
 use crate::sqlite::transaction::View;
@@ -227,6 +228,23 @@ fn indexes(view: &View<'_>, found: &mut Found) -> Result<()> {
     let sql = "SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'index' AND tbl_name <> 'events' ORDER BY tbl_name";
     for table in view.rows::<String>(sql, [], |row| row.get(0))? {
         structure(view, &format!("integrity_check(\"{}\")", table.replace('"', "\"\"")), found)?;
+    }
+    // SQLite passes over an index whose table is empty, whatever page it is on.
+    let sql = "SELECT tbl_name, name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name <> 'events'
+               ORDER BY name";
+    let indexes: Vec<(String, String, String)> = view.rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    for (table, index, sql) in indexes.into_iter().filter(|(_, index, _)| is_ours(index)) {
+        let condition = sql.split_once(" WHERE ").map_or("1", |(_, condition)| condition);
+        let count = |by: &str| view.value::<u64>(&format!("SELECT count(*) FROM {table} {by} WHERE {condition}"), []);
+        match (count(&format!("INDEXED BY {index}")), count("NOT INDEXED")) {
+            (Ok(entries), Ok(rows)) if entries == rows => {}
+            (Ok(entries), Ok(rows)) => {
+                found.add(Damage::new(format!("the index {index} has {entries} entries for {rows} rows of {table}")));
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                found.add(Damage::new(format!("the index {index} cannot be read: {}", error.detail())));
+            }
+        }
     }
     Ok(())
 }
