@@ -5,7 +5,7 @@
 //! would cost every append a page. A summary costs one append in 512. Answers are exact whatever the clocks did.
 //! Summaries of 64 summaries each keep the scan over them short.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::{Row, params};
@@ -17,16 +17,15 @@ use crate::model::error::{Error, Result};
 use crate::model::place::Position;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::disagrees;
-use crate::sqlite::ends::Filling;
 use crate::sqlite::names_cache::EventType;
 use crate::sqlite::transaction::{Columns, View, Writing};
 
 /// Positions in a block of level 0. Part of the format.
 pub(crate) const BLOCK: u64 = 512;
 /// Blocks that a block of the next level covers. Part of the format.
-const FAN: u64 = 64;
+pub(super) const FAN: u64 = 64;
 /// More levels than any log can fill.
-const LEVELS: u32 = 8;
+pub(super) const LEVELS: u32 = 8;
 /// A summary with more pairs than this stores none; its parts are read instead.
 const MOST_PAIRS: usize = 4_096;
 
@@ -68,7 +67,7 @@ pub(crate) type Counts = BTreeMap<(i64, i64), u64>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Block {
     pub(super) level: u32,
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl Block {
@@ -81,7 +80,7 @@ impl Block {
         Block { level, number: position.saturating_sub(1) / Block::span(level) }
     }
 
-    fn id(self) -> i64 {
+    pub(super) fn id(self) -> i64 {
         i64::from(self.level) << 48 | number_of(self.number)
     }
 
@@ -108,9 +107,9 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    const EMPTY: Summary = Summary { earliest: i64::MAX, latest: i64::MIN, counts: Some(Counts::new()) };
+    pub(super) const EMPTY: Summary = Summary { earliest: i64::MAX, latest: i64::MIN, counts: Some(Counts::new()) };
 
-    fn add(&mut self, aggregate_type: i64, event_type: i64, created_at: i64) {
+    pub(super) fn add(&mut self, aggregate_type: i64, event_type: i64, created_at: i64) {
         self.earliest = self.earliest.min(created_at);
         self.latest = self.latest.max(created_at);
         if let Some(counts) = &mut self.counts {
@@ -118,7 +117,7 @@ impl Summary {
         }
     }
 
-    fn merge(&mut self, other: Summary) {
+    pub(super) fn merge(&mut self, other: Summary) {
         self.earliest = self.earliest.min(other.earliest);
         self.latest = self.latest.max(other.latest);
         self.counts = match (self.counts.take(), other.counts) {
@@ -132,7 +131,7 @@ impl Summary {
 
     /// Computes a summary from the rows now at these positions (both ends included), without their checksums: for an
     /// append, which has just written most of them.
-    fn of_rows(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
+    pub(super) fn of_rows(view: &View<'_>, range: (u64, u64)) -> Result<Summary> {
         const SQL: &str = "SELECT e.position, a.aggregate_type, e.event_type, e.created_at
                            FROM events e LEFT JOIN aggregates a NOT INDEXED ON a.id = e.key >> 32
                            WHERE e.position BETWEEN ?1 AND ?2 ORDER BY e.position";
@@ -166,7 +165,7 @@ impl Summary {
         Ok((id, Summary { earliest, latest, counts }))
     }
 
-    fn save(&self, writing: &Writing<'_>, block: Block) -> Result<()> {
+    pub(super) fn save(&self, writing: &Writing<'_>, block: Block) -> Result<()> {
         let counts = self.counts.as_ref().map(|counts| {
             let pairs: Vec<String> = counts.iter().map(|((aggregate, event), n)| format!("[{aggregate},{event},{n}]")).collect();
             format!("[{}]", pairs.join(","))
@@ -231,82 +230,6 @@ fn each_of_part(
 fn checksum_of(id: i64, earliest: i64, latest: i64, counts: Option<&str>) -> i64 {
     let seed = checksum::numbers(&[id, earliest, latest, i64::from(counts.is_some())]);
     checksum::fields(seed.cast_unsigned(), &[counts.unwrap_or_default().as_bytes()])
-}
-
-/// The blocks that an append fills, as far as it knows all of their events.
-pub(crate) struct Filled {
-    filling: Option<Filling>,
-    full: Vec<(u64, Summary)>,
-}
-
-impl Filled {
-    /// Goes on with what earlier appends left.
-    pub(crate) fn new(filling: Option<Filling>) -> Filled {
-        Filled { filling, full: Vec::new() }
-    }
-
-    /// Adds an event that was appended.
-    pub(crate) fn add(&mut self, position: u64, aggregate_type: i64, event_type: i64, created_at: i64) {
-        let block = Block::of(0, position);
-        if position == block.first() {
-            let Summary { earliest, latest, .. } = Summary::EMPTY;
-            self.filling = Some(Filling { next: position, earliest, latest, counts: Counts::new() });
-        }
-        let Some(mut filling) = self.filling.take().filter(|filling| filling.next == position) else { return };
-        filling.next += 1;
-        filling.earliest = filling.earliest.min(created_at);
-        filling.latest = filling.latest.max(created_at);
-        *filling.counts.entry((aggregate_type, event_type)).or_default() += 1;
-        if position < block.last() {
-            self.filling = Some(filling);
-            return;
-        }
-        let Filling { earliest, latest, counts, .. } = filling;
-        self.full.push((block.number, Summary { earliest, latest, counts: Some(counts) }));
-    }
-
-    /// Writes the summaries of the blocks that were filled since position `first`. Returns what the next append can go on
-    /// with.
-    pub(crate) fn summarise(self, writing: &Writing<'_>, first: u64, last: u64) -> Result<Option<Filling>> {
-        summarise_known(writing, (first, last), self.full)?;
-        Ok(self.filling)
-    }
-}
-
-/// Writes the summaries of the blocks that end at positions from `first` to `last`.
-pub(crate) fn summarise(writing: &Writing<'_>, first: u64, last: u64) -> Result<()> {
-    summarise_known(writing, (first, last), Vec::new())
-}
-
-fn summarise_known(writing: &Writing<'_>, (first, last): (u64, u64), known: Vec<(u64, Summary)>) -> Result<()> {
-    let mut known = known.into_iter().peekable();
-    for number in Block::full(0, first - 1)..Block::full(0, last) {
-        let block = Block { level: 0, number };
-        let range = (block.first(), block.last());
-        let summary = match known.next_if(|(of, _)| *of == number) {
-            Some((_, summary)) => summary,
-            None => match positions::part_of(writing, range, false)? {
-                (Part::Main, whole) if whole == range => Summary::of_rows(writing, range)?,
-                _ => Summary::of_events(writing, range)?,
-            },
-        };
-        summary.save(writing, block)?;
-        summarise_above(writing, block)?;
-    }
-    Ok(())
-}
-
-/// Writes the summaries that a block completes on higher levels.
-fn summarise_above(writing: &Writing<'_>, mut block: Block) -> Result<()> {
-    while block.level + 1 < LEVELS && (block.number + 1).is_multiple_of(FAN) {
-        let mut whole = Summary::EMPTY;
-        for part in block.number + 1 - FAN..=block.number {
-            whole.merge(find(writing, Block { number: part, ..block })?);
-        }
-        block = Block { level: block.level + 1, number: block.number / FAN };
-        whole.save(writing, block)?;
-    }
-    Ok(())
 }
 
 /// The summary of a full block. A missing one is damage, because it would hide the block's events.
@@ -386,133 +309,4 @@ pub(crate) fn previous_range(view: &View<'_>, wanted: &Wanted, position: u64, la
         }
     }
     Ok(None)
-}
-
-/// What was removed from full blocks and must still be subtracted from their summaries.
-#[derive(Default)]
-pub(crate) struct Removed(BTreeMap<u64, Counts>);
-
-impl Removed {
-    /// Records that an event was removed.
-    pub(crate) fn note(&mut self, position: u64, aggregate_type: i64, event_type: i64) {
-        *self.0.entry(Block::of(0, position).number).or_default().entry((aggregate_type, event_type)).or_default() += 1;
-    }
-
-    /// Lowers the counts of the summaries. Their times stay valid as bounds.
-    pub(crate) fn subtract(self, writing: &Writing<'_>) -> Result<()> {
-        let last = positions::last(writing)?;
-        let mut of_level = self.0;
-        for level in 0..LEVELS {
-            let mut above: BTreeMap<u64, Counts> = BTreeMap::new();
-            for (number, removed) in of_level {
-                let block = Block { level, number };
-                if number >= Block::full(level, last) {
-                    continue;
-                }
-                let mut summary = find(writing, block)?;
-                if let Some(counts) = &mut summary.counts {
-                    for (pair, events) in &removed {
-                        let left = counts.get(pair).and_then(|held| held.checked_sub(*events)).ok_or_else(|| wrong_at(block))?;
-                        match left {
-                            0 => counts.remove(pair),
-                            left => counts.insert(*pair, left),
-                        };
-                    }
-                    summary.save(writing, block)?;
-                }
-                let whole = above.entry(number / FAN).or_default();
-                removed.into_iter().for_each(|(pair, events)| *whole.entry(pair).or_default() += events);
-            }
-            of_level = above;
-        }
-        Ok(())
-    }
-}
-
-/// The blocks that must have summaries when the log ends at `last`, after one of them, in the order of their rows.
-pub(crate) fn expected(last: u64, after: i64) -> impl Iterator<Item = Block> {
-    (0..LEVELS)
-        .flat_map(move |level| {
-            let floor = Block { level, number: 0 }.id();
-            let first = if after < floor { 0 } else { (after - floor).cast_unsigned().saturating_add(1) };
-            (first..Block::full(level, last)).map(move |number| Block { level, number })
-        })
-        .filter(move |block| block.id() > after)
-}
-
-impl Block {
-    /// Where [`expected`] continues after this block.
-    pub(crate) fn cursor(self) -> i64 {
-        self.id()
-    }
-
-    /// The first position of the block.
-    pub(crate) fn position(self) -> u64 {
-        self.first()
-    }
-
-    fn positions(self) -> String {
-        format!("positions {} to {}", self.first(), self.last())
-    }
-}
-
-/// What was seen of the events of each block, in any order.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<u64, Summary>);
-
-impl Seen {
-    /// Adds an event.
-    pub(crate) fn add(&mut self, position: u64, aggregate_type: i64, event_type: i64, created_at: i64) {
-        let block = self.0.entry(Block::of(0, position).number).or_insert(Summary::EMPTY);
-        block.add(aggregate_type, event_type, created_at);
-    }
-}
-
-/// What is wrong with the summary of a full block, if anything. After a removal its times may be wider than its events.
-///
-/// If it is right for what was `seen` of its events, they are not read again. Otherwise they are: others may have changed some
-/// meanwhile.
-pub(crate) fn complaint(view: &View<'_>, block: Block, seen: &Seen) -> Result<Option<String>> {
-    let Ok(summary) = find(view, block) else {
-        return Ok(Some(format!("the summary of {} is missing or damaged", block.positions())));
-    };
-    match seen.0.get(&block.number).filter(|_| block.level == 0) {
-        Some(seen) if judge(block, &summary, seen).is_none() => return Ok(None),
-        _ => {}
-    }
-    let actual = match block.level {
-        0 => Summary::of_events(view, (block.first(), block.last()))?,
-        level => {
-            let mut whole = Summary::EMPTY;
-            for part in block.number * FAN..block.number * FAN + FAN {
-                let Ok(part) = find(view, Block { level: level - 1, number: part }) else { return Ok(None) };
-                whole.merge(part);
-            }
-            whole
-        }
-    };
-    Ok(judge(block, &summary, &actual))
-}
-
-fn judge(block: Block, summary: &Summary, actual: &Summary) -> Option<String> {
-    let what = if summary.earliest > actual.earliest || summary.latest < actual.latest {
-        "times"
-    } else if summary.counts.is_some() && summary.counts != actual.counts {
-        // After a purge, the parts may have few enough pairs although the summary stores none.
-        "counts"
-    } else {
-        return None;
-    };
-    Some(format!("the summary of {} gives other {what} than its events", block.positions()))
-}
-
-/// Counts the rows that belong to no full block.
-pub(crate) fn superfluous(view: &View<'_>, last: u64) -> Result<u64> {
-    let rows: u64 = view.value("SELECT count(*) FROM block_summaries", [])?;
-    Ok(rows.saturating_sub((0..LEVELS).map(|level| Block::full(level, last)).sum()))
-}
-
-/// Empties the table, to fill it again.
-pub(crate) fn clear(writing: &Writing<'_>) -> Result<()> {
-    writing.batch("DELETE FROM block_summaries")
 }

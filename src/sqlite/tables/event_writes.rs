@@ -14,7 +14,7 @@ use crate::sqlite::audit::Committed;
 use crate::sqlite::checksum;
 use crate::sqlite::connection::failure::Sql;
 use crate::sqlite::names_cache::{EventType, Replica};
-use crate::sqlite::tables::block_summaries::Removed;
+use crate::sqlite::tables::block_changes::Removed;
 use crate::sqlite::transaction::{Columns, Writing};
 
 /// An event to insert.

@@ -4,6 +4,8 @@ pub(super) mod ages;
 pub(super) mod aggregate_counts;
 pub(super) mod aggregates;
 pub(super) mod archive;
+pub(super) mod block_changes;
+pub(super) mod block_checks;
 pub(super) mod block_counts;
 pub(super) mod block_summaries;
 pub(super) mod chain;

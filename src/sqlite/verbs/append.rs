@@ -15,7 +15,7 @@ use crate::sqlite::connection::queue::QueuedAppend;
 use crate::sqlite::ends::End;
 use crate::sqlite::names_cache::EventType;
 use crate::sqlite::tables::aggregates;
-use crate::sqlite::tables::block_summaries::Filled;
+use crate::sqlite::tables::block_changes::Filled;
 use crate::sqlite::tables::event_writes::{Inserter, NewRow};
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::{event_ids, event_tags, losses, positions, snapshots};

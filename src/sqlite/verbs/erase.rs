@@ -17,7 +17,7 @@ use crate::sqlite::Database;
 use crate::sqlite::consistency::RESTORE;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
 use crate::sqlite::tables::archive::Part;
-use crate::sqlite::tables::block_summaries::Removed;
+use crate::sqlite::tables::block_changes::Removed;
 use crate::sqlite::tables::erasures::{self, ErasureRow, State};
 use crate::sqlite::tables::event_writes::{self, Replacement};
 use crate::sqlite::tables::events::{self, Owner, Raw};

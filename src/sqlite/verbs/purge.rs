@@ -6,7 +6,7 @@ use crate::model::place::Version;
 use crate::sqlite::Database;
 use crate::sqlite::tables::ages;
 use crate::sqlite::tables::aggregates::{self, AggregateRow, Removal};
-use crate::sqlite::tables::block_summaries::Removed;
+use crate::sqlite::tables::block_changes::Removed;
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::removed_ids::{self, RemovedId};
 use crate::sqlite::tables::snapshots::{self, Covered};

@@ -7,7 +7,7 @@ use crate::sqlite::Database;
 use crate::sqlite::tables::archive::Part;
 use crate::sqlite::tables::events::{Owner, check_page};
 use crate::sqlite::tables::keys::key_version;
-use crate::sqlite::tables::{aggregate_counts, aggregates, block_summaries, event_ids, event_tags, positions, removed_ids};
+use crate::sqlite::tables::{aggregate_counts, aggregates, block_changes, event_ids, event_tags, positions, removed_ids};
 use crate::sqlite::transaction::Writing;
 use crate::storage::upkeep::ReindexProgress;
 
@@ -36,7 +36,7 @@ fn reindex(writing: &Writing<'_>, progress: &mut dyn FnMut(ReindexProgress) -> C
     }
     event_ids::clear(writing)?;
     event_tags::clear(writing)?;
-    block_summaries::clear(writing)?;
+    block_changes::clear(writing)?;
     let has_archive = positions::removed(writing)?.1 > 0;
     let parts: &[Part] = if has_archive { &[Part::Main, Part::Archive] } else { &[Part::Main] };
     let mut reached = ReindexProgress { done: 0, total: 0, finished: false };
@@ -50,7 +50,7 @@ fn reindex(writing: &Writing<'_>, progress: &mut dyn FnMut(ReindexProgress) -> C
         }
     }
     removed_ids::index(writing)?;
-    block_summaries::summarise(writing, 1, positions::last(writing)?)?;
+    block_changes::summarise(writing, 1, positions::last(writing)?)?;
     aggregate_counts::recreate(writing)?;
     Ok(ReindexProgress { finished: true, ..reached })
 }

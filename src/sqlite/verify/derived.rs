@@ -5,10 +5,10 @@ use crate::model::damage::{Damage, Found};
 use crate::model::error::Result;
 use crate::sqlite::consistency::RESTORE;
 use crate::sqlite::tables::aggregate_counts::Recount;
-use crate::sqlite::tables::block_summaries::Seen;
+use crate::sqlite::tables::block_checks::Seen;
 use crate::sqlite::tables::events::Owner;
 use crate::sqlite::tables::removed_ids::{self, RemovedId};
-use crate::sqlite::tables::{aggregates, block_summaries, event_ids, event_tags, positions, snapshots as rows};
+use crate::sqlite::tables::{aggregates, block_checks, event_ids, event_tags, positions, snapshots as rows};
 use crate::sqlite::transaction::View;
 use crate::sqlite::verbs::lookup;
 
@@ -91,18 +91,18 @@ pub(super) fn summaries(view: &View<'_>, blocks: &Seen, cursor: &mut RowsCursor,
     let advice = "queries by time or type may miss events of this block; reindex recreates the summaries";
     let last = positions::last(view)?;
     let mut seen = 0;
-    for block in block_summaries::expected(last, cursor.id).take(SUMMARIES_AT_ONCE) {
+    for block in block_checks::expected(last, cursor.id).take(SUMMARIES_AT_ONCE) {
         seen += 1;
         cursor.id = block.cursor();
         cursor.rows += 1;
-        if let Some(what) = block_summaries::complaint(view, block, blocks)? {
+        if let Some(what) = block_checks::complaint(view, block, blocks)? {
             found.add(Damage::new(what).at_position(block.position()).advice(advice));
         }
     }
     if seen == SUMMARIES_AT_ONCE {
         return Ok(true);
     }
-    let superfluous = block_summaries::superfluous(view, last)?;
+    let superfluous = block_checks::superfluous(view, last)?;
     if superfluous > 0 {
         found.add(Damage::new(format!("{superfluous} summaries are of blocks that are not full")).advice(advice));
     }

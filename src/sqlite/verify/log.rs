@@ -9,7 +9,7 @@ use crate::model::error::Result;
 use crate::sqlite::checksum;
 use crate::sqlite::consistency::Ascending;
 use crate::sqlite::tables::archive::Part;
-use crate::sqlite::tables::block_summaries::Seen;
+use crate::sqlite::tables::block_checks::Seen;
 use crate::sqlite::tables::events::{self, Owner, Raw};
 use crate::sqlite::tables::keys::key_version;
 use crate::sqlite::tables::positions::{self, Gaps, Hole, Walk};
