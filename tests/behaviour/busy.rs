@@ -1,14 +1,13 @@
 //! Another program holds the file: a bounded wait, then an error that can be retried, and nothing written.
 
 use std::ops::ControlFlow::Continue;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use foldlog::{ErrorKind, HandlerError, Projection, Query, ReadModel, RecordedEvent, SnapshotReason, Store};
+use foldlog::{ErrorKind, Query, SnapshotReason, Store};
 
 use crate::domain::{Account, AccountEvent, deposits};
+use crate::gate::{Gate, event};
 use crate::support::{Place, fast, noted, read, refused, says};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -120,48 +119,21 @@ fn a_snapshot_that_is_due_waits_for_nobody() {
     });
 }
 
-/// Runs inside of appends: says that it has begun and goes on when it is told to.
-struct Gate {
-    begun: Sender<()>,
-    go_on: Mutex<Receiver<()>>,
-}
-
-impl Projection for Gate {
-    fn name(&self) -> &str {
-        "gate"
-    }
-
-    fn tables(&self) -> Vec<String> {
-        vec!["gate".to_owned()]
-    }
-
-    fn create(&self, model: &ReadModel<'_>) -> Result<(), HandlerError> {
-        Ok(model.execute_batch("CREATE TABLE {gate} (n INTEGER)")?)
-    }
-
-    fn apply(&self, _: &RecordedEvent, _: &ReadModel<'_>) -> Result<(), HandlerError> {
-        self.begun.send(())?;
-        Ok(self.go_on.lock().unwrap().recv()?)
-    }
-}
-
 #[test]
 fn a_thread_waits_for_another_one_no_longer_than_for_another_program() {
     let place = Place::new();
     let store = fast().busy_timeout(TIMEOUT).open(place.file()).unwrap();
-    let (begun, has_begun) = channel();
-    let (go_on, may_go_on) = channel();
-    store.project_inline(Gate { begun, go_on: Mutex::new(may_go_on) }).unwrap();
+    let (gate, is_here, go_on) = Gate::new();
+    store.project_inline(gate).unwrap();
     let first = thread::spawn({
         let store = store.clone();
-        move || store.append("list", "a", 0, [noted(1)]).map(|appended| appended.position)
+        move || store.append("list", "a", 0, [event("Wait")]).map(|appended| appended.position)
     });
-    has_begun.recv().unwrap();
+    is_here.recv().unwrap();
     is_busy(|| store.append("list", "b", 0, [noted(1)]));
     is_busy(|| store.maintenance().checkpoint());
     assert!(read(&store, Query::new()).is_empty(), "readers do not wait");
     go_on.send(()).unwrap();
     assert_eq!(first.join().unwrap().unwrap(), 1);
-    go_on.send(()).unwrap();
     assert_eq!(store.append("list", "b", 0, [noted(1)]).unwrap().position, 2);
 }

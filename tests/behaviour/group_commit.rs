@@ -1,57 +1,18 @@
 //! Group commit: appends that wait together share a transaction, and each keeps its own result.
 
 use std::ops::ControlFlow::Continue;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use foldlog::{
-    Appended, Batch, ErrorKind, EventId, Expected, HandlerError, NewEvent, Projection, Query, ReadModel, RecordedEvent, Result,
-    Store,
-};
+use foldlog::{Appended, Batch, ErrorKind, EventId, Expected, Query, Result, Store};
 
+use crate::gate::{Gate, event};
 use crate::support::{Place, fast, noted, read, refused};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long threads that have begun are given to join the queue. One that is later joins a later group.
 const UNTIL_QUEUED: Duration = Duration::from_secs(1);
-
-/// Runs inside of appends. An event "Wait" says that it is here, and lets the append go on when it is told to.
-struct Gate {
-    here: Sender<()>,
-    go_on: Mutex<Receiver<()>>,
-}
-
-impl Projection for Gate {
-    fn name(&self) -> &str {
-        "gate"
-    }
-
-    fn tables(&self) -> Vec<String> {
-        vec!["gate".to_owned()]
-    }
-
-    fn create(&self, model: &ReadModel<'_>) -> std::result::Result<(), HandlerError> {
-        Ok(model.execute_batch("CREATE TABLE {gate} (position INTEGER PRIMARY KEY)")?)
-    }
-
-    fn apply(&self, event: &RecordedEvent, model: &ReadModel<'_>) -> std::result::Result<(), HandlerError> {
-        match &*event.event_type {
-            "Wait" => {
-                self.here.send(())?;
-                Ok(self.go_on.lock().unwrap().recv()?)
-            }
-            "Panic" => panic!("on purpose"),
-            "Fail" => Err("on purpose".into()),
-            _ => model.execute("INSERT INTO {gate} VALUES (?1)", [event.position.get()]).map(drop).map_err(Into::into),
-        }
-    }
-}
-
-fn event(kind: &str) -> NewEvent {
-    NewEvent::new(kind, &()).unwrap()
-}
 
 /// Runs `others` while an append holds the writer, and lets it go when the last of them waits. Returns what the others got,
 /// and how many commits the append and they took.
@@ -60,9 +21,8 @@ fn behind_an_append<'s, T: Send>(
     store: &'s Store,
     others: Vec<Box<dyn FnOnce() -> T + Send + 's>>,
 ) -> (Vec<T>, usize) {
-    let (here, is_here) = channel();
-    let (go_on, may_go_on) = channel();
-    store.project_inline(Gate { here, go_on: Mutex::new(may_go_on) }).unwrap();
+    let (gate, is_here, go_on) = Gate::new();
+    store.project_inline(gate).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| store.append("list", "first", 0, [event("Wait")]).unwrap());
         is_here.recv().unwrap();

@@ -19,6 +19,7 @@ mod executing;
 mod extremes;
 mod folding;
 mod forms;
+mod gate;
 mod golden;
 mod group_commit;
 mod hostile_paths;
